@@ -1,0 +1,53 @@
+# `make verify` runs the main job, `make test` every check. On a fresh machine each first makes
+# .venv, with the versions of constraints.txt, and installs again when that list changes.
+#
+#   PYTHON=...        the Python 3.11 to make .venv from
+#   TORCH_INDEX=...   another package index to take torch, and torch alone, from. The public wheel
+#                     for Linux carries CUDA; the PyTorch index for CPU wheels has a small one.
+#   ARGS=...          arguments for `virtualdepth verify`, such as ARGS="--depth 4"
+#   PYTEST_ARGS=...   arguments for pytest
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTEST_ARGS ?= -n 2
+VENV_PYTHON := .venv/bin/python
+PIP_INSTALL := $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help verify test lint types pytest docs clean
+
+help:
+	@echo "make verify | test | lint | types | pytest | docs | clean (options: head of the Makefile)"
+
+verify: .venv/.installed-experiments
+	$(VENV_PYTHON) -m virtualdepth verify $(ARGS)
+
+test: lint types pytest docs
+
+lint: .venv/.installed-dev
+	$(VENV_PYTHON) -m ruff check
+	$(VENV_PYTHON) -m ruff format --check
+
+types: .venv/.installed-dev
+	$(VENV_PYTHON) -m mypy
+
+pytest: .venv/.installed-dev
+	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+
+docs: .venv/.installed-dev
+	$(VENV_PYTHON) -m mkdocs build --strict --quiet
+
+# Environment and caches go; what runs left under runs/ stays.
+clean:
+	rm -rf .venv site dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp per extra. The build backend comes first and the build is not isolated, so that it too
+# has the pinned version. From TORCH_INDEX nothing but torch is taken: such an index holds old
+# copies of other packages.
+.venv/.installed-%: pyproject.toml constraints.txt
+	"$(PYTHON)" -m venv .venv
+	$(if $(TORCH_INDEX),$(PIP_INSTALL) --no-deps --index-url "$(TORCH_INDEX)" torch)
+	$(PIP_INSTALL) hatchling
+	$(PIP_INSTALL) --no-build-isolation -e ".[$*]"
+	touch $@

@@ -1,0 +1,16 @@
+"""Settings for the whole suite: one thread per worker, and the same examples on every run."""
+
+import os
+
+import torch
+from hypothesis import settings
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("WANDB_MODE", "offline")
+
+# Workers of pytest-xdist share the cores, and small matrices are slower on many threads.
+torch.set_num_threads(1)
+
+# Timing varies on a shared machine, so a deadline would fail at random.
+settings.register_profile("default", derandomize=True, deadline=None, max_examples=50)
+settings.load_profile("default")
