@@ -1,0 +1,52 @@
+"""Train a layer as if it were N layers deep, without adding a parameter.
+
+``import virtualdepth as vd`` loads torch and nothing heavier; ``vd.lightning`` and the other
+subpackages with dependencies of their own load on first use.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from types import ModuleType
+
+from virtualdepth.maths import (
+    balanced_factors,
+    balancedness,
+    depth_kernel,
+    effective_rank,
+    end_to_end_product,
+    nuclear_norm,
+    precondition,
+    schatten_norm,
+    stable_rank,
+)
+from virtualdepth.networks import DeepLinear, init
+from virtualdepth.optim import EndToEndSGD
+
+__version__ = version("virtualdepth")
+
+__all__ = [
+    "DeepLinear",
+    "EndToEndSGD",
+    "balanced_factors",
+    "balancedness",
+    "depth_kernel",
+    "effective_rank",
+    "end_to_end_product",
+    "init",
+    "nuclear_norm",
+    "precondition",
+    "schatten_norm",
+    "stable_rank",
+]
+
+_ON_FIRST_USE = frozenset({"lightning", "lightning_unified", "plotting"})
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _ON_FIRST_USE:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ON_FIRST_USE})

@@ -1,0 +1,31 @@
+"""The mathematics of depth: pure functions of tensors, without state (level 0)."""
+
+from virtualdepth.maths.decomposition import LinAlgError, thin_svd
+from virtualdepth.maths.factorization import (
+    balanced_factors,
+    balancedness,
+    end_to_end_product,
+    layer_sizes,
+)
+from virtualdepth.maths.kernel import check_depth, depth_kernel, gain_exponent
+from virtualdepth.maths.precondition import check_rtol, end_to_end_gradient, precondition
+from virtualdepth.maths.spectrum import effective_rank, nuclear_norm, schatten_norm, stable_rank
+
+__all__ = [
+    "LinAlgError",
+    "balanced_factors",
+    "balancedness",
+    "check_depth",
+    "check_rtol",
+    "depth_kernel",
+    "effective_rank",
+    "end_to_end_gradient",
+    "end_to_end_product",
+    "gain_exponent",
+    "layer_sizes",
+    "nuclear_norm",
+    "precondition",
+    "schatten_norm",
+    "stable_rank",
+    "thin_svd",
+]

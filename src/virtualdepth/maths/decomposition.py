@@ -1,0 +1,72 @@
+"""A thin singular value decomposition that does not give up at the first failure."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+SVD = tuple[Tensor, Tensor, Tensor]
+
+# torch.linalg does not declare it in its __all__
+LinAlgError: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-defined]
+
+
+def _thin(matrix: Tensor) -> SVD:
+    u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+    return u, s, vh
+
+
+def _of_transpose(matrix: Tensor) -> SVD:
+    v, s, uh = _thin(matrix.mT)
+    return uh.mT, s, v.mT
+
+
+def _in_float64_after_qr(matrix: Tensor) -> SVD:
+    if matrix.shape[-2] < matrix.shape[-1]:
+        v, s, uh = _in_float64_after_qr(matrix.mT)
+        return uh.mT, s, v.mT
+    q, r = torch.linalg.qr(matrix.double())
+    u, s, vh = _thin(r)
+    return (q @ u).to(matrix.dtype), s.to(matrix.dtype), vh.to(matrix.dtype)
+
+
+def _by_qr_iteration(matrix: Tensor) -> SVD:
+    u, s, vh = torch.linalg.svd(matrix, full_matrices=False, driver="gesvd")
+    return u, s, vh
+
+
+def _attempts(matrix: Tensor) -> Iterator[Callable[[Tensor], SVD]]:
+    yield from (_thin, _of_transpose, _in_float64_after_qr)
+    if matrix.is_cuda:  # torch offers a choice of drivers on CUDA only
+        yield _by_qr_iteration
+
+
+def thin_svd(matrix: Tensor) -> SVD:
+    r"""Decompose :math:`W = U\,\mathrm{diag}(\sigma)\,V^\top`, trying again where LAPACK fails.
+
+    A decomposition that does not converge is tried on the transpose, then in float64 after a QR,
+    then (on CUDA) by QR iteration; each is a different path through the library.
+
+    Args:
+        matrix: (..., m, n), finite, float32 or float64.
+
+    Returns:
+        U (..., m, k), singular values (..., k) in falling order, V^T (..., k, n), k = min(m, n).
+
+    Raises:
+        torch.linalg.LinAlgError: if every attempt fails.
+
+    >>> u, s, vh = thin_svd(torch.tensor([[0.0, 3.0], [4.0, 0.0]]))
+    >>> s
+    tensor([4., 3.])
+    """
+    failures = []
+    for attempt in _attempts(matrix):
+        try:
+            return attempt(matrix)
+        except LinAlgError as error:
+            failures.append(f"{attempt.__name__.strip('_')}: {error}")
+    raise LinAlgError(
+        f"expected the SVD of a {tuple(matrix.shape)} matrix to converge but got "
+        + "; ".join(failures)
+    )

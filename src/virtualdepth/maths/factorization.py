@@ -1,0 +1,174 @@
+"""Balanced factors of a matrix, their product, and how far factors are from balance.
+
+Source: Arora, Cohen, Golowich, Hu, "A Convergence Analysis of Gradient Descent for Deep Linear
+Neural Networks", ICLR 2019, arXiv 1810.02281, Definition 1 and Procedure 1.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from itertools import pairwise
+from operator import index
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from virtualdepth.maths.decomposition import thin_svd
+
+
+def layer_sizes(
+    in_features: int,
+    out_features: int,
+    depth: int,
+    hidden_features: int | Sequence[int] | None = None,
+) -> list[int]:
+    """List the widths of an explicit N-layer linear network, from input to output.
+
+    Args:
+        in_features: n, columns of the end-to-end matrix.
+        out_features: m, its rows.
+        depth: number of layers N, an integer >= 1.
+        hidden_features: one width for all hidden layers or N - 1 widths, none below min(m, n);
+            default min(m, n).
+
+    Returns:
+        N + 1 widths: n, the hidden widths, m.
+
+    Raises:
+        ValueError: if depth is no positive integer, or a width is too small or their number wrong.
+
+    >>> layer_sizes(10, 6, 3)
+    [10, 6, 6, 6]
+    """
+    depth = _integer_depth(depth)
+    for name, width in (("in_features", in_features), ("out_features", out_features)):
+        if width < 1:
+            raise ValueError(f"{name}: expected a width >= 1 but got {width}")
+    narrowest = min(in_features, out_features)
+    if hidden_features is None:
+        hidden_features = narrowest
+    if isinstance(hidden_features, int):
+        hidden_features = [hidden_features] * (depth - 1)
+    hidden = [index(width) for width in hidden_features]
+    if len(hidden) != depth - 1:
+        raise ValueError(
+            f"hidden_features: expected one width or {depth - 1} widths for depth {depth} but got "
+            f"{len(hidden)}"
+        )
+    if any(width < narrowest for width in hidden):
+        raise ValueError(
+            "hidden_features: expected widths >= min(in_features, out_features) = "
+            f"{narrowest}, else the product cannot reach every matrix, but got {hidden}"
+        )
+    return [in_features, *hidden, out_features]
+
+
+def _integer_depth(depth: float) -> int:
+    if isinstance(depth, bool) or depth != depth or depth < 1 or depth % 1 != 0:
+        raise ValueError(
+            "depth: expected an integer >= 1 for an explicit network but got "
+            f"{depth!r}; real and infinite depth exist for one matrix only (EndToEndSGD)"
+        )
+    return int(depth)
+
+
+def balanced_factors(
+    weight: Tensor, depth: int, *, hidden_features: int | Sequence[int] | None = None
+) -> list[Tensor]:
+    r"""Factor W into N balanced layers with product W.
+
+    With the thin SVD :math:`W = U S V^\top`, each padded by zeros to its layer's shape:
+    :math:`W_N = U S^{1/N}`, :math:`W_{N-1} = \dots = W_2 = S^{1/N}`,
+    :math:`W_1 = S^{1/N} V^\top`.
+
+    Args:
+        weight: W, (..., m, n), finite.
+        depth: number of layers N, an integer >= 1.
+        hidden_features: one hidden width or N - 1, from input to output, each >= min(m, n);
+            default min(m, n).
+
+    Returns:
+        [W_1, ..., W_N], W_1 applied first, in the dtype of ``weight``.
+
+    Raises:
+        ValueError: if ``depth`` is no positive integer, if widths do not fit, or if ``weight`` has
+            fewer than two dimensions.
+        torch.linalg.LinAlgError: if the SVD of W does not converge.
+
+    Source: arXiv 1810.02281, Procedure 1.
+
+    >>> first, second = balanced_factors(torch.tensor([[4.0, 0.0], [0.0, 9.0]]), 2)
+    >>> second @ first
+    tensor([[4., 0.],
+            [0., 9.]])
+    >>> first @ first.T  # = W_2^T W_2: the singular values, to the power 2/N
+    tensor([[9., 0.],
+            [0., 4.]])
+    """
+    if weight.ndim < 2:
+        raise ValueError(f"weight: expected (..., m, n) but got {tuple(weight.shape)}")
+    sizes = layer_sizes(weight.shape[-1], weight.shape[-2], depth, hidden_features)
+    depth = len(sizes) - 1
+    if depth == 1:
+        return [weight.clone()]
+    u, sigma, vh = thin_svd(weight.to(torch.promote_types(weight.dtype, torch.float32)))
+    root = sigma.pow(1 / depth)
+    cores = [
+        root.unsqueeze(-1) * vh,
+        *[torch.diag_embed(root)] * (depth - 2),
+        u * root.unsqueeze(-2),
+    ]
+    return [
+        pad(core, (0, columns - core.shape[-1], 0, rows - core.shape[-2])).to(weight.dtype)
+        for core, (columns, rows) in zip(cores, pairwise(sizes), strict=True)
+    ]
+
+
+def end_to_end_product(factors: Sequence[Tensor]) -> Tensor:
+    r"""Multiply the layers of a linear network: :math:`W_N \cdots W_1`.
+
+    Args:
+        factors: [W_1, ..., W_N], W_1 applied first, W_j (..., d_j, d_{j-1}).
+
+    Returns:
+        The end-to-end matrix (..., d_N, d_0).
+
+    Raises:
+        ValueError: if ``factors`` is empty.
+
+    >>> end_to_end_product([torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0], [4.0]])])
+    tensor([[3., 6.],
+            [4., 8.]])
+    """
+    if not factors:
+        raise ValueError("factors: expected at least one matrix but got none")
+    return reduce(lambda product, factor: factor @ product, factors)
+
+
+def balancedness(factors: Sequence[Tensor]) -> Tensor:
+    r"""Measure how far each pair of adjacent layers is from balance.
+
+    :math:`\|W_{j+1}^\top W_{j+1} - W_j W_j^\top\|_F` for j = 1, ..., N-1: all zero exactly where
+    the factors are balanced, which gradient flow preserves.
+
+    Args:
+        factors: [W_1, ..., W_N], W_1 applied first.
+
+    Returns:
+        (..., N-1) defects, in the units of a squared weight; empty for one factor.
+
+    Raises:
+        ValueError: if ``factors`` is empty.
+
+    Source: arXiv 1810.02281, Definition 1.
+
+    >>> balancedness([torch.eye(2), 2 * torch.eye(2)])  # ||4 I - I||_F = 3 sqrt(2)
+    tensor([4.2426])
+    """
+    if not factors:
+        raise ValueError("factors: expected at least one matrix but got none")
+    defects = [
+        torch.linalg.matrix_norm(after.mT @ after - before @ before.mT)
+        for before, after in pairwise(factors)
+    ]
+    return torch.stack(defects, dim=-1) if defects else factors[0].new_empty(0)

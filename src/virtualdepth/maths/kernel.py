@@ -1,0 +1,98 @@
+"""The eigenvalues of the end-to-end rule as one function of real or infinite depth.
+
+Source: Arora, Cohen, Hazan, "On the Optimization of Deep Networks: Implicit Acceleration by
+Overparameterization", ICML 2018, arXiv 1802.06509, Claim 1.
+"""
+
+import math
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+
+def check_depth(depth: float, name: str = "depth") -> float:
+    """Return a valid depth as a float.
+
+    Args:
+        depth: the number of layers N, real, ``1 <= N <= inf``.
+        name: what the error message calls it.
+
+    Returns:
+        ``float(depth)``.
+
+    Raises:
+        TypeError: if ``depth`` is not a real number.
+        ValueError: if ``depth`` is NaN or below 1.
+
+    >>> check_depth(3)
+    3.0
+    """
+    if isinstance(depth, bool) or not isinstance(depth, Real):
+        raise TypeError(
+            f"{name}: expected a real number >= 1 or inf but got {depth!r} "
+            f"of type {type(depth).__name__}"
+        )
+    if not depth >= 1:
+        raise ValueError(f"{name}: expected a real number >= 1 or inf but got {depth!r}")
+    return float(depth)
+
+
+def gain_exponent(depth: float) -> float:
+    """Return ``2 - 2/N``: the power of a singular value in the rule's gain, 2 at N = inf.
+
+    >>> gain_exponent(2), gain_exponent(float("inf"))
+    (1.0, 2.0)
+    """
+    return 2.0 - 2.0 / depth
+
+
+def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
+    r"""Evaluate the kernel K by which the rule scales the gradient in a singular basis.
+
+    The entry (r, s) of :math:`U^\top G V` is multiplied by :math:`K(\sigma_r, \sigma_s)`,
+
+    .. math::
+        K(a, b) = \sum_{j=1}^{N} a^{2(N-j)/N}\, b^{2(j-1)/N}
+                = h^{2-2/N}\, \frac{\mathrm{expm1}(2l)}{\mathrm{expm1}(2l/N)},
+        \qquad h = \max(a, b),\quad l = \ln \frac{\min(a, b)}{h} \le 0.
+
+    The right-hand side holds for every real N >= 1 and has no cancellation at equal, tiny or zero
+    singular values. At infinite depth it returns the limit of K/N,
+    :math:`h^2\,\mathrm{expm1}(2l)/(2l)`. K(0, 0) is 0 for N > 1 and 1 for N = 1.
+
+    Args:
+        a: singular values >= 0, any shape that broadcasts with ``b``.
+        b: singular values >= 0.
+        depth: number of layers N, real, 1 <= N <= inf.
+
+    Returns:
+        K of the broadcast shape, in the units of a singular value to the power 2 - 2/N.
+
+    Raises:
+        TypeError: if ``depth`` is not a real number.
+        ValueError: if ``depth`` is NaN or below 1.
+
+    Source: arXiv 1802.06509, Claim 1 (the eigenvalues of the preconditioner).
+
+    >>> depth_kernel(torch.tensor(4.0), torch.tensor(9.0), 2)  # 4 + 9
+    tensor(13.0000)
+    >>> depth_kernel(torch.tensor([8.0, 0.0]), torch.tensor([8.0, 8.0]), 3)  # 3 * 8^{4/3}, 8^{4/3}
+    tensor([48., 16.])
+    >>> depth_kernel(torch.tensor(3.0), torch.tensor(3.0), float("inf"))  # sigma^2
+    tensor(9.)
+    """
+    depth = check_depth(depth)
+    high = torch.maximum(a, b)
+    if depth == 1:
+        return torch.ones_like(high)
+    # high = 0 makes the ratio 0/0; its value does not matter there, the leading power is 0
+    ratio = torch.where(high > 0, torch.minimum(a, b) / high, 1.0)
+    log_ratio = ratio.log()
+    numerator = torch.expm1(2 * log_ratio)
+    if math.isinf(depth):
+        denominator, limit = 2 * log_ratio, 1.0
+    else:
+        denominator, limit = torch.expm1(2 * log_ratio / depth), depth
+    quotient = torch.where(denominator < 0, numerator / denominator, limit)
+    return high.pow(gain_exponent(depth)) * quotient

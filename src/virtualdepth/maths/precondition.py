@@ -1,0 +1,158 @@
+"""P_W(G), the end-to-end rule's preconditioner, exactly, by one thin SVD of W.
+
+Source: arXiv 1802.06509, Theorem 1 (the rule), Claim 1 (its spectrum), Claim 2 (single outputs).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from virtualdepth.maths.decomposition import thin_svd
+from virtualdepth.maths.kernel import check_depth, depth_kernel, gain_exponent
+
+
+def precondition(
+    weight: Tensor, grad: Tensor, depth: float, *, rtol: float | None = None
+) -> Tensor:
+    r"""Apply the preconditioner of an N-layer linear network to the gradient of one matrix.
+
+    .. math:: P_W(G) = \sum_{j=1}^{N} [W W^\top]^{(N-j)/N}\, G\, [W^\top W]^{(j-1)/N}
+
+    for every real N >= 1; at infinite depth the limit of :math:`P_W(G)/N`. N = 1 returns G. It is
+    linear in G, positive semidefinite, and symmetric under transposition. With the thin SVD
+    :math:`W = U S V^\top`, m <= n, and :math:`k_0 = \sigma^{2-2/N}` it equals
+
+    .. math:: U\,[(K - k_0 1^\top) \circ (U^\top G V)\, V^\top + k_0 \circ (U^\top G)],
+
+    which needs no basis of the null space. A matrix of one row or column needs no decomposition:
+    :math:`\|w\|^{2-2/N} (g + (N-1)\,\hat w \hat w^\top g)`.
+
+    Args:
+        weight: W, (..., m, n), finite.
+        grad: G, of the same shape.
+        depth: number of layers N, real, 1 <= N <= inf.
+        rtol: singular values <= ``rtol`` times the largest count as exactly 0. Default: the machine
+            epsilon of the dtype computed in. P_W is only Hoelder continuous of order 2/N at a zero
+            singular value, so numerical zeros above ``rtol`` make an error of about eps^{2/N};
+            a larger ``rtol`` freezes modes that the flow would grow.
+
+    Returns:
+        P_W(G) in the shape and dtype of ``grad``; the inputs are not written to. Half precision is
+        computed in float32.
+
+    Raises:
+        TypeError: if an input is complex, integer or sparse, or ``depth`` is no real number.
+        ValueError: if shapes differ or have fewer than two dimensions, if ``depth`` or ``rtol`` is
+            out of range, or if ``weight`` is not finite.
+        torch.linalg.LinAlgError: if the SVD of W does not converge.
+
+    Source: arXiv 1802.06509, Theorem 1 and Claim 2.
+
+    >>> weight = torch.diag(torch.tensor([4.0, 9.0]))
+    >>> precondition(weight, torch.ones(2, 2), 2)  # K(a, b) = a + b
+    tensor([[ 8.0000, 13.0000],
+            [13.0000, 18.0000]])
+    >>> precondition(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0]]), 2)
+    tensor([[6.8000, 2.4000]])
+    """
+    depth = check_depth(depth)
+    rtol = check_rtol(rtol)
+    _check_matrices(weight, grad)
+    if not torch.isfinite(weight).all():
+        raise ValueError(
+            "weight: expected finite numbers but got NaN or inf; the run has probably diverged, "
+            "lower the learning rate"
+        )
+    return end_to_end_gradient(weight, grad, depth, rtol).to(grad.dtype)
+
+
+def check_rtol(rtol: float | None) -> float | None:
+    """Return a valid relative rank tolerance, or None for the default.
+
+    Args:
+        rtol: None, or a real number in [0, 1).
+
+    Returns:
+        ``rtol`` unchanged.
+
+    Raises:
+        ValueError: if it is out of range.
+
+    >>> check_rtol(1e-13)
+    1e-13
+    """
+    if rtol is not None and not 0 <= rtol < 1:
+        raise ValueError(f"rtol: expected None or a number in [0, 1) but got {rtol!r}")
+    return rtol
+
+
+def _check_matrices(weight: Tensor, grad: Tensor) -> None:
+    for name, tensor in (("weight", weight), ("grad", grad)):
+        if tensor.layout is not torch.strided or not tensor.is_floating_point():
+            raise TypeError(
+                f"{name}: expected a dense real floating-point tensor but got "
+                f"{tensor.dtype}, {tensor.layout}"
+            )
+    if weight.ndim < 2 or weight.shape != grad.shape:
+        raise ValueError(
+            "weight, grad: expected one shape (..., m, n) but got "
+            f"{tuple(weight.shape)} and {tuple(grad.shape)}"
+        )
+
+
+def end_to_end_gradient(
+    weight: Tensor, grad: Tensor, depth: float, rtol: float | None = None
+) -> Tensor:
+    """Compute P_W(G) without checking the inputs, in the dtype that the computation runs in.
+
+    What :func:`precondition` and the optimizers share: the optimizers check before, and multiply by
+    the learning rate before they round to half precision.
+
+    Args:
+        weight: W, (..., m, n), finite.
+        grad: G, of the same shape.
+        depth: a valid depth.
+        rtol: a valid tolerance, see :func:`precondition`.
+
+    Returns:
+        P_W(G), (..., m, n), in float64 if an input is, else float32.
+
+    >>> end_to_end_gradient(torch.eye(2), torch.ones(2, 2), 3.0)
+    tensor([[3., 3.],
+            [3., 3.]])
+    """
+    dtype = torch.promote_types(torch.promote_types(weight.dtype, grad.dtype), torch.float32)
+    weight, grad = weight.to(dtype), grad.to(dtype)
+    if depth == 1 or weight.numel() == 0:
+        return grad.clone()
+    if 1 in weight.shape[-2:]:
+        return _of_single_row_or_column(weight, grad, depth)
+    if weight.shape[-2] > weight.shape[-1]:
+        return _of_wide_matrix(weight.mT, grad.mT, depth, rtol).mT
+    return _of_wide_matrix(weight, grad, depth, rtol)
+
+
+def _of_single_row_or_column(weight: Tensor, grad: Tensor, depth: float) -> Tensor:
+    # dividing by the largest entry first keeps the squares of the norm in range
+    peak = weight.abs().amax(dim=(-2, -1), keepdim=True)
+    scaled = weight / torch.where(peak > 0, peak, 1.0)
+    norm = torch.linalg.vector_norm(scaled, dim=(-2, -1), keepdim=True)
+    direction = scaled / torch.where(norm > 0, norm, 1.0)
+    along = direction * (direction * grad).sum(dim=(-2, -1), keepdim=True)
+    gain = (peak * norm).pow(gain_exponent(depth))
+    result: Tensor = gain * (along if math.isinf(depth) else grad + (depth - 1) * along)
+    return result
+
+
+def _of_wide_matrix(weight: Tensor, grad: Tensor, depth: float, rtol: float | None) -> Tensor:
+    u, sigma, vh = thin_svd(weight)
+    if rtol is None:
+        rtol = torch.finfo(sigma.dtype).eps
+    sigma = torch.where(sigma > rtol * sigma[..., :1], sigma, 0.0)
+    rows, columns = sigma.unsqueeze(-1), sigma.unsqueeze(-2)
+    # K(sigma, 0): what acts on the null space of W, where the thin SVD has no basis
+    outside = depth_kernel(rows, torch.zeros_like(rows), depth)
+    inside = depth_kernel(rows, columns, depth) - outside
+    projected = u.mT @ grad
+    return u @ ((inside * (projected @ vh.mT)) @ vh + outside * projected)

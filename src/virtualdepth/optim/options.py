@@ -1,0 +1,65 @@
+"""What the options of a parameter group may be."""
+
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+from torch import Tensor
+
+from virtualdepth.maths import check_depth, check_rtol
+
+STEP_SCALES = ("raw",)
+SOLVERS = ("auto", "svd")
+
+# keys of a group that are not options of ours: torch's own, and those that schedulers and loggers
+# leave in groups which a user then hands to a new optimizer
+_FOREIGN_KEYS = frozenset({"params", "param_names", "name", "initial_lr"})
+
+
+def check_options(group: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Refuse a group with an unknown option or a value out of range.
+
+    Args:
+        group: option -> value, complete.
+        known: the optimizer's options, with their defaults.
+
+    Raises:
+        TypeError: if an option is unknown or a value is of the wrong type.
+        ValueError: if a value is out of range.
+    """
+    unknown = sorted(set(group) - set(known) - _FOREIGN_KEYS)
+    if unknown:
+        raise TypeError(f"expected options among {sorted(known)} but got {unknown}")
+    check_depth(group["depth"])
+    check_rtol(group["rtol"])
+    lr = group["lr"]
+    if isinstance(lr, Tensor) and lr.numel() != 1:
+        raise ValueError(f"lr: expected a number or 1-element tensor but got {tuple(lr.shape)}")
+    for name in ("lr", "momentum", "weight_decay"):
+        _check_not_negative(name, group[name])
+    _check_real("dampening", group["dampening"])
+    if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+        raise ValueError(
+            "nesterov: expected momentum > 0 and dampening 0 but got "
+            f"momentum={group['momentum']!r}, dampening={group['dampening']!r}"
+        )
+    _check_choice("step_scale", group["step_scale"], STEP_SCALES)
+    _check_choice("solver", group["solver"], SOLVERS)
+    if group["origin"] is not None:
+        raise ValueError(f"origin: expected None but got {group['origin']!r}")
+
+
+def _check_real(name: str, value: object) -> None:
+    if not isinstance(value, Real | Tensor):
+        raise TypeError(f"{name}: expected a number but got {value!r}")
+
+
+def _check_not_negative(name: str, value: Any) -> None:
+    _check_real(name, value)
+    if not value >= 0:  # NaN too
+        raise ValueError(f"{name}: expected a number >= 0 but got {value!r}")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {choices} but got {value!r}")
