@@ -4,6 +4,7 @@ Source: arXiv 1802.06509, Theorem 1 (the rule), Claim 1 (its spectrum), Claim 2 
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,12 +60,14 @@ def precondition(
     depth = check_depth(depth)
     rtol = check_rtol(rtol)
     _check_matrices(weight, grad)
+    if depth == 1 or weight.numel() == 0:
+        return grad.clone()
     if not torch.isfinite(weight).all():
         raise ValueError(
             "weight: expected finite numbers but got NaN or inf; the run has probably diverged, "
             "lower the learning rate"
         )
-    return end_to_end_gradient(weight, grad, depth, rtol).to(grad.dtype)
+    return end_to_end_gradient(weight, grad, depth, rtol).direction.to(grad.dtype)
 
 
 def check_rtol(rtol: float | None) -> float | None:
@@ -101,9 +104,28 @@ def _check_matrices(weight: Tensor, grad: Tensor) -> None:
         )
 
 
+class EndToEndGradient(NamedTuple):
+    """P_W(G), and what its computation learnt of W and G on the way.
+
+    Attributes:
+        direction: P_W(G), (..., m, n).
+        singular_values: sigma of W, (..., min(m, n)), falling; those within rtol are 0.
+        slopes: the loss's derivatives along them, <G, u_r v_r^T>, (..., min(m, n)).
+    """
+
+    direction: Tensor
+    singular_values: Tensor
+    slopes: Tensor
+
+    @property
+    def mT(self) -> "EndToEndGradient":  # noqa: N802 (as torch calls it)
+        """The same of W^T and G^T: the rule is symmetric under transposition."""
+        return self._replace(direction=self.direction.mT)
+
+
 def end_to_end_gradient(
     weight: Tensor, grad: Tensor, depth: float, rtol: float | None = None
-) -> Tensor:
+) -> EndToEndGradient:
     """Compute P_W(G) without checking the inputs, in the dtype that the computation runs in.
 
     What :func:`precondition` and the optimizers share: the optimizers check before, and multiply by
@@ -116,16 +138,15 @@ def end_to_end_gradient(
         rtol: a valid tolerance, see :func:`precondition`.
 
     Returns:
-        P_W(G), (..., m, n), in float64 if an input is, else float32.
+        P_W(G) with the singular values of W and the slopes along them, in float64 if an input is,
+        else float32.
 
-    >>> end_to_end_gradient(torch.eye(2), torch.ones(2, 2), 3.0)
+    >>> end_to_end_gradient(torch.eye(2), torch.ones(2, 2), 3.0).direction
     tensor([[3., 3.],
             [3., 3.]])
     """
     dtype = torch.promote_types(torch.promote_types(weight.dtype, grad.dtype), torch.float32)
     weight, grad = weight.to(dtype), grad.to(dtype)
-    if depth == 1 or weight.numel() == 0:
-        return grad.clone()
     if 1 in weight.shape[-2:]:
         return _of_single_row_or_column(weight, grad, depth)
     if weight.shape[-2] > weight.shape[-1]:
@@ -133,19 +154,24 @@ def end_to_end_gradient(
     return _of_wide_matrix(weight, grad, depth, rtol)
 
 
-def _of_single_row_or_column(weight: Tensor, grad: Tensor, depth: float) -> Tensor:
+def _of_single_row_or_column(weight: Tensor, grad: Tensor, depth: float) -> EndToEndGradient:
     # dividing by the largest entry first keeps the squares of the norm in range
     peak = weight.abs().amax(dim=(-2, -1), keepdim=True)
     scaled = weight / torch.where(peak > 0, peak, 1.0)
     norm = torch.linalg.vector_norm(scaled, dim=(-2, -1), keepdim=True)
     direction = scaled / torch.where(norm > 0, norm, 1.0)
-    along = direction * (direction * grad).sum(dim=(-2, -1), keepdim=True)
-    gain = (peak * norm).pow(gain_exponent(depth))
-    result: Tensor = gain * (along if math.isinf(depth) else grad + (depth - 1) * along)
-    return result
+    slope = (direction * grad).sum(dim=(-2, -1), keepdim=True)
+    along = direction * slope
+    sigma = peak * norm
+    step = along if math.isinf(depth) else grad + (depth - 1) * along
+    return EndToEndGradient(
+        sigma.pow(gain_exponent(depth)) * step, sigma.squeeze(-1), slope.squeeze(-1)
+    )
 
 
-def _of_wide_matrix(weight: Tensor, grad: Tensor, depth: float, rtol: float | None) -> Tensor:
+def _of_wide_matrix(
+    weight: Tensor, grad: Tensor, depth: float, rtol: float | None
+) -> EndToEndGradient:
     u, sigma, vh = thin_svd(weight)
     if rtol is None:
         rtol = torch.finfo(sigma.dtype).eps
@@ -155,4 +181,6 @@ def _of_wide_matrix(weight: Tensor, grad: Tensor, depth: float, rtol: float | No
     outside = depth_kernel(rows, torch.zeros_like(rows), depth)
     inside = depth_kernel(rows, columns, depth) - outside
     projected = u.mT @ grad
-    return u @ ((inside * (projected @ vh.mT)) @ vh + outside * projected)
+    core = projected @ vh.mT
+    direction = u @ ((inside * core) @ vh + outside * projected)
+    return EndToEndGradient(direction, sigma, core.diagonal(dim1=-2, dim2=-1))

@@ -251,7 +251,7 @@ class EndToEndSGD(Optimizer):
         depth = float(group["depth"])
         try:
             with _without_autocast(parameter.device.type):
-                direction = end_to_end_gradient(weight, grad, depth, group["rtol"])
+                direction = end_to_end_gradient(weight, grad, depth, group["rtol"]).direction
         except LinAlgError as error:
             raise LinAlgError(f"{name}: {error}") from error
         if group["maximize"]:
