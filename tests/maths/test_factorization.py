@@ -208,7 +208,7 @@ def test_refuses_widths() -> None:
     with pytest.raises(ValueError, match=r"^hidden_features: expected one width or 0 widths .* 1$"):
         balanced_factors(weight, 1, hidden_features=[4])
     for widths in (4.0, "4", [4.0, 4]):
-        with pytest.raises(TypeError, match=r"^hidden_features: expected an integer or a list"):
+        with pytest.raises(TypeError, match=r"^hidden_features: expected an integer width"):
             balanced_factors(weight, 3, hidden_features=widths)
 
 
