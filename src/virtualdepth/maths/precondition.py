@@ -118,7 +118,7 @@ class EndToEndGradient(NamedTuple):
     slopes: Tensor
 
     @property
-    def mT(self) -> "EndToEndGradient":  # noqa: N802 (as torch calls it)
+    def mT(self) -> "EndToEndGradient":
         """The same of W^T and G^T: the rule is symmetric under transposition."""
         return self._replace(direction=self.direction.mT)
 

@@ -1,5 +1,7 @@
 """Optimizers that give depth to a layer (level 1)."""
 
 from virtualdepth.optim.end_to_end_sgd import EndToEndSGD
+from virtualdepth.optim.param_groups import param_groups
+from virtualdepth.optim.routing import routing
 
-__all__ = ["EndToEndSGD"]
+__all__ = ["EndToEndSGD", "param_groups", "routing"]

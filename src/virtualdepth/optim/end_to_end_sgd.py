@@ -5,18 +5,19 @@ Source: arXiv 1802.06509, Theorem 1.
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, overload
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
-from torch.optim.sgd import sgd
 
-from virtualdepth.maths import LinAlgError, check_depth, end_to_end_gradient
-from virtualdepth.optim.guard import StepGuard
-from virtualdepth.optim.options import check_options
+from virtualdepth.optim.directions import MatrixGradient, group_directions, init_rms
+from virtualdepth.optim.guard import Snapshot, StepGuard
+from virtualdepth.optim.matrix_view import MatrixView, check_matrix, is_matrix, parameter_name
+from virtualdepth.optim.options import check_depth_options, check_options
+from virtualdepth.optim.origin import init_origin, leave_origin, origin_start
+from virtualdepth.optim.plain import init_momentum, sgd_step
 
 # keys of torch.optim.SGD's checkpoints that choose an implementation, not a result
 _TORCH_ONLY = frozenset({"foreach", "fused", "differentiable"})
@@ -51,11 +52,20 @@ class EndToEndSGD(Optimizer):
         weight_decay: lambda, the decay on every one of the N layers: N * lambda on W.
         nesterov: as in torch.optim.SGD.
         maximize: ascend instead.
-        step_scale: "raw": the theorem, eta = lr.
+        step_scale: what multiplies P_W(G), never the decay. "raw": 1, the theorem. "unit": 1 over
+            the largest eigenvalue N sigma_1^{2-2/N} of P_W, so that a learning rate that is stable
+            for SGD is stable at every depth and scale of W, and at most what changes a singular
+            value by ``cap``; see :func:`virtualdepth.maths.unit_scale`. "rms": one over the root of
+            a running mean of <G, P_W(G)>, summed over the group's matrices: the published step rule
+            of arXiv 1905.13655.
+        cap: for "unit": the largest relative change of a singular value in one step.
         solver: how P_W(G) is computed; "svd": exactly, by one thin SVD a step; "auto" chooses.
         rtol: singular values <= rtol * (the largest) count as 0; see
             :func:`virtualdepth.precondition`.
-        origin: reserved; None.
+        origin: None: P of W. "init": P of W - W(0), where W(0) is W at the first step, so that the
+            change of a pretrained layer has the bias to low rank; decay pulls to W(0). A small
+            random start of standard deviation ``origin_scale / sqrt(n)`` (an option of the group,
+            1e-3) is added to W once, since the rule stands still at a change of zero.
 
     Raises:
         TypeError: if an option is unknown or of the wrong type, or a matrix to get depth is
@@ -88,6 +98,7 @@ class EndToEndSGD(Optimizer):
         nesterov: bool = False,
         maximize: bool = False,
         step_scale: str = "raw",
+        cap: float = 0.05,
         solver: str = "auto",
         rtol: float | None = None,
         origin: str | None = None,
@@ -101,9 +112,14 @@ class EndToEndSGD(Optimizer):
             "nesterov": nesterov,
             "maximize": maximize,
             "step_scale": step_scale,
+            "cap": cap,
             "solver": solver,
             "rtol": rtol,
             "origin": origin,
+            "origin_scale": 1e-3,
+            "conv_groups": 1,
+            "blocks": 1,
+            "transposed": False,
         }
         check_options(defaults, defaults)
         self._reset()
@@ -111,30 +127,28 @@ class EndToEndSGD(Optimizer):
 
     def _reset(self) -> None:
         self._guard = StepGuard()
-        self._counted: list[dict[str, Any]] = []  # states whose step count the last step raised
+        self._before = Snapshot([], [])
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; a refused group leaves the optimizer as it was.
 
         Args:
-            param_group: "params" and any of the constructor's options.
+            param_group: "params" and any of the constructor's options; also "origin_scale", and
+                the keys that :func:`virtualdepth.param_groups` writes.
 
         Raises:
             TypeError: if an option is unknown, or a matrix to get depth is complex, sparse or
                 sharded.
-            ValueError: if an option is out of range.
+            ValueError: if an option is out of range, or a matrix does not divide into blocks.
         """
         check_options({**self.defaults, **param_group}, self.defaults)
         super().add_param_group(param_group)
-        group = self.param_groups[-1]
         try:
-            deque(self._matrices(group), maxlen=0)  # run the checks
-        except TypeError:
+            deque(self._matrices(self.param_groups[-1]), maxlen=0)  # run the checks
+        except (TypeError, ValueError):
             self.param_groups.pop()
             raise
-        if group["momentum"] != 0:
-            for parameter in group["params"]:
-                self._init_momentum(parameter)
+        self._init_group_state(self.param_groups[-1])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore from a pickle, a copy or a checkpoint.
@@ -179,9 +193,7 @@ class EndToEndSGD(Optimizer):
                 group.pop(key, None)
             for key, value in own.items():
                 group.setdefault(key, value)
-            if group["momentum"] != 0:
-                for parameter in group["params"]:
-                    self._init_momentum(parameter)
+            self._init_group_state(group)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -209,58 +221,42 @@ class EndToEndSGD(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         self._settle()
-        directions = self._directions()
+        steps = [self._group_step(group) for group in self.param_groups]
         verdict = self._guard.verdict()
-        before = self._snapshot() if verdict is not None else []
-        self._counted.clear()
-        for group in self.param_groups:
-            self._commit(group, directions)
         if verdict is not None:
-            for tensor, old in before:
-                tensor.copy_(torch.where(verdict, tensor, old))
+            holders = [*self.state.values(), *self.param_groups]
+            self._before = Snapshot(self._parameters(), holders)
+        for group, (directions, memory) in zip(self.param_groups, steps, strict=True):
+            self._commit(group, directions)
+            group.update(memory)
+        if verdict is not None:
+            self._before.keep_if(verdict)
         return loss
 
     def _settle(self) -> None:
-        """Raise the error that the last step left on a device, taking its counts back."""
+        """Raise the error that the last step left on a device."""
         try:
             self._guard.settle()
         except FloatingPointError:
-            for state in self._counted:
-                state["step"] -= 1
-            self._counted.clear()
+            self._before.restore_plain_values()
             raise
 
-    def _directions(self) -> dict[Tensor, Tensor]:
+    def _group_step(self, group: dict[str, Any]) -> tuple[dict[Tensor, Tensor], dict[str, Any]]:
         """Compute the descent direction of every matrix of depth > 1, changing nothing."""
-        directions = {}
-        for group in self.param_groups:
-            for name, parameter in self._matrices(group):
-                if parameter.grad is not None:
-                    directions[parameter] = self._direction(name, parameter, parameter.grad, group)
-        return directions
-
-    def _direction(
-        self, name: str, parameter: Tensor, grad: Tensor, group: dict[str, Any]
-    ) -> Tensor:
-        self._guard.admit(name, "weight", parameter)
-        self._guard.admit(name, "gradient", grad)
-        weight, grad = parameter.flatten(1), grad.flatten(1)
-        if self._guard.waits(parameter):
-            # LAPACK-like routines throw on NaN; the commit is masked, so the value does not matter
-            weight = weight.nan_to_num(0, 0, 0)
-        depth = float(group["depth"])
-        try:
-            with _without_autocast(parameter.device.type):
-                direction = end_to_end_gradient(weight, grad, depth, group["rtol"]).direction
-        except LinAlgError as error:
-            raise LinAlgError(f"{name}: {error}") from error
-        if group["maximize"]:
-            direction.neg_()
-        if group["weight_decay"] != 0:
-            layers = 1.0 if depth == float("inf") else depth
-            direction.add_(weight, alpha=layers * group["weight_decay"])
-        self._guard.admit(name, "update", direction)
-        return direction.reshape(parameter.shape)
+        moving = [(name, p) for name, p in self._matrices(group) if p.grad is not None]
+        matrices = [
+            MatrixGradient(name, self._moved(p, group), p.grad)
+            for name, p in moving
+            if p.grad is not None
+        ]
+        found, memory = group_directions(group, matrices, self._guard, group["lr"])
+        layers = 1.0 if group["depth"] == float("inf") else float(group["depth"])
+        for matrix, direction in zip(matrices, found, strict=True):
+            if group["maximize"]:
+                direction.neg_()
+            if group["weight_decay"] != 0:
+                direction.add_(matrix.weight, alpha=layers * group["weight_decay"])
+        return dict(zip((p for _, p in moving), found, strict=True)), memory
 
     def _commit(self, group: dict[str, Any], directions: dict[Tensor, Tensor]) -> None:
         """Let torch's own SGD take the step along gradients and computed directions."""
@@ -269,101 +265,53 @@ class EndToEndSGD(Optimizer):
         # torch's foreach implementation (not used on CPUs) adds Nesterov's term to the gradients
         copies = group["nesterov"] and any(p.device.type != "cpu" for p in plain)
         grads = [grad.clone() if copies else grad for p in plain if (grad := p.grad) is not None]
-        self._sgd(group, plain, grads, group["weight_decay"], group["maximize"], foreach=None)
+        sgd_step(group, plain, grads, self.state)
         deep = [p for p in moving if p in directions]
-        # the direction holds sign and decay already; it may be float32 beside a half parameter,
+        if group["origin"] == "init":
+            for parameter in deep:
+                leave_origin(self.state[parameter], parameter, self._start(parameter, group))
+        # a direction holds sign and decay already; it may be float32 beside a half parameter,
         # which foreach does not take
-        self._sgd(group, deep, [directions[p] for p in deep], 0, maximize=False, foreach=False)
+        descent = {**group, "weight_decay": 0, "maximize": False}
+        sgd_step(descent, deep, [directions[p] for p in deep], self.state, foreach=False)
 
-    def _sgd(
-        self,
-        group: dict[str, Any],
-        params: list[Tensor],
-        grads: list[Tensor],
-        weight_decay: float,
-        maximize: bool,
-        foreach: bool | None,
-    ) -> None:
-        if not params:
-            return
-        buffers: list[Tensor | None] = [None] * len(params)
-        if group["momentum"] != 0:
-            states = [self._init_momentum(p) for p in params]
-            # torch's rule: the first step copies the gradient, without dampening
-            buffers = [state["momentum_buffer"] if state["step"] else None for state in states]
-        sgd(
-            params,
-            grads,
-            buffers,
-            has_sparse_grad=any(grad.is_sparse for grad in grads),
-            foreach=foreach,
-            weight_decay=weight_decay,
-            momentum=group["momentum"],
-            lr=group["lr"],
-            dampening=group["dampening"],
-            nesterov=group["nesterov"],
-            maximize=maximize,
-        )
-        if group["momentum"] != 0:
-            for state, buffer in zip(states, buffers, strict=True):
-                if not state["step"]:
-                    state["momentum_buffer"].copy_(buffer)
-                state["step"] += 1
-            self._counted += states
+    def _init_group_state(self, group: dict[str, Any]) -> None:
+        """Make the state now that a step will need, so that a checkpoint can be loaded into it."""
+        if group["step_scale"] == "rms":
+            init_rms(group)
+        for parameter in group["params"]:
+            if group["momentum"] != 0:
+                init_momentum(self.state[parameter], parameter)
+            if group["origin"] == "init" and is_matrix(parameter):
+                init_origin(self.state[parameter], parameter)
 
-    def _init_momentum(self, parameter: Tensor) -> dict[str, Any]:
-        """Return the parameter's state, made now if need be: before a checkpoint is loaded into it.
+    def _moved(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+        """Return what P is taken of: W, or with an origin its change since, at first the start."""
+        if group["origin"] is None:
+            return parameter
+        state = init_origin(self.state[parameter], parameter)
+        if not state["left_origin"]:
+            return self._start(parameter, group)
+        moved: Tensor = parameter - state["origin"]
+        return moved
 
-        A buffer from a checkpoint of torch.optim.SGD has taken a step.
-        """
-        state: dict[str, Any] = self.state[parameter]
-        if state.get("momentum_buffer") is None:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-            state["step"] = 0
-        state.setdefault("step", 1)
-        return state
+    def _start(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+        # seeded by the parameter's place: the same in every run, and no global state is touched
+        place = next(i for i, p in enumerate(self._parameters()) if p is parameter)
+        return origin_start(parameter, group["origin_scale"], seed=place)
 
-    def _snapshot(self) -> list[tuple[Tensor, Tensor]]:
-        """Copy what a step may change, so that a device flag can undo it without a wait."""
-        changing = [p for group in self.param_groups for p in group["params"]]
-        changing += [
-            state["momentum_buffer"] for state in self.state.values() if "momentum_buffer" in state
-        ]
-        return [(tensor, tensor.clone()) for tensor in changing]
+    def _parameters(self) -> Iterator[Tensor]:
+        for group in self.param_groups:
+            yield from group["params"]
 
     def _matrices(self, group: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
         """Name the parameters of a group that depth acts on, refusing what it cannot act on."""
-        if check_depth(group["depth"]) == 1:
+        check_depth_options(group)
+        if group["depth"] == 1:
             return
+        view = MatrixView.of_group(group)
         for index, parameter in enumerate(group["params"]):
-            if parameter.ndim >= 2 and parameter.numel() > 0:
-                name = self._name(group, index)
-                for what, tensor in (("parameter", parameter), ("gradient", parameter.grad)):
-                    if tensor is not None:
-                        _check_dense(name, what, tensor)
+            if is_matrix(parameter):
+                name = parameter_name(self, group, index)
+                check_matrix(name, parameter, view)
                 yield name, parameter
-
-    def _name(self, group: dict[str, Any], index: int) -> str:
-        if "param_names" in group:
-            return str(group["param_names"][index])
-        number = next(i for i, other in enumerate(self.param_groups) if other is group)
-        return f"parameter {index} of group {number}, shape {tuple(group['params'][index].shape)}"
-
-
-def _without_autocast(device_type: str) -> AbstractContextManager[object]:
-    if torch.is_autocast_enabled(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return nullcontext()
-
-
-def _check_dense(name: str, what: str, tensor: Tensor) -> None:
-    if tensor.layout is not torch.strided or not tensor.is_floating_point():
-        raise TypeError(
-            f"{name}: expected a dense real {what} at depth > 1 but got {tensor.dtype}, "
-            f"{tensor.layout}; give its group depth=1"
-        )
-    if hasattr(tensor, "device_mesh"):
-        raise TypeError(
-            f"{name}: expected a {what} that lies whole on one device at depth > 1 but got "
-            f"{type(tensor).__name__}; give its group depth=1"
-        )

@@ -2,7 +2,9 @@
 
 import math
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,3 +104,38 @@ class StepGuard:
                 "group depth=1",
                 stacklevel=2,
             )
+
+
+class Snapshot:
+    """A copy of what a step may change, to undo it by a device flag that the host has not read.
+
+    Args:
+        parameters: tensors that the step changes in place.
+        holders: dicts (states, groups) whose tensors the step changes in place or replaces and
+            whose plain values it replaces.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], holders: Iterable[dict[str, Any]]) -> None:
+        self._tensors = [(tensor, tensor.clone()) for tensor in parameters]
+        self._holders = [
+            (holder, {k: v.clone() if isinstance(v, Tensor) else v for k, v in holder.items()})
+            for holder in holders
+        ]
+
+    def keep_if(self, verdict: Tensor) -> None:
+        """Undo the step in every tensor where the flag is False, without reading it.
+
+        Args:
+            verdict: a boolean scalar on the device.
+        """
+        for tensor, old in self._tensors:
+            tensor.copy_(torch.where(verdict, tensor, old))
+        for holder, before in self._holders:
+            for key, old in before.items():
+                if isinstance(old, Tensor):
+                    holder[key].copy_(torch.where(verdict, holder[key], old))
+
+    def restore_plain_values(self) -> None:
+        """Undo the step in what is no tensor, once the flag has been read as False."""
+        for holder, before in self._holders:
+            holder.update({k: v for k, v in before.items() if not isinstance(v, Tensor)})

@@ -1,0 +1,131 @@
+"""How a parameter is seen as one matrix or as a batch of matrices."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class MatrixView:
+    """A parameter [shape[0], ...] as ``count`` matrices [shape[0] / count, rest].
+
+    The rest is flattened: a convolution kernel is [out, in * height * width]. A grouped convolution
+    is one matrix a group; packed weights, as the three of attention or the four of an LSTM's gates,
+    are one matrix a block. A transposed convolution holds its matrix transposed.
+
+    Attributes:
+        count: number of matrices.
+        transposed: whether each is stored as its transpose.
+    """
+
+    count: int = 1
+    transposed: bool = False
+
+    @classmethod
+    def of_group(cls, group: Mapping[str, Any]) -> "MatrixView":
+        """Read a parameter group's view; the keys are those of :func:`virtualdepth.param_groups`.
+
+        Args:
+            group: with or without "conv_groups", "blocks", "transposed".
+
+        Returns:
+            The view.
+        """
+        return cls(
+            count=group.get("conv_groups", 1) * group.get("blocks", 1),
+            transposed=group.get("transposed", False),
+        )
+
+    def split(self, tensor: Tensor) -> Tensor:
+        """View the parameter, or its gradient, as matrices.
+
+        Args:
+            tensor: of two dimensions or more.
+
+        Returns:
+            (m, n), or (count, m, n) for several matrices.
+
+        >>> MatrixView(count=2).split(torch.zeros(6, 4, 3, 3)).shape
+        torch.Size([2, 3, 36])
+        """
+        matrices = tensor.flatten(1)
+        if self.count > 1:
+            matrices = matrices.reshape(self.count, -1, matrices.shape[-1])
+        return matrices.mT if self.transposed else matrices
+
+    def join(self, matrices: Tensor, like: Tensor) -> Tensor:
+        """Undo :meth:`split`.
+
+        Args:
+            matrices: as split.
+            like: gives the shape.
+
+        Returns:
+            A tensor of the parameter's shape.
+        """
+        return (matrices.mT if self.transposed else matrices).reshape(like.shape)
+
+
+def is_matrix(tensor: Tensor) -> bool:
+    """Tell whether depth can act on a parameter: two dimensions or more, not empty.
+
+    Args:
+        tensor: a parameter.
+
+    Returns:
+        False for biases, norms' scales and empty parameters, which move plainly.
+    """
+    return tensor.ndim >= 2 and tensor.numel() > 0
+
+
+def check_matrix(name: str, parameter: Tensor, view: MatrixView) -> None:
+    """Refuse a parameter that depth cannot act on.
+
+    Args:
+        name: for the message.
+        parameter: of two dimensions or more; its gradient, if any, is checked too.
+        view: the group's.
+
+    Raises:
+        TypeError: if it or its gradient is complex, sparse or sharded.
+        ValueError: if its rows do not divide into the view's matrices.
+    """
+    for what, tensor in (("parameter", parameter), ("gradient", parameter.grad)):
+        if tensor is None:
+            continue
+        if tensor.layout is not torch.strided or not tensor.is_floating_point():
+            raise TypeError(
+                f"{name}: expected a dense real {what} at depth > 1 but got {tensor.dtype}, "
+                f"{tensor.layout}; give its group depth=1"
+            )
+        if hasattr(tensor, "device_mesh"):
+            raise TypeError(
+                f"{name}: expected a {what} that lies whole on one device at depth > 1 but got "
+                f"{type(tensor).__name__}; give its group depth=1"
+            )
+    if parameter.shape[0] % view.count != 0:
+        raise ValueError(
+            f"{name}: expected rows that divide into {view.count} matrices (conv_groups * blocks) "
+            f"but got shape {tuple(parameter.shape)}"
+        )
+
+
+def parameter_name(optimizer: Optimizer, group: Mapping[str, Any], index: int) -> str:
+    """Name a parameter as a user would find it.
+
+    Args:
+        optimizer: that has the group.
+        group: one of its groups.
+        index: of the parameter in the group.
+
+    Returns:
+        Its own name where the optimizer was given named parameters, else its place and shape.
+    """
+    if "param_names" in group:
+        return str(group["param_names"][index])
+    number = next(i for i, other in enumerate(optimizer.param_groups) if other is group)
+    return f"parameter {index} of group {number}, shape {tuple(group['params'][index].shape)}"

@@ -1,0 +1,115 @@
+"""What an optimizer does with each parameter, as a table."""
+
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from virtualdepth.optim.matrix_view import MatrixView, is_matrix, parameter_name
+
+
+@dataclass(frozen=True)
+class Route:
+    """What happens to one parameter.
+
+    Attributes:
+        parameter: its name, or its place where the optimizer was given no names.
+        shape: of the parameter.
+        matrix: what depth acts on, as "m x n" or "count of m x n"; "-" for a plain parameter.
+        depth: number of layers N; 1 for a plain parameter.
+        solver: "svd", "closed form" for single rows and columns, "plain" for torch's own step.
+        state_bytes: what the optimizer keeps for it now.
+    """
+
+    parameter: str
+    shape: tuple[int, ...]
+    matrix: str
+    depth: float
+    solver: str
+    state_bytes: int
+
+
+@dataclass(frozen=True)
+class RoutingTable:
+    """One :class:`Route` a parameter; ``print`` it.
+
+    Attributes:
+        routes: in the order of the optimizer's groups.
+    """
+
+    routes: tuple[Route, ...]
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self.routes)
+
+    def __len__(self) -> int:
+        return len(self.routes)
+
+    def __str__(self) -> str:
+        header = [field.name.replace("_", " ") for field in fields(Route)]
+        rows = [header, *([_cell(value) for value in astuple(route)] for route in self.routes)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        if any(route.depth == float("inf") for route in self.routes):
+            lines.append(
+                "depth inf freezes the row and column spaces of a weight: use it for square "
+                "weights of full rank"
+            )
+        return "\n".join(lines)
+
+
+def routing(optimizer: Optimizer) -> RoutingTable:
+    """Show what an optimizer with depth does with each of its parameters.
+
+    Args:
+        optimizer: an :class:`virtualdepth.EndToEndSGD`, or one that has depth by
+            :func:`virtualdepth.with_depth`; on any other everything is plain.
+
+    Returns:
+        A table to print or to iterate over.
+
+    >>> import torch
+    >>> from virtualdepth.optim import EndToEndSGD, param_groups
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(4, 8, 3, groups=2), torch.nn.Linear(8, 1))
+    >>> print(routing(EndToEndSGD(param_groups(model, depth=3))))
+    parameter  shape         matrix       depth  solver       state bytes
+    0.weight   (8, 2, 3, 3)  2 of 4 x 18  3      svd          0
+    0.bias     (8,)          -            1      plain        0
+    1.bias     (1,)          -            1      plain        0
+    1.weight   (1, 8)        1 x 8        3      closed form  0
+    """
+    return RoutingTable(
+        tuple(
+            _route(optimizer, group, index, parameter)
+            for group in optimizer.param_groups
+            for index, parameter in enumerate(group["params"])
+        )
+    )
+
+
+def _route(optimizer: Optimizer, group: dict[str, Any], index: int, parameter: Tensor) -> Route:
+    state = optimizer.state.get(parameter, {})
+    matrix, depth, solver = "-", 1.0, "plain"
+    if group.get("depth", 1) != 1 and is_matrix(parameter):
+        depth = float(group["depth"])
+        view = MatrixView.of_group(group)
+        rows, columns = view.split(parameter).shape[-2:]
+        matrix = f"{view.count} of " * (view.count > 1) + f"{rows} x {columns}"
+        solver = "closed form" if 1 in (rows, columns) else "svd"
+    return Route(
+        parameter_name(optimizer, group, index),
+        tuple(parameter.shape),
+        matrix,
+        depth,
+        solver,
+        sum(value.nbytes for value in state.values() if isinstance(value, Tensor)),
+    )
+
+
+def _cell(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
