@@ -35,7 +35,7 @@ pytest: .venv/.installed-dev
 	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
 
 docs: .venv/.installed-dev
-	$(VENV_PYTHON) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict --quiet
 
 # Environment and caches go; what runs left under runs/ stays.
 clean:

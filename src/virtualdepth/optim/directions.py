@@ -30,33 +30,35 @@ class MatrixGradient(NamedTuple):
 
     Attributes:
         name: for error messages.
-        weight: what P is taken of: W, or its change since the origin; shaped as the parameter.
-        grad: shaped as the parameter.
+        parameter: what will move.
+        weight: what P is taken of: the parameter, or its change since the origin.
+        grad: G.
     """
 
     name: str
+    parameter: Tensor
     weight: Tensor
     grad: Tensor
 
 
-class Directions(NamedTuple):
+class GroupStep(NamedTuple):
     """What a group's step needs.
 
     Attributes:
-        directions: scaled P_W(G), one for each parameter, shaped as it, float32 or float64.
+        directions: parameter -> scaled P_W(G), shaped as the parameter, float32 or float64.
         memory: what the group must remember once the step is taken.
     """
 
-    directions: list[Tensor]
+    directions: dict[Tensor, Tensor]
     memory: dict[str, Any]
 
 
-def group_directions(
+def precondition_group(
     group: Mapping[str, Any],
     matrices: Sequence[MatrixGradient],
     guard: StepGuard,
     lr: float | Tensor,
-) -> Directions:
+) -> GroupStep:
     """Precondition the gradients of a group's matrices and scale them by its ``step_scale``.
 
     Args:
@@ -75,12 +77,12 @@ def group_directions(
     view = MatrixView.of_group(group)
     found = [_precondition(matrix, view, group, guard) for matrix in matrices]
     scales, memory = _scales(group, matrices, found, view, lr)
-    directions = []
+    directions = {}
     for matrix, gradient, scale in zip(matrices, found, scales, strict=True):
         scaled = gradient.direction if scale is None else scale * gradient.direction
         guard.admit(matrix.name, "update", scaled)
-        directions.append(view.join(scaled, like=matrix.weight))
-    return Directions(directions, memory)
+        directions[matrix.parameter] = view.join(scaled, like=matrix.parameter)
+    return GroupStep(directions, memory)
 
 
 def _precondition(
@@ -125,16 +127,6 @@ def _scales(
         root = (mean / (1 - _RMS_DECAY**steps)).sqrt()
         return [1 / (root + _RMS_FLOOR)] * len(found), {"rms_mean": mean, "rms_steps": steps}
     return [None] * len(found), {}
-
-
-def init_rms(group: dict[str, Any]) -> None:
-    """Make room for the running mean of the step scale "rms" in its group.
-
-    Args:
-        group: changed.
-    """
-    group.setdefault("rms_mean", torch.zeros((), device=group["params"][0].device))
-    group.setdefault("rms_steps", 0)
 
 
 def _without_autocast(device_type: str) -> AbstractContextManager[object]:

@@ -3,8 +3,9 @@
 Source: arXiv 1802.06509, Theorem 1.
 """
 
+import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, overload
 
 import torch
@@ -12,12 +13,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from virtualdepth.optim.directions import MatrixGradient, group_directions, init_rms
-from virtualdepth.optim.guard import Snapshot, StepGuard
-from virtualdepth.optim.matrix_view import MatrixView, check_matrix, is_matrix, parameter_name
-from virtualdepth.optim.options import check_depth_options, check_options
-from virtualdepth.optim.origin import init_origin, leave_origin, origin_start
-from virtualdepth.optim.plain import init_momentum, sgd_step
+from virtualdepth.optim.directions import GroupStep, MatrixGradient, precondition_group
+from virtualdepth.optim.guard import StepGuard, only_if
+from virtualdepth.optim.matrix_view import is_matrix, matrices
+from virtualdepth.optim.momentum import State, descend, init_momentum
+from virtualdepth.optim.options import check_options, plain_number
+from virtualdepth.optim.origin import change_since_origin, init_origin, leave_origin
 
 # keys of torch.optim.SGD's checkpoints that choose an implementation, not a result
 _TORCH_ONLY = frozenset({"foreach", "fused", "differentiable"})
@@ -127,7 +128,7 @@ class EndToEndSGD(Optimizer):
 
     def _reset(self) -> None:
         self._guard = StepGuard()
-        self._before = Snapshot([], [])
+        self._counted: list[State] = []  # their step counts stand or fall with the guard's verdict
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; a refused group leaves the optimizer as it was.
@@ -143,12 +144,17 @@ class EndToEndSGD(Optimizer):
         """
         check_options({**self.defaults, **param_group}, self.defaults)
         super().add_param_group(param_group)
+        group = self.param_groups[-1]
         try:
-            deque(self._matrices(self.param_groups[-1]), maxlen=0)  # run the checks
+            deque(matrices(group, len(self.param_groups) - 1), maxlen=0)  # run the checks
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
-        self._init_group_state(self.param_groups[-1])
+        self._init_state(group)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._settle()
+        return super().__getstate__()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore from a pickle, a copy or a checkpoint.
@@ -157,6 +163,7 @@ class EndToEndSGD(Optimizer):
             state: what torch.optim.Optimizer keeps: defaults, state and groups.
         """
         super().__setstate__(state)
+        self.defaults.pop("differentiable", None)  # torch adds it; groups to come would have it
         self._reset()
 
     def state_dict(self) -> dict[str, Any]:
@@ -169,6 +176,9 @@ class EndToEndSGD(Optimizer):
             FloatingPointError: on a device, if the last step was refused (see the class).
         """
         self._settle()
+        for group in self.param_groups:
+            # schedulers that count with another library leave its numbers here
+            group.update({key: plain_number(value) for key, value in group.items()})
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -193,7 +203,7 @@ class EndToEndSGD(Optimizer):
                 group.pop(key, None)
             for key, value in own.items():
                 group.setdefault(key, value)
-            self._init_group_state(group)
+            self._init_state(group)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -214,104 +224,118 @@ class EndToEndSGD(Optimizer):
         Raises:
             FloatingPointError: if a weight, gradient or update of depth > 1 is not finite.
             torch.linalg.LinAlgError: if the SVD of a weight does not converge.
-            TypeError: if a gradient of depth > 1 is sparse or complex.
+            TypeError: if a gradient of depth > 1 is sparse, or an option of a group was changed
+                to a wrong type.
+            ValueError: if an option of a group was changed to a value out of range.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         self._settle()
-        steps = [self._group_step(group) for group in self.param_groups]
+        steps = self._compute()
         verdict = self._guard.verdict()
-        if verdict is not None:
-            holders = [*self.state.values(), *self.param_groups]
-            self._before = Snapshot(self._parameters(), holders)
-        for group, (directions, memory) in zip(self.param_groups, steps, strict=True):
-            self._commit(group, directions)
-            group.update(memory)
-        if verdict is not None:
-            self._before.keep_if(verdict)
+        if verdict is not None and not self._maskable():
+            self._settle()
+            verdict = None
+        for group, step in zip(self.param_groups, steps, strict=True):
+            self._commit(group, step, verdict)
         return loss
 
     def _settle(self) -> None:
-        """Raise the error that the last step left on a device."""
+        """Raise the error that the last step left on a device, taking its counts back."""
+        counted, self._counted = self._counted, []
         try:
             self._guard.settle()
         except FloatingPointError:
-            self._before.restore_plain_values()
+            for state in counted:
+                state["step"] -= 1
             raise
 
-    def _group_step(self, group: dict[str, Any]) -> tuple[dict[Tensor, Tensor], dict[str, Any]]:
-        """Compute the descent direction of every matrix of depth > 1, changing nothing."""
-        moving = [(name, p) for name, p in self._matrices(group) if p.grad is not None]
-        matrices = [
-            MatrixGradient(name, self._moved(p, group), p.grad)
-            for name, p in moving
-            if p.grad is not None
+    def _compute(self) -> list[GroupStep]:
+        """Compute the step of every matrix of depth > 1, changing nothing."""
+        try:
+            return [
+                self._compute_group(number, group) for number, group in enumerate(self.param_groups)
+            ]
+        except BaseException:
+            self._guard.drop()  # no step was taken that the next one could judge
+            raise
+
+    def _compute_group(self, number: int, group: dict[str, Any]) -> GroupStep:
+        moving = [
+            MatrixGradient(name, parameter, self._change(parameter, group), parameter.grad)
+            for name, parameter in matrices(group, number)
+            if parameter.grad is not None
         ]
-        found, memory = group_directions(group, matrices, self._guard, group["lr"])
-        layers = 1.0 if group["depth"] == float("inf") else float(group["depth"])
-        for matrix, direction in zip(matrices, found, strict=True):
+        step = precondition_group(group, moving, self._guard, group["lr"])
+        layers = 1.0 if math.isinf(group["depth"]) else float(group["depth"])
+        for matrix in moving:
+            direction = step.directions[matrix.parameter]
             if group["maximize"]:
                 direction.neg_()
             if group["weight_decay"] != 0:
                 direction.add_(matrix.weight, alpha=layers * group["weight_decay"])
-        return dict(zip((p for _, p in moving), found, strict=True)), memory
+        return step
 
-    def _commit(self, group: dict[str, Any], directions: dict[Tensor, Tensor]) -> None:
-        """Let torch's own SGD take the step along gradients and computed directions."""
-        moving = [p for p in group["params"] if p.grad is not None]
-        plain = [p for p in moving if p not in directions]
+    def _commit(self, group: dict[str, Any], step: GroupStep, verdict: Tensor | None) -> None:
+        moving = [(p, p.grad) for p in group["params"] if p.grad is not None]
+        plain = [(p, grad) for p, grad in moving if p not in step.directions]
         # torch's foreach implementation (not used on CPUs) adds Nesterov's term to the gradients
-        copies = group["nesterov"] and any(p.device.type != "cpu" for p in plain)
-        grads = [grad.clone() if copies else grad for p in plain if (grad := p.grad) is not None]
-        sgd_step(group, plain, grads, self.state)
-        deep = [p for p in moving if p in directions]
-        if group["origin"] == "init":
-            for parameter in deep:
-                leave_origin(self.state[parameter], parameter, self._start(parameter, group))
-        # a direction holds sign and decay already; it may be float32 beside a half parameter,
-        # which foreach does not take
-        descent = {**group, "weight_decay": 0, "maximize": False}
-        sgd_step(descent, deep, [directions[p] for p in deep], self.state, foreach=False)
+        copies = group["nesterov"] and any(p.device.type != "cpu" for p, _ in plain)
+        grads = [grad.clone() if copies else grad for _, grad in plain]
+        self._descend(group, [p for p, _ in plain], grads, verdict)
+        # the direction holds sign and decay already; it may be float32 beside a half parameter,
+        # which foreach does not take; one by one, so that a mask keeps one matrix at a time
+        finished = {**group, "weight_decay": 0, "maximize": False}
+        for p, direction in step.directions.items():
+            if group["origin"] is not None and not self.state[p]["left_origin"]:
+                leave_origin(self.state[p], p, self._change(p, group))
+            self._descend(finished, [p], [direction], verdict, foreach=False)
+        group.update(step.memory)
 
-    def _init_group_state(self, group: dict[str, Any]) -> None:
+    def _descend(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        grads: list[Tensor],
+        verdict: Tensor | None,
+        foreach: bool | None = None,
+    ) -> None:
+        states = self._momenta(group, params)
+        if verdict is not None:
+            self._counted += states
+        with only_if(verdict, [*params, *(state["momentum_buffer"] for state in states)]):
+            descend(params, grads, states, group, foreach)
+
+    def _init_state(self, group: dict[str, Any]) -> None:
         """Make the state now that a step will need, so that a checkpoint can be loaded into it."""
-        if group["step_scale"] == "rms":
-            init_rms(group)
-        for parameter in group["params"]:
-            if group["momentum"] != 0:
-                init_momentum(self.state[parameter], parameter)
-            if group["origin"] == "init" and is_matrix(parameter):
+        self._momenta(group, group["params"])
+        if group["origin"] is not None:
+            for parameter in filter(is_matrix, group["params"]):
                 init_origin(self.state[parameter], parameter)
 
-    def _moved(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
-        """Return what P is taken of: W, or with an origin its change since, at first the start."""
+    def _momenta(self, group: dict[str, Any], params: list[Tensor]) -> list[State]:
+        """Return the momentum of some parameters of a group, made now if need be."""
+        if group["momentum"] == 0:
+            return []
+        return [init_momentum(self.state[parameter], parameter) for parameter in params]
+
+    def _change(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+        """Return what P is taken of: W, or its change since the origin, at first a small start."""
         if group["origin"] is None:
             return parameter
-        state = init_origin(self.state[parameter], parameter)
-        if not state["left_origin"]:
-            return self._start(parameter, group)
-        moved: Tensor = parameter - state["origin"]
-        return moved
-
-    def _start(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
         # seeded by the parameter's place: the same in every run, and no global state is touched
-        place = next(i for i, p in enumerate(self._parameters()) if p is parameter)
-        return origin_start(parameter, group["origin_scale"], seed=place)
+        everything = (p for other in self.param_groups for p in other["params"])
+        place = next(i for i, p in enumerate(everything) if p is parameter)
+        state = init_origin(self.state[parameter], parameter)
+        return change_since_origin(state, parameter, group["origin_scale"], seed=place)
 
-    def _parameters(self) -> Iterator[Tensor]:
-        for group in self.param_groups:
-            yield from group["params"]
-
-    def _matrices(self, group: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-        """Name the parameters of a group that depth acts on, refusing what it cannot act on."""
-        check_depth_options(group)
-        if group["depth"] == 1:
-            return
-        view = MatrixView.of_group(group)
-        for index, parameter in enumerate(group["params"]):
-            if is_matrix(parameter):
-                name = parameter_name(self, group, index)
-                check_matrix(name, parameter, view)
-                yield name, parameter
+    def _maskable(self) -> bool:
+        """Tell whether a flag on the device can undo the step: not sparse or plain values."""
+        everything = [p for group in self.param_groups for p in group["params"]]
+        return not (
+            any(p.grad is not None and p.grad.is_sparse for p in everything)
+            or any(group["step_scale"] == "rms" for group in self.param_groups)
+            or any(self.state[p].get("left_origin") is False for p in self.state)
+        )

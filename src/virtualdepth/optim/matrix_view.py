@@ -1,12 +1,13 @@
 """How a parameter is seen as one matrix or as a batch of matrices."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+
+from virtualdepth.optim.options import check_depth_options
 
 
 @dataclass(frozen=True)
@@ -114,18 +115,43 @@ def check_matrix(name: str, parameter: Tensor, view: MatrixView) -> None:
         )
 
 
-def parameter_name(optimizer: Optimizer, group: Mapping[str, Any], index: int) -> str:
+def matrices(group: Mapping[str, Any], number: int) -> Iterator[tuple[str, Tensor]]:
+    """Name the parameters of a group that depth acts on.
+
+    Args:
+        group: a parameter group; its depth may have changed since it was added.
+        number: the group's place in the optimizer.
+
+    Yields:
+        (name, parameter) of those of two or more dimensions that are not empty; none at depth 1.
+
+    Raises:
+        TypeError: if one of them, or its gradient, is complex, sparse or sharded.
+        ValueError: if the depth, or an option that goes with it, is out of range, or a parameter
+            does not divide into its matrices.
+    """
+    check_depth_options(group)
+    if group["depth"] == 1:
+        return
+    view = MatrixView.of_group(group)
+    for index, parameter in enumerate(group["params"]):
+        if is_matrix(parameter):
+            name = parameter_name(group, number, index)
+            check_matrix(name, parameter, view)
+            yield name, parameter
+
+
+def parameter_name(group: Mapping[str, Any], number: int, index: int) -> str:
     """Name a parameter as a user would find it.
 
     Args:
-        optimizer: that has the group.
-        group: one of its groups.
-        index: of the parameter in the group.
+        group: a parameter group.
+        number: the group's place in the optimizer.
+        index: the parameter's place in the group.
 
     Returns:
         Its own name where the optimizer was given named parameters, else its place and shape.
     """
     if "param_names" in group:
         return str(group["param_names"][index])
-    number = next(i for i, other in enumerate(optimizer.param_groups) if other is group)
     return f"parameter {index} of group {number}, shape {tuple(group['params'][index].shape)}"

@@ -28,30 +28,35 @@ def init_origin(state: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
     return state
 
 
-def origin_start(parameter: Tensor, scale: float, seed: int) -> Tensor:
-    """Draw the small start of the change, without which the rule would stand still.
+def change_since_origin(
+    state: dict[str, Any], parameter: Tensor, scale: float, seed: int
+) -> Tensor:
+    """Return W - W(0); before the first step a small start, without which the rule stands still.
 
     Args:
-        parameter: gives shape, dtype and place.
-        scale: its entries have standard deviation scale / sqrt(n).
-        seed: of a generator of its own.
+        state: of the parameter.
+        parameter: W.
+        scale: the entries of the start have standard deviation scale / sqrt(n).
+        seed: of a generator of its own that draws the start.
 
     Returns:
         A tensor of the parameter's shape.
     """
+    if state["left_origin"]:
+        change: Tensor = parameter - state["origin"]
+        return change
     generator = torch.Generator().manual_seed(seed)
     return gaussian_start(parameter.flatten(1), scale, generator).view_as(parameter)
 
 
 def leave_origin(state: dict[str, Any], parameter: Tensor, start: Tensor) -> None:
-    """At the first step, remember W(0) and add the start; later do nothing.
+    """Remember W(0) and add the start of the change, once.
 
     Args:
         state: of the parameter; changed.
-        parameter: W; changed at the first step.
+        parameter: W; changed.
         start: of the change.
     """
-    if not state["left_origin"]:
-        state["origin"].copy_(parameter)
-        parameter.add_(start)
-        state["left_origin"] = True
+    state["origin"].copy_(parameter)
+    parameter.add_(start)
+    state["left_origin"] = True

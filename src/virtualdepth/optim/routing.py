@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
-from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -85,14 +84,15 @@ def routing(optimizer: Optimizer) -> RoutingTable:
     """
     return RoutingTable(
         tuple(
-            _route(optimizer, group, index, parameter)
-            for group in optimizer.param_groups
+            _route(optimizer, number, index, parameter)
+            for number, group in enumerate(optimizer.param_groups)
             for index, parameter in enumerate(group["params"])
         )
     )
 
 
-def _route(optimizer: Optimizer, group: dict[str, Any], index: int, parameter: Tensor) -> Route:
+def _route(optimizer: Optimizer, number: int, index: int, parameter: Tensor) -> Route:
+    group = optimizer.param_groups[number]
     state = optimizer.state.get(parameter, {})
     matrix, depth, solver = "-", 1.0, "plain"
     if group.get("depth", 1) != 1 and is_matrix(parameter):
@@ -102,7 +102,7 @@ def _route(optimizer: Optimizer, group: dict[str, Any], index: int, parameter: T
         matrix = f"{view.count} of " * (view.count > 1) + f"{rows} x {columns}"
         solver = "closed form" if 1 in (rows, columns) else "svd"
     return Route(
-        parameter_name(optimizer, group, index),
+        parameter_name(group, number, index),
         tuple(parameter.shape),
         matrix,
         depth,

@@ -1,0 +1,53 @@
+"""Docstrings are written for `help()`; this turns their reST marks into Markdown for the site."""
+
+import re
+
+from griffe import Alias, Extension, Module, Object
+
+INLINE_MATH = re.compile(r":math:`([^`]+)`")
+# `.. math::` with the formula on the same line, on the indented lines below, or on both.
+DISPLAY_MATH = re.compile(
+    r"^(?P<indent> *)\.\. math::(?P<first>.*)\n(?P<rest>(?:\n*(?P=indent) +\S.*\n?)*)", re.MULTILINE
+)
+QUALIFIED = re.compile(r":(?:class|func|meth|mod):`(virtualdepth[\w.]*?)(\w+)`")
+UNQUALIFIED = re.compile(r":(?:class|func|meth|mod):`([^`]+)`")
+DOCTEST = re.compile(
+    r"^(?P<indent> *)>>> .*(?:\n(?P=indent)\S.*|\n(?P=indent) +\S.*)*", re.MULTILINE
+)
+
+
+def _display_math(match: re.Match[str]) -> str:
+    indent = match["indent"]
+    formula = " ".join((match["first"] + " " + match["rest"]).split())
+    return f"{indent}\\[{formula}\\]\n\n"
+
+
+def _doctest(match: re.Match[str]) -> str:
+    indent = match["indent"]
+    return f"{indent}```pycon\n{match[0]}\n{indent}```"
+
+
+def to_markdown(text: str) -> str:
+    """Translate formulas, references and examples."""
+    text = DISPLAY_MATH.sub(_display_math, text)
+    text = INLINE_MATH.sub(r"\\(\1\\)", text)
+    text = QUALIFIED.sub(r"[`\2`][\1\2]", text)
+    text = UNQUALIFIED.sub(r"`\1`", text)
+    return DOCTEST.sub(_doctest, text)
+
+
+class Docstrings(Extension):
+    """Rewrites every docstring before it is parsed."""
+
+    def on_object(self, *, obj: Object, **_: object) -> None:
+        """Called by griffe for each object that it has collected."""
+        if obj.docstring is not None:
+            obj.docstring.value = to_markdown(obj.docstring.value)
+
+    def on_package(self, *, pkg: Module, **_: object) -> None:
+        """Called by griffe at the end: make `precondition` the function, not its module."""
+        for name, member in list(pkg.members.items()):
+            if isinstance(member, Alias) and member.target_path.startswith(f"{pkg.name}."):
+                target = pkg[member.target_path.removeprefix(f"{pkg.name}.")]
+                if target.is_module and name in target.members:
+                    pkg.set_member(name, Alias(name, target.members[name]))

@@ -1,0 +1,95 @@
+"""Every public name is documented, and every Python example in the documentation runs."""
+
+import importlib
+import inspect
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import virtualdepth
+
+ROOT = Path(__file__).parents[1]
+API_PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+DOCUMENTED = set(re.findall(r"^::: (\S+)", API_PAGE, re.MULTILINE))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+# Parts whose names are public besides those of the facade.
+PUBLIC_PARTS = ["estimators", "lightning", "lightning_unified", "metrics", "plotting", "theory"]
+
+
+def public_modules() -> list[str]:
+    found = [f"virtualdepth.{part}" for part in PUBLIC_PARTS]
+    return ["virtualdepth", *(name for name in found if find_spec(name) is not None)]
+
+
+def public_names() -> list[str]:
+    return [
+        f"{module}.{name}"
+        for module in public_modules()
+        for name in importlib.import_module(module).__all__
+    ]
+
+
+def resolve(name: str) -> object:
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def undocumented(name: str, thing: object) -> list[str]:
+    """The names below ``thing``, itself included, that have no docstring."""
+    missing = [] if (inspect.getdoc(thing) or "").strip() else [name]
+    if isinstance(thing, type):
+        members = {key: value for key, value in vars(thing).items() if not key.startswith("_")}
+    elif isinstance(thing, ModuleType):
+        members = {
+            key: value
+            for key, value in vars(thing).items()
+            if inspect.isfunction(value)
+            and value.__module__ == thing.__name__
+            and not key.startswith("_")
+        }
+    else:
+        members = {}
+    for key, value in members.items():
+        if (callable(value) or isinstance(value, property)) and not inspect.getdoc(value):
+            missing.append(f"{name}.{key}")
+    return missing
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_public_name_is_documented(name: str) -> None:
+    assert name in DOCUMENTED, f"add '::: {name}' to docs/api.md"
+    assert undocumented(name, resolve(name)) == []
+
+
+def test_undocumented_names_are_found() -> None:
+    class Bare:
+        def method(self) -> None: ...
+
+    assert undocumented("Bare", Bare) == ["Bare", "Bare.method"]
+
+
+def python_blocks(page: Path) -> str:
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    return "\n".join(blocks)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if python_blocks(page)], ids=lambda p: p.name
+)
+def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(python_blocks(page), str(page), "exec"), {"__name__": "example"})
+
+
+def test_documented_names_exist() -> None:
+    for name in DOCUMENTED:
+        assert resolve(name) is not None
+
+
+def test_version_is_in_the_changelog_or_unreleased() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"[{virtualdepth.__version__}]" in changelog or "[Unreleased]" in changelog

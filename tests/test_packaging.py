@@ -1,0 +1,91 @@
+"""The wheel and the sdist, each installed into a clean environment that has torch alone."""
+
+import importlib.metadata
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+VERSION = importlib.metadata.version("virtualdepth")
+
+
+def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def closure(*names: str) -> set[str]:
+    """The distributions that ``names`` require, extras left out."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for text in importlib.metadata.requires(name) or []:
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                waiting.append(requirement.name)
+    return found
+
+
+def link_distributions(names: set[str], site_packages: Path) -> None:
+    """Link what is installed here into another environment: torch is too large to copy."""
+    here = Path(sysconfig.get_path("purelib"))
+    for name in names:
+        files = importlib.metadata.files(name) or []
+        for top in {file.parts[0] for file in files} - {"..", "__pycache__"}:
+            link = site_packages / top
+            if not link.exists():
+                link.symlink_to(here / top)
+
+
+@pytest.fixture(scope="module")
+def artefacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    out = tmp_path_factory.mktemp("dist")
+    # The sdist first, then the wheel from it, so the sdist is known to be complete.
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT, cwd=out)
+    (wheel,) = out.glob("*.whl")
+    (sdist,) = out.glob("*.tar.gz")
+    return {"wheel": wheel, "sdist": sdist}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_installs_into_clean_environment(
+    artefacts: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    environment = tmp_path / "environment"
+    venv.create(environment, symlinks=True)
+    python = environment / "bin" / "python"
+    site_packages = environment / "lib" / f"python{sysconfig.get_python_version()}/site-packages"
+    # hatchling is there to build the sdist.
+    link_distributions(closure("torch", "hatchling"), site_packages)
+    run(
+        *(sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--no-deps"),
+        *("--no-build-isolation", "--disable-pip-version-check", artefacts[kind]),
+        cwd=tmp_path,
+    )
+
+    script = (
+        "import importlib.util, pathlib, virtualdepth as vd; "
+        "home = pathlib.Path(vd.__file__).parent; "
+        "print(vd.__version__, home, (home / 'py.typed').is_file(), "
+        "importlib.util.find_spec('scipy'))"
+    )
+    expected = f"{VERSION} {site_packages / 'virtualdepth'} True None"
+    assert run(python, "-c", script, cwd=tmp_path).strip() == expected
+    assert "verify" in run(python, "-m", "virtualdepth", "--help", cwd=tmp_path)
+    assert "verify" in run(environment / "bin" / "virtualdepth", "--help", cwd=tmp_path)
+
+
+def test_versions_agree() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {VERSION}\n" in citation
