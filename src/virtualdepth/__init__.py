@@ -20,7 +20,7 @@ from virtualdepth.maths import (
     stable_rank,
 )
 from virtualdepth.networks import DeepLinear, init
-from virtualdepth.optim import EndToEndSGD, param_groups, routing
+from virtualdepth.optim import EndToEndSGD, param_groups, routing, with_depth
 
 __version__ = version("virtualdepth")
 
@@ -39,6 +39,7 @@ __all__ = [
     "routing",
     "schatten_norm",
     "stable_rank",
+    "with_depth",
 ]
 
 _ON_FIRST_USE = frozenset({"lightning", "lightning_unified", "plotting"})

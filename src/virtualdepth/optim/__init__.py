@@ -3,5 +3,6 @@
 from virtualdepth.optim.end_to_end_sgd import EndToEndSGD
 from virtualdepth.optim.param_groups import param_groups
 from virtualdepth.optim.routing import routing
+from virtualdepth.optim.with_depth import with_depth
 
-__all__ = ["EndToEndSGD", "param_groups", "routing"]
+__all__ = ["EndToEndSGD", "param_groups", "routing", "with_depth"]

@@ -31,12 +31,14 @@ class MatrixGradient(NamedTuple):
     Attributes:
         name: for error messages.
         parameter: what will move.
+        view: the parameter as matrices.
         weight: what P is taken of: the parameter, or its change since the origin.
         grad: G.
     """
 
     name: str
     parameter: Tensor
+    view: MatrixView
     weight: Tensor
     grad: Tensor
 
@@ -74,23 +76,22 @@ def precondition_group(
         FloatingPointError: if a weight, gradient or direction is not finite.
         LinAlgError: if an SVD does not converge.
     """
-    view = MatrixView.of_group(group)
-    found = [_precondition(matrix, view, group, guard) for matrix in matrices]
-    scales, memory = _scales(group, matrices, found, view, lr)
+    found = [_precondition(matrix, group, guard) for matrix in matrices]
+    scales, memory = _scales(group, matrices, found, lr)
     directions = {}
     for matrix, gradient, scale in zip(matrices, found, scales, strict=True):
         scaled = gradient.direction if scale is None else scale * gradient.direction
         guard.admit(matrix.name, "update", scaled)
-        directions[matrix.parameter] = view.join(scaled, like=matrix.parameter)
+        directions[matrix.parameter] = matrix.view.join(scaled, like=matrix.parameter)
     return GroupStep(directions, memory)
 
 
 def _precondition(
-    matrix: MatrixGradient, view: MatrixView, group: Mapping[str, Any], guard: StepGuard
+    matrix: MatrixGradient, group: Mapping[str, Any], guard: StepGuard
 ) -> EndToEndGradient:
     guard.admit(matrix.name, "weight", matrix.weight)
     guard.admit(matrix.name, "gradient", matrix.grad)
-    weight, grad = view.split(matrix.weight), view.split(matrix.grad)
+    weight, grad = matrix.view.split(matrix.weight), matrix.view.split(matrix.grad)
     if guard.waits(weight):
         # an SVD throws on NaN; the commit is masked, so the value does not matter
         weight = weight.nan_to_num(0, 0, 0)
@@ -105,7 +106,6 @@ def _scales(
     group: Mapping[str, Any],
     matrices: Sequence[MatrixGradient],
     found: Sequence[EndToEndGradient],
-    view: MatrixView,
     lr: float | Tensor,
 ) -> tuple[Sequence[Tensor | None], dict[str, Any]]:
     if group["step_scale"] == "unit":
@@ -116,7 +116,7 @@ def _scales(
     if group["step_scale"] == "rms" and found:
         square = torch.stack(
             [
-                squared_metric_norm(view.split(matrix.grad), gradient)
+                squared_metric_norm(matrix.view.split(matrix.grad), gradient)
                 for matrix, gradient in zip(matrices, found, strict=True)
             ]
         ).sum()

@@ -15,7 +15,7 @@ from torch.optim.optimizer import ParamsT
 
 from virtualdepth.optim.directions import GroupStep, MatrixGradient, precondition_group
 from virtualdepth.optim.guard import StepGuard, only_if
-from virtualdepth.optim.matrix_view import is_matrix, matrices
+from virtualdepth.optim.matrix_view import MatrixView, matrices
 from virtualdepth.optim.momentum import State, descend, init_momentum
 from virtualdepth.optim.options import check_options, plain_number
 from virtualdepth.optim.origin import change_since_origin, init_origin, leave_origin
@@ -264,8 +264,8 @@ class EndToEndSGD(Optimizer):
 
     def _compute_group(self, number: int, group: dict[str, Any]) -> GroupStep:
         moving = [
-            MatrixGradient(name, parameter, self._change(parameter, group), parameter.grad)
-            for name, parameter in matrices(group, number)
+            MatrixGradient(name, parameter, view, self._change(parameter, group), parameter.grad)
+            for name, parameter, view in matrices(group, number)
             if parameter.grad is not None
         ]
         step = precondition_group(group, moving, self._guard, group["lr"])
@@ -312,8 +312,9 @@ class EndToEndSGD(Optimizer):
         """Make the state now that a step will need, so that a checkpoint can be loaded into it."""
         self._momenta(group, group["params"])
         if group["origin"] is not None:
-            for parameter in filter(is_matrix, group["params"]):
-                init_origin(self.state[parameter], parameter)
+            for index, parameter in enumerate(group["params"]):
+                if MatrixView.of(group, index) is not None:
+                    init_origin(self.state[parameter], parameter)
 
     def _momenta(self, group: dict[str, Any], params: list[Tensor]) -> list[State]:
         """Return the momentum of some parameters of a group, made now if need be."""

@@ -27,19 +27,26 @@ class MatrixView:
     transposed: bool = False
 
     @classmethod
-    def of_group(cls, group: Mapping[str, Any]) -> "MatrixView":
-        """Read a parameter group's view; the keys are those of :func:`virtualdepth.param_groups`.
+    def of(cls, group: Mapping[str, Any], index: int) -> "MatrixView | None":
+        """Read how a group sees one of its parameters.
 
         Args:
-            group: with or without "conv_groups", "blocks", "transposed".
+            group: with or without "conv_groups", "blocks" and "transposed", as
+                :func:`virtualdepth.param_groups` writes them for all of the group, or
+                "matrix_counts", as :func:`virtualdepth.with_depth` writes them one by one.
+            index: the parameter's place in the group.
 
         Returns:
-            The view.
+            The view; None if the parameter moves plainly.
         """
-        return cls(
-            count=group.get("conv_groups", 1) * group.get("blocks", 1),
-            transposed=group.get("transposed", False),
-        )
+        parameter = group["params"][index]
+        counts = group.get("matrix_counts")
+        if group.get("depth", 1) == 1 or parameter.ndim < 2 or parameter.numel() == 0:
+            return None
+        if counts is not None:
+            return cls(counts[index]) if counts[index] else None
+        count = group.get("conv_groups", 1) * group.get("blocks", 1)
+        return cls(count, group.get("transposed", False))
 
     def split(self, tensor: Tensor) -> Tensor:
         """View the parameter, or its gradient, as matrices.
@@ -69,18 +76,6 @@ class MatrixView:
             A tensor of the parameter's shape.
         """
         return (matrices.mT if self.transposed else matrices).reshape(like.shape)
-
-
-def is_matrix(tensor: Tensor) -> bool:
-    """Tell whether depth can act on a parameter: two dimensions or more, not empty.
-
-    Args:
-        tensor: a parameter.
-
-    Returns:
-        False for biases, norms' scales and empty parameters, which move plainly.
-    """
-    return tensor.ndim >= 2 and tensor.numel() > 0
 
 
 def check_matrix(name: str, parameter: Tensor, view: MatrixView) -> None:
@@ -115,7 +110,7 @@ def check_matrix(name: str, parameter: Tensor, view: MatrixView) -> None:
         )
 
 
-def matrices(group: Mapping[str, Any], number: int) -> Iterator[tuple[str, Tensor]]:
+def matrices(group: Mapping[str, Any], number: int) -> Iterator[tuple[str, Tensor, MatrixView]]:
     """Name the parameters of a group that depth acts on.
 
     Args:
@@ -123,7 +118,7 @@ def matrices(group: Mapping[str, Any], number: int) -> Iterator[tuple[str, Tenso
         number: the group's place in the optimizer.
 
     Yields:
-        (name, parameter) of those of two or more dimensions that are not empty; none at depth 1.
+        (name, parameter, view) of those that do not move plainly.
 
     Raises:
         TypeError: if one of them, or its gradient, is complex, sparse or sharded.
@@ -131,14 +126,12 @@ def matrices(group: Mapping[str, Any], number: int) -> Iterator[tuple[str, Tenso
             does not divide into its matrices.
     """
     check_depth_options(group)
-    if group["depth"] == 1:
-        return
-    view = MatrixView.of_group(group)
     for index, parameter in enumerate(group["params"]):
-        if is_matrix(parameter):
+        view = MatrixView.of(group, index)
+        if view is not None:
             name = parameter_name(group, number, index)
             check_matrix(name, parameter, view)
-            yield name, parameter
+            yield name, parameter, view
 
 
 def parameter_name(group: Mapping[str, Any], number: int, index: int) -> str:

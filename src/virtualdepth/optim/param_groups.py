@@ -1,6 +1,6 @@
 """Which parameter of a model gets depth, and as which matrices: by the type of its module."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -11,11 +11,11 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from virtualdepth.maths import check_depth
-from virtualdepth.optim.matrix_view import is_matrix
 
-Pattern = str | type[nn.Module] | Callable[[str, nn.Module, Tensor], bool]
+Pattern = str | type[nn.Module] | Callable[[str, nn.Module | None, Tensor], bool]
 Patterns = Pattern | Iterable[Pattern] | None
 
+_PLAIN_VIEW = {"conv_groups": 1, "blocks": 1, "transposed": False}
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _GATES: dict[type[nn.Module], int] = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3}
@@ -41,8 +41,8 @@ class _Place(NamedTuple):
         return self.name.rpartition(".")[2]
 
     @property
-    def module(self) -> nn.Module:
-        return list(self.modules.values())[-1]
+    def module(self) -> nn.Module | None:
+        return next(reversed(self.modules.values()), None)
 
 
 def param_groups(
@@ -87,26 +87,72 @@ def param_groups(
     1.0 1 ['0.bias', '2.weight', '2.bias']
     """
     check_depth(depth)
-    places = list(_places(model))
-    included = _matches("include", include, places)
+    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for place, view in _sorted_places(list(_places(model)), include, exclude):
+        keys = {"depth": 1.0, **_PLAIN_VIEW} if view is None else {"depth": depth, **view}
+        group = groups.setdefault(tuple(keys.values()), {"params": [], **keys, **options})
+        group["params"].append((place.name, place.parameter))
+    return list(groups.values())
+
+
+def matrix_counts(model: nn.Module, include: Patterns, exclude: Patterns) -> dict[Tensor, int]:
+    """Say of each parameter of a model as how many matrices depth sees it.
+
+    Args:
+        model: whose parameters to sort.
+        include: as for :func:`param_groups`.
+        exclude: as there.
+
+    Returns:
+        parameter -> number of matrices; 0 for a plain one.
+    """
+    return _counts(list(_places(model)), include, exclude)
+
+
+def named_counts(
+    named: Mapping[str, Tensor], include: Patterns, exclude: Patterns
+) -> dict[Tensor, int]:
+    """Say the same of parameters known by name alone, each one matrix.
+
+    Args:
+        named: name -> parameter.
+        include: as for :func:`param_groups`; a callable gets None as the module.
+        exclude: as there.
+
+    Returns:
+        parameter -> number of matrices; 0 for a plain one.
+    """
+    return _counts([_Place(name, {}, p) for name, p in named.items()], include, exclude)
+
+
+def _counts(places: list[_Place], include: Patterns, exclude: Patterns) -> dict[Tensor, int]:
+    return {
+        place.parameter: 0 if view is None else view["conv_groups"] * view["blocks"]
+        for place, view in _sorted_places(places, include, exclude)
+    }
+
+
+def _sorted_places(
+    places: list[_Place], include: Patterns, exclude: Patterns
+) -> Iterator[tuple[_Place, dict[str, Any] | None]]:
+    """Yield each parameter once, where it is used first, with its view; None if it is plain."""
+    included = None if include is None else _matches("include", include, places)
     excluded = _matches("exclude", exclude, places)
     plain = {
         id(place.parameter)
         for place in places
-        if not _gets_depth(place, None if include is None else included) or _in(place, excluded)
+        if not _gets_depth(place, included) or _in(place, excluded)
     }
-    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
-    first: dict[int, _Place] = {}
+    seen: set[int] = set()
     for place in places:
-        first.setdefault(id(place.parameter), place)
-    for place in first.values():
-        view: dict[str, Any] = {"depth": 1.0, "conv_groups": 1, "blocks": 1, "transposed": False}
-        if not _in(place, plain):
+        if _in(place, seen):
+            continue
+        seen.add(id(place.parameter))
+        if _in(place, plain):
+            yield place, None
+        else:
             _check_place(place)
-            view |= {"depth": depth, **_view(place)}
-        group = groups.setdefault(tuple(view.values()), {"params": [], **view, **options})
-        group["params"].append((place.name, place.parameter))
-    return list(groups.values())
+            yield place, {**_PLAIN_VIEW, **_view(place)}
 
 
 def _places(model: nn.Module) -> Iterator[_Place]:
@@ -127,7 +173,7 @@ def _gets_depth(place: _Place, included: set[int] | None) -> bool:
     else:
         wanted = _in(place, included)
     # a lazy parameter has no shape yet: it is wanted, and then refused by name
-    return wanted and (is_lazy(place.parameter) or is_matrix(place.parameter))
+    return wanted and (is_lazy(place.parameter) or place.parameter.ndim >= 2)
 
 
 def _matches(option: str, patterns: Patterns, places: list[_Place]) -> set[int]:
@@ -180,7 +226,7 @@ def _check_place(place: _Place) -> None:
             f"{place.name}: expected an initialised parameter but got a lazy one; run the model "
             "once before making its optimizer"
         )
-    hooks = place.module._forward_pre_hooks.values()
+    hooks = () if place.module is None else place.module._forward_pre_hooks.values()
     old_style = any(
         isinstance(hook, WeightNorm | SpectralNorm) and place.leaf.startswith(f"{hook.name}_")
         for hook in hooks

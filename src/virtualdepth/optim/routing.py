@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass, fields
 from torch import Tensor
 from torch.optim import Optimizer
 
-from virtualdepth.optim.matrix_view import MatrixView, is_matrix, parameter_name
+from virtualdepth.optim.matrix_view import MatrixView, parameter_name
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ def _route(optimizer: Optimizer, number: int, index: int, parameter: Tensor) -> 
     group = optimizer.param_groups[number]
     state = optimizer.state.get(parameter, {})
     matrix, depth, solver = "-", 1.0, "plain"
-    if group.get("depth", 1) != 1 and is_matrix(parameter):
+    view = MatrixView.of(group, index)
+    if view is not None:
         depth = float(group["depth"])
-        view = MatrixView.of_group(group)
         rows, columns = view.split(parameter).shape[-2:]
         matrix = f"{view.count} of " * (view.count > 1) + f"{rows} x {columns}"
         solver = "closed form" if 1 in (rows, columns) else "svd"
