@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 import virtualdepth
+from virtualdepth.cli import main
 
 ROOT = Path(__file__).parents[1]
 API_PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
@@ -17,7 +18,15 @@ DOCUMENTED = set(re.findall(r"^::: (\S+)", API_PAGE, re.MULTILINE))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # Parts whose names are public besides those of the facade.
-PUBLIC_PARTS = ["estimators", "lightning", "lightning_unified", "metrics", "plotting", "theory"]
+PUBLIC_PARTS = [
+    "estimators",
+    "lightning",
+    "lightning_common",
+    "lightning_unified",
+    "metrics",
+    "plotting",
+    "theory",
+]
 
 
 def public_modules() -> list[str]:
@@ -25,12 +34,19 @@ def public_modules() -> list[str]:
     return ["virtualdepth", *(name for name in found if find_spec(name) is not None)]
 
 
-def public_names() -> list[str]:
-    return [
-        f"{module}.{name}"
-        for module in public_modules()
-        for name in importlib.import_module(module).__all__
+def names_of(module: str) -> list[str]:
+    """What a module says is public; failing that, what it defines."""
+    loaded = importlib.import_module(module)
+    defined = [
+        name
+        for name, value in vars(loaded).items()
+        if getattr(value, "__module__", None) == module and not name.startswith("_")
     ]
+    return list(getattr(loaded, "__all__", defined))
+
+
+def public_names() -> list[str]:
+    return [f"{module}.{name}" for module in public_modules() for name in names_of(module)]
 
 
 def resolve(name: str) -> object:
@@ -83,6 +99,14 @@ def python_blocks(page: Path) -> str:
 def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     exec(compile(python_blocks(page), str(page), "exec"), {"__name__": "example"})
+
+
+def test_options_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "getting-started.md").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main(["verify", "--help"])
+    offered = set(re.findall(r"^ +(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE))
+    assert offered == set(re.findall(r"^\| `(--[a-z-]+)`", page, re.MULTILINE))
 
 
 def test_documented_names_exist() -> None:
