@@ -48,11 +48,24 @@ class GroupStep(NamedTuple):
 
     Attributes:
         directions: parameter -> scaled P_W(G), shaped as the parameter, float32 or float64.
+        weights: parameter -> what P was taken of.
         memory: what the group must remember once the step is taken.
     """
 
     directions: dict[Tensor, Tensor]
+    weights: dict[Tensor, Tensor]
     memory: dict[str, Any]
+
+
+def init_memory(group: dict[str, Any]) -> None:
+    """Make the memory that a group's ``step_scale`` needs, unless it is there already.
+
+    Args:
+        group: options; changed.
+    """
+    if group["step_scale"] == "rms":
+        group.setdefault("rms_mean", 0.0)
+        group.setdefault("rms_steps", 0)
 
 
 def precondition_group(
@@ -83,7 +96,8 @@ def precondition_group(
         scaled = gradient.direction if scale is None else scale * gradient.direction
         guard.admit(matrix.name, "update", scaled)
         directions[matrix.parameter] = matrix.view.join(scaled, like=matrix.parameter)
-    return GroupStep(directions, memory)
+    weights = {matrix.parameter: matrix.weight for matrix in matrices}
+    return GroupStep(directions, weights, memory)
 
 
 def _precondition(
@@ -114,19 +128,28 @@ def _scales(
         ]
         return [scale[..., None, None] for scale in scales], {}
     if group["step_scale"] == "rms" and found:
-        square = torch.stack(
-            [
-                squared_metric_norm(matrix.view.split(matrix.grad), gradient)
-                for matrix, gradient in zip(matrices, found, strict=True)
-            ]
-        ).sum()
-        steps = group.get("rms_steps", 0) + 1
-        mean = torch.lerp(
-            square, torch.as_tensor(group.get("rms_mean", 0.0)).to(square), _RMS_DECAY
-        )
-        root = (mean / (1 - _RMS_DECAY**steps)).sqrt()
-        return [1 / (root + _RMS_FLOOR)] * len(found), {"rms_mean": mean, "rms_steps": steps}
+        return _rms_scales(group, matrices, found, lr)
     return [None] * len(found), {}
+
+
+def _rms_scales(
+    group: Mapping[str, Any],
+    matrices: Sequence[MatrixGradient],
+    found: Sequence[EndToEndGradient],
+    lr: float | Tensor,
+) -> tuple[Sequence[Tensor | None], dict[str, Any]]:
+    squares = [
+        squared_metric_norm(matrix.view.split(matrix.grad), gradient)
+        for matrix, gradient in zip(matrices, found, strict=True)
+    ]
+    square = torch.stack([each.to(squares[0]) for each in squares]).sum()
+    steps = group.get("rms_steps", 0) + 1
+    before = torch.as_tensor(group.get("rms_mean", 0.0)).to(square)
+    mean = torch.lerp(square, before, _RMS_DECAY)
+    scale = 1 / ((mean / (1 - _RMS_DECAY**steps)).sqrt() + _RMS_FLOOR)
+    # a step of rate 0, as checkpoints take to make state, must change nothing
+    memory = {} if lr == 0 else {"rms_mean": mean, "rms_steps": steps}
+    return [scale.to(gradient.direction) for gradient in found], memory
 
 
 def _without_autocast(device_type: str) -> AbstractContextManager[object]:

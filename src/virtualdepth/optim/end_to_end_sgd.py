@@ -5,7 +5,7 @@ Source: arXiv 1802.06509, Theorem 1.
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, overload
 
 import torch
@@ -13,12 +13,22 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from virtualdepth.optim.directions import GroupStep, MatrixGradient, precondition_group
+from virtualdepth.optim.directions import (
+    GroupStep,
+    MatrixGradient,
+    init_memory,
+    precondition_group,
+)
 from virtualdepth.optim.guard import StepGuard, only_if
 from virtualdepth.optim.matrix_view import MatrixView, matrices
 from virtualdepth.optim.momentum import State, descend, init_momentum
 from virtualdepth.optim.options import check_options, plain_number
-from virtualdepth.optim.origin import change_since_origin, init_origin, leave_origin
+from virtualdepth.optim.origin import (
+    check_origin,
+    init_origin,
+    leave_origin,
+    start_of_change,
+)
 
 # keys of torch.optim.SGD's checkpoints that choose an implementation, not a result
 _TORCH_ONLY = frozenset({"foreach", "fused", "differentiable"})
@@ -66,7 +76,9 @@ class EndToEndSGD(Optimizer):
         origin: None: P of W. "init": P of W - W(0), where W(0) is W at the first step, so that the
             change of a pretrained layer has the bias to low rank; decay pulls to W(0). A small
             random start of standard deviation ``origin_scale / sqrt(n)`` (an option of the group,
-            1e-3) is added to W once, since the rule stands still at a change of zero.
+            1e-3) is added to W once, since the rule stands still at a change of zero. It is the
+            same in every run. Not for half precision, where
+            rounding would drown the change.
 
     Raises:
         TypeError: if an option is unknown or of the wrong type, or a matrix to get depth is
@@ -146,7 +158,7 @@ class EndToEndSGD(Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            deque(matrices(group, len(self.param_groups) - 1), maxlen=0)  # run the checks
+            deque(self._matrices(group, len(self.param_groups) - 1), maxlen=0)  # run the checks
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
@@ -211,6 +223,8 @@ class EndToEndSGD(Optimizer):
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
 
+    # what waits for numbers on the host would only be cut to pieces by a compiler
+    @torch._disable_dynamo
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Move every parameter that has a gradient, or none.
@@ -264,9 +278,9 @@ class EndToEndSGD(Optimizer):
 
     def _compute_group(self, number: int, group: dict[str, Any]) -> GroupStep:
         moving = [
-            MatrixGradient(name, parameter, view, self._change(parameter, group), parameter.grad)
-            for name, parameter, view in matrices(group, number)
-            if parameter.grad is not None
+            MatrixGradient(name, p, view, self._change(p, view, group), p.grad)
+            for name, p, view in self._matrices(group, number)
+            if p.grad is not None
         ]
         step = precondition_group(group, moving, self._guard, group["lr"])
         layers = 1.0 if math.isinf(group["depth"]) else float(group["depth"])
@@ -289,8 +303,9 @@ class EndToEndSGD(Optimizer):
         # which foreach does not take; one by one, so that a mask keeps one matrix at a time
         finished = {**group, "weight_decay": 0, "maximize": False}
         for p, direction in step.directions.items():
-            if group["origin"] is not None and not self.state[p]["left_origin"]:
-                leave_origin(self.state[p], p, self._change(p, group))
+            # a step of rate 0, as checkpoints take to make state, must change nothing
+            if group["origin"] and not self.state[p]["left_origin"] and group["lr"] != 0:
+                leave_origin(self.state[p], p, step.weights[p])
             self._descend(finished, [p], [direction], verdict, foreach=False)
         group.update(step.memory)
 
@@ -311,6 +326,7 @@ class EndToEndSGD(Optimizer):
     def _init_state(self, group: dict[str, Any]) -> None:
         """Make the state now that a step will need, so that a checkpoint can be loaded into it."""
         self._momenta(group, group["params"])
+        init_memory(group)
         if group["origin"] is not None:
             for index, parameter in enumerate(group["params"]):
                 if MatrixView.of(group, index) is not None:
@@ -322,15 +338,23 @@ class EndToEndSGD(Optimizer):
             return []
         return [init_momentum(self.state[parameter], parameter) for parameter in params]
 
-    def _change(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+    def _matrices(
+        self, group: dict[str, Any], number: int
+    ) -> Iterator[tuple[str, Tensor, MatrixView]]:
+        for name, parameter, view in matrices(group, number):
+            if group["origin"] is not None:
+                check_origin(name, parameter)
+            yield name, parameter, view
+
+    def _change(self, parameter: Tensor, view: MatrixView, group: dict[str, Any]) -> Tensor:
         """Return what P is taken of: W, or its change since the origin, at first a small start."""
         if group["origin"] is None:
             return parameter
-        # seeded by the parameter's place: the same in every run, and no global state is touched
-        everything = (p for other in self.param_groups for p in other["params"])
-        place = next(i for i, p in enumerate(everything) if p is parameter)
         state = init_origin(self.state[parameter], parameter)
-        return change_since_origin(state, parameter, group["origin_scale"], seed=place)
+        if state["left_origin"]:
+            change: Tensor = parameter - state["origin"]
+            return change
+        return start_of_change(parameter, view, group["origin_scale"])
 
     def _maskable(self) -> bool:
         """Tell whether a flag on the device can undo the step: not sparse or plain values."""

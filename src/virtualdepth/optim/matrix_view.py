@@ -98,6 +98,11 @@ def check_matrix(name: str, parameter: Tensor, view: MatrixView) -> None:
                 f"{name}: expected a dense real {what} at depth > 1 but got {tensor.dtype}, "
                 f"{tensor.layout}; give its group depth=1"
             )
+        if what == "parameter" and _overlaps(tensor):
+            raise TypeError(
+                f"{name}: expected a parameter of distinct entries but got an expanded one, "
+                f"strides {tensor.stride()}, which cannot be written to; pass its .clone()"
+            )
         if hasattr(tensor, "device_mesh"):
             raise TypeError(
                 f"{name}: expected a {what} that lies whole on one device at depth > 1 but got "
@@ -108,6 +113,12 @@ def check_matrix(name: str, parameter: Tensor, view: MatrixView) -> None:
             f"{name}: expected rows that divide into {view.count} matrices (conv_groups * blocks) "
             f"but got shape {tuple(parameter.shape)}"
         )
+
+
+def _overlaps(tensor: Tensor) -> bool:
+    return any(
+        stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)
+    )
 
 
 def matrices(group: Mapping[str, Any], number: int) -> Iterator[tuple[str, Tensor, MatrixView]]:

@@ -4,6 +4,7 @@ Step hooks would not do: with a closure they run before the backward pass, an ex
 and they vanish when the optimizer is copied.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,10 +12,15 @@ import torch
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
-from virtualdepth.optim.directions import GroupStep, MatrixGradient, precondition_group
+from virtualdepth.optim.directions import (
+    GroupStep,
+    MatrixGradient,
+    init_memory,
+    precondition_group,
+)
 from virtualdepth.optim.guard import StepGuard
 from virtualdepth.optim.matrix_view import matrices
-from virtualdepth.optim.options import check_depth_options
+from virtualdepth.optim.options import check_depth_options, plain_number
 
 Closure = Callable[[], Any] | None
 
@@ -44,9 +50,32 @@ class OptimizerWithDepth(Optimizer):
 
         Args:
             param_group: as the optimizer takes it, and any option of :func:`with_depth`.
+
+        Raises:
+            TypeError: if an option is of the wrong type, or a matrix to get depth is complex,
+                sparse or sharded.
+            ValueError: if an option is out of range, or a matrix does not divide into blocks.
         """
         check_depth_options({**self.defaults, **param_group})
         super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            deque(matrices(group, len(self.param_groups) - 1), maxlen=0)  # run the checks
+        except (TypeError, ValueError):
+            self.param_groups.pop()
+            raise
+        init_memory(group)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the optimizer's state, with numbers that any checkpoint reader accepts.
+
+        Returns:
+            As the optimizer's own.
+        """
+        for group in self.param_groups:
+            # schedulers that count with another library leave its numbers here
+            group.update({key: plain_number(value) for key, value in group.items()})
+        return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a checkpoint, with depth or without; without, the depth stays as it is.
@@ -63,6 +92,8 @@ class OptimizerWithDepth(Optimizer):
             for key, value in own.items():
                 group.setdefault(key, value)
 
+    # what waits for numbers on the host would only be cut to pieces by a compiler
+    @torch._disable_dynamo
     def step(self, closure: Closure = None) -> Any:
         """Take the optimizer's step, with depth.
 
@@ -81,12 +112,12 @@ class OptimizerWithDepth(Optimizer):
 
     def _step_on_gradient(self, inner: Callable[..., Any], closure: Closure) -> Any:
         loss = _evaluate(closure)
-        steps = self._precondition({})
+        steps = self._precondition()
         directions = {p: d for step in steps for p, d in step.directions.items()}
         before = {p: grad for p in directions if (grad := p.grad) is not None}
         try:
-            for p, grad in before.items():
-                p.grad = torch.empty_like(grad).copy_(directions[p])
+            for p, direction in directions.items():
+                p.grad = direction
             inner(self)
         finally:
             for p, grad in before.items():
@@ -96,15 +127,14 @@ class OptimizerWithDepth(Optimizer):
 
     def _step_on_update(self, inner: Callable[..., Any], closure: Closure) -> Any:
         everything = [p for group in self.param_groups for p in group["params"]]
-        if isinstance(self, LBFGS):
-            before = {p: p.detach().clone() for p in everything}
-            loss = inner(self, closure)
-        else:
-            loss = _evaluate(closure)
+        loss = None
+        if not isinstance(self, LBFGS):  # which evaluates it several times
+            loss, closure = _evaluate(closure), None
             self._admit()  # before the optimizer's own state takes it in
-            before = {p: p.detach().clone() for p in everything if p.grad is not None}
-            inner(self)
+            everything = [p for p in everything if p.grad is not None]
+        before = {p: p.detach().clone() for p in everything}
         try:
+            result = inner(self, closure)
             steps = self._precondition(before)
         except BaseException:
             with torch.no_grad():
@@ -116,23 +146,26 @@ class OptimizerWithDepth(Optimizer):
                 for p, direction in step.directions.items():
                     p.copy_(before[p] + direction)
         self._remember(steps)
-        return loss
+        return result if isinstance(self, LBFGS) else loss
 
     @torch.no_grad()
-    def _precondition(self, before: Mapping[Tensor, Tensor]) -> list[GroupStep]:
+    def _precondition(self, before: Mapping[Tensor, Tensor] | None = None) -> list[GroupStep]:
         """Precondition gradients, or the updates since ``before``."""
         steps, guard = [], self._depth_guard()
         try:
             for number, group in enumerate(self.param_groups):
                 moving = [
-                    MatrixGradient(
-                        name, p, view, before.get(p, p), p - before[p] if before else p.grad
-                    )
+                    MatrixGradient(name, p, view, p, p.grad)
+                    if before is None
+                    else MatrixGradient(name, p, view, before[p], p - before[p])
                     for name, p, view in matrices(group, number)
                     if p.grad is not None
                 ]
-                lr = 1.0 if before else group["lr"]
-                steps.append(precondition_group(group, moving, guard, lr))
+                lr = group.get("lr", 1.0) if before is None else 1.0
+                step = precondition_group(group, moving, guard, lr)
+                if before is None:
+                    _shape_as_gradients(moving, step, guard)
+                steps.append(step)
             # the optimizer's own step cannot be masked by a flag on the device
             guard.settle()
         finally:
@@ -184,6 +217,15 @@ def class_with_depth(base: type[Optimizer], on: str) -> type[Optimizer]:
 def _rebuild(base: type[Optimizer], on: str) -> Optimizer:
     cls = class_with_depth(base, on)
     return cls.__new__(cls)
+
+
+def _shape_as_gradients(moving: list[MatrixGradient], step: GroupStep, guard: StepGuard) -> None:
+    for matrix in moving:
+        direction = step.directions[matrix.parameter]
+        cast = torch.empty_like(matrix.grad).copy_(direction)
+        if cast.dtype != direction.dtype:
+            guard.admit(matrix.name, "update", cast)  # half precision overflows early
+        step.directions[matrix.parameter] = cast
 
 
 def _evaluate(closure: Closure) -> Any:

@@ -15,7 +15,9 @@ ORIGINS = (None, "init")
 
 # keys of a group that are not options of ours: torch's own, those that schedulers and loggers
 # leave in groups which a user then hands to a new optimizer, and what a group remembers
-_OTHER_KEYS = frozenset({"params", "param_names", "name", "initial_lr", "rms_mean", "rms_steps"})
+_OTHER_KEYS = frozenset(
+    {"params", "param_names", "name", "initial_lr", "matrix_counts", "rms_mean", "rms_steps"}
+)
 
 
 def check_options(group: Mapping[str, Any], known: Mapping[str, Any]) -> None:
@@ -67,6 +69,8 @@ def check_depth_options(group: Mapping[str, Any]) -> None:
         count = group.get(name, 1)
         if not isinstance(count, int) or count < 1:
             raise ValueError(f"{name}: expected an integer >= 1 but got {count!r}")
+    if not isinstance(group.get("transposed", False), bool):
+        raise TypeError(f"transposed: expected True or False but got {group['transposed']!r}")
 
 
 def plain_number(value: Any) -> Any:

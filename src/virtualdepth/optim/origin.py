@@ -10,6 +10,25 @@ import torch
 from torch import Tensor
 
 from virtualdepth.maths import gaussian_start
+from virtualdepth.optim.matrix_view import MatrixView
+
+
+def check_origin(name: str, parameter: Tensor) -> None:
+    """Refuse a parameter whose change would drown in its rounding.
+
+    Args:
+        name: for the message.
+        parameter: whose change is to have depth.
+
+    Raises:
+        TypeError: if it is of half precision.
+    """
+    if parameter.dtype.itemsize < 4:
+        raise TypeError(
+            f"{name}: expected float32 or float64 with origin='init' but got {parameter.dtype}, "
+            "whose rounding is larger than the first changes; keep the weights in float32 and use "
+            "autocast, or origin=None"
+        )
 
 
 def init_origin(state: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
@@ -28,25 +47,20 @@ def init_origin(state: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
     return state
 
 
-def change_since_origin(
-    state: dict[str, Any], parameter: Tensor, scale: float, seed: int
-) -> Tensor:
-    """Return W - W(0); before the first step a small start, without which the rule stands still.
+def start_of_change(parameter: Tensor, view: MatrixView, scale: float) -> Tensor:
+    """Draw where the change starts: a small matrix, since the rule stands still at zero.
 
     Args:
-        state: of the parameter.
         parameter: W.
-        scale: the entries of the start have standard deviation scale / sqrt(n).
-        seed: of a generator of its own that draws the start.
+        view: as matrices (m, n).
+        scale: the entries have standard deviation scale / sqrt(n); they are the same in every run,
+            since a generator of its own draws them.
 
     Returns:
         A tensor of the parameter's shape.
     """
-    if state["left_origin"]:
-        change: Tensor = parameter - state["origin"]
-        return change
-    generator = torch.Generator().manual_seed(seed)
-    return gaussian_start(parameter.flatten(1), scale, generator).view_as(parameter)
+    generator = torch.Generator().manual_seed(0)
+    return view.join(gaussian_start(view.split(parameter), scale, generator), like=parameter)
 
 
 def leave_origin(state: dict[str, Any], parameter: Tensor, start: Tensor) -> None:

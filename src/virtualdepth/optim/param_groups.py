@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
@@ -136,7 +137,7 @@ def _sorted_places(
     places: list[_Place], include: Patterns, exclude: Patterns
 ) -> Iterator[tuple[_Place, dict[str, Any] | None]]:
     """Yield each parameter once, where it is used first, with its view; None if it is plain."""
-    included = None if include is None else _matches("include", include, places)
+    included = None if include is None else _matches("include", include, places, _has_rows)
     excluded = _matches("exclude", exclude, places)
     plain = {
         id(place.parameter)
@@ -172,24 +173,37 @@ def _gets_depth(place: _Place, included: set[int] | None) -> bool:
         wanted = not isinstance(place.module, _PLAIN) and not place.leaf.startswith("bias")
     else:
         wanted = _in(place, included)
+    return wanted and _has_rows(place)
+
+
+def _has_rows(place: _Place) -> bool:
     # a lazy parameter has no shape yet: it is wanted, and then refused by name
-    return wanted and (is_lazy(place.parameter) or place.parameter.ndim >= 2)
+    return is_lazy(place.parameter) or place.parameter.ndim >= 2
 
 
-def _matches(option: str, patterns: Patterns, places: list[_Place]) -> set[int]:
+def _anything(place: _Place) -> bool:
+    return True
+
+
+def _matches(
+    option: str,
+    patterns: Patterns,
+    places: list[_Place],
+    counts: Callable[[_Place], bool] = _anything,
+) -> set[int]:
     if patterns is None:
         return set()
     if isinstance(patterns, str | type) or callable(patterns):
         patterns = [patterns]
     matched: set[int] = set()
     for pattern in patterns:
-        found = {id(place.parameter) for place in places if _match(option, pattern, place)}
-        if not found:
+        found = [place for place in places if _match(option, pattern, place)]
+        if not any(counts(place) for place in found):
             raise ValueError(
-                f"{option}: expected a pattern that matches a parameter but got {pattern!r}; names "
-                f"are like {[place.name for place in places[:3]]}"
+                f"{option}: expected a pattern that matches a weight but got {pattern!r}; names "
+                f"are like {[place.name for place in places if counts(place)][:3]}"
             )
-        matched |= found
+        matched |= {id(place.parameter) for place in found}
     return matched
 
 
@@ -227,8 +241,10 @@ def _check_place(place: _Place) -> None:
             "once before making its optimizer"
         )
     hooks = () if place.module is None else place.module._forward_pre_hooks.values()
+    # these keep (weight_g, weight_v) or weight_orig, and make the weight before each forward pass
     old_style = any(
-        isinstance(hook, WeightNorm | SpectralNorm) and place.leaf.startswith(f"{hook.name}_")
+        (isinstance(hook, WeightNorm | SpectralNorm) and place.leaf.startswith(f"{hook.name}_"))
+        or (isinstance(hook, BasePruningMethod) and place.leaf == f"{hook._tensor_name}_orig")
         for hook in hooks
     )
     inside = any(
@@ -237,6 +253,6 @@ def _check_place(place: _Place) -> None:
     if old_style or inside:
         raise ValueError(
             f"{place.name}: expected the weight itself but got a part of its parametrization "
-            "(weight_norm, spectral_norm, ...), and depth acts on the weight as a whole; remove "
-            "the parametrization, or exclude this parameter"
+            "(weight_norm, spectral_norm, pruning, ...), and depth acts on the weight as a whole; "
+            "remove the parametrization, or exclude this parameter"
         )

@@ -1,12 +1,14 @@
 """Depth for an optimizer that exists: any of torch's, or of another package."""
 
 from functools import wraps
+from numbers import Real
 from typing import Any, TypeVar
 from weakref import ref
 
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
+from virtualdepth.optim.directions import init_memory
 from virtualdepth.optim.end_to_end_sgd import EndToEndSGD
 from virtualdepth.optim.matrix_view import matrices, parameter_name
 from virtualdepth.optim.optimizer_with_depth import OptimizerWithDepth, class_with_depth
@@ -62,8 +64,9 @@ def with_depth(
         ``optimizer``.
 
     Raises:
-        TypeError: if it is no optimizer, has depth already, has a ``step`` patched by others, or
-            is LBFGS on="gradient" (it evaluates the loss several times a step).
+        TypeError: if it is no optimizer but a wrapper, has depth already, has a ``step`` patched
+            by others than torch's schedulers, or is LBFGS on="gradient" (it evaluates the loss
+            several times a step).
         ValueError: if an option is out of range or a pattern matches nothing.
 
     >>> import torch
@@ -84,12 +87,14 @@ def with_depth(
         "rtol": rtol,
     }
     check_depth_options(options)
-    _check_target(optimizer, on, step_scale)
+    _check_optimizer(optimizer, on)
+    _check_scale(optimizer, on, step_scale)
     counts = _counts(optimizer, model, include, exclude)
     groups = [{**options, **group} for group in optimizer.param_groups]
     for number, group in enumerate(groups):
         if counts is not None:
             group["matrix_counts"] = [counts.get(p, 1) for p in group["params"]]
+        init_memory(group)
         list(matrices(group, number))  # run the checks before anything changes
     for group, complete in zip(optimizer.param_groups, groups, strict=True):
         group.update(complete)
@@ -102,18 +107,31 @@ def with_depth(
     return optimizer
 
 
-def _check_target(optimizer: Optimizer, on: str, step_scale: str) -> None:
-    if on not in ON:
-        raise ValueError(f"on: expected one of {ON} but got {on!r}")
+def _check_scale(optimizer: Optimizer, on: str, step_scale: str) -> None:
     if on == "update" and step_scale == "rms":
         raise ValueError(
             "step_scale: expected 'raw' or 'unit' with on='update' but got 'rms', which is a rule "
             "for gradients"
         )
-    if not isinstance(optimizer, Optimizer):
+    rates = [group.get("lr") for group in optimizer.param_groups]
+    if on == "gradient" and step_scale == "unit":
+        for rate in rates:
+            if not isinstance(rate, Real | Tensor):
+                raise ValueError(
+                    "step_scale: expected 'raw' or 'rms' with an optimizer without a learning "
+                    "rate but got 'unit', whose cap needs one"
+                )
+
+
+def _check_optimizer(optimizer: Optimizer, on: str) -> None:
+    if on not in ON:
+        raise ValueError(f"on: expected one of {ON} but got {on!r}")
+    if not isinstance(optimizer, Optimizer) or any(
+        isinstance(value, Optimizer) for value in vars(optimizer).values()
+    ):
         raise TypeError(
-            f"optimizer: expected a torch.optim.Optimizer but got {type(optimizer).__name__}; a "
-            "wrapper keeps the optimizer inside, give depth to that one"
+            f"optimizer: expected a torch.optim.Optimizer but got {type(optimizer).__name__}; give "
+            "depth to the optimizer inside a wrapper, before it is wrapped"
         )
     if isinstance(optimizer, OptimizerWithDepth | EndToEndSGD):
         raise TypeError(
@@ -125,7 +143,9 @@ def _check_target(optimizer: Optimizer, on: str, step_scale: str) -> None:
             "optimizer: expected one that takes one gradient a step but got LBFGS; use on='update'"
         )
     patch = vars(optimizer).get("step")
-    if patch is not None and not hasattr(patch, "_wrapped_by_lr_sched"):
+    # a scheduler's patch wraps the class's step; one on top of it would copy its mark
+    by_scheduler = hasattr(patch, "_wrapped_by_lr_sched")
+    if patch is not None and not (by_scheduler and patch.__wrapped__ is type(optimizer).step):
         raise TypeError(
             "optimizer: expected its class's own step but got one patched on the object; call "
             "with_depth first"
