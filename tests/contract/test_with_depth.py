@@ -7,13 +7,15 @@ import torch
 from tests.contract.with_depth import WithDepthContract
 from torch.optim import Optimizer
 
-Variants = ClassVar[dict[str, dict[str, Any]]]
+Variants = dict[str, dict[str, Any]]
 
 
 class SGDContract(WithDepthContract):
     torch_class: ClassVar[type[Optimizer]] = torch.optim.SGD
-    variants: Variants = {"momentum": {"lr": 0.05, "depth": 3, "momentum": 0.9}}
-    torch_variants: Variants = {"momentum": {"lr": 0.05, "momentum": 0.9, "dampening": 0.3}}
+    variants: ClassVar[Variants] = {"momentum": {"lr": 0.05, "depth": 3, "momentum": 0.9}}
+    torch_variants: ClassVar[Variants] = {
+        "momentum": {"lr": 0.05, "momentum": 0.9, "dampening": 0.3}
+    }
 
 
 class TestSGDOnGradient(SGDContract):
@@ -26,8 +28,8 @@ class TestSGDOnUpdate(SGDContract):
 
 class AdamContract(WithDepthContract):
     torch_class: ClassVar[type[Optimizer]] = torch.optim.Adam
-    variants: Variants = {"depth 3": {"lr": 0.01, "depth": 3}}
-    torch_variants: Variants = {"amsgrad": {"lr": 0.01, "amsgrad": True}}
+    variants: ClassVar[Variants] = {"depth 3": {"lr": 0.01, "depth": 3}}
+    torch_variants: ClassVar[Variants] = {"amsgrad": {"lr": 0.01, "amsgrad": True}}
 
 
 class TestAdamOnGradient(AdamContract):
@@ -40,8 +42,8 @@ class TestAdamOnUpdate(AdamContract):
 
 class AdamWContract(WithDepthContract):
     torch_class: ClassVar[type[Optimizer]] = torch.optim.AdamW
-    variants: Variants = {"unit": {"lr": 0.01, "depth": 2.5, "step_scale": "unit"}}
-    torch_variants: Variants = {"plain": {"lr": 0.01, "weight_decay": 0.1}}
+    variants: ClassVar[Variants] = {"unit": {"lr": 0.01, "depth": 2.5, "step_scale": "unit"}}
+    torch_variants: ClassVar[Variants] = {"plain": {"lr": 0.01, "weight_decay": 0.1}}
 
 
 class TestAdamWOnGradient(AdamWContract):
@@ -54,8 +56,8 @@ class TestAdamWOnUpdate(AdamWContract):
 
 class RMSpropContract(WithDepthContract):
     torch_class: ClassVar[type[Optimizer]] = torch.optim.RMSprop
-    variants: Variants = {"depth 3": {"lr": 0.01, "depth": 3, "momentum": 0.5}}
-    torch_variants: Variants = {"centered": {"lr": 0.01, "centered": True}}
+    variants: ClassVar[Variants] = {"depth 3": {"lr": 0.01, "depth": 3, "momentum": 0.5}}
+    torch_variants: ClassVar[Variants] = {"centered": {"lr": 0.01, "centered": True}}
 
 
 class TestRMSpropOnGradient(RMSpropContract):
@@ -68,8 +70,8 @@ class TestRMSpropOnUpdate(RMSpropContract):
 
 class AdagradContract(WithDepthContract):
     torch_class: ClassVar[type[Optimizer]] = torch.optim.Adagrad
-    variants: Variants = {"depth 3": {"lr": 0.05, "depth": 3}}
-    torch_variants: Variants = {"decay": {"lr": 0.05, "lr_decay": 0.1}}
+    variants: ClassVar[Variants] = {"depth 3": {"lr": 0.05, "depth": 3}}
+    torch_variants: ClassVar[Variants] = {"decay": {"lr": 0.05, "lr_decay": 0.1}}
 
 
 class TestAdagradOnGradient(AdagradContract):
@@ -81,9 +83,11 @@ class TestAdagradOnUpdate(AdagradContract):
 
 
 class LionContract(WithDepthContract):
+    """Of pytorch_optimizer, whose optimizers keep what copies lose, and count in groups."""
+
     torch_class: ClassVar[type[Optimizer]] = pytorch_optimizer.Lion
-    variants: Variants = {"depth 3": {"lr": 0.01, "depth": 3}}
-    torch_variants: Variants = {"decay": {"lr": 0.01, "weight_decay": 0.1}}
+    variants: ClassVar[Variants] = {"depth 3": {"lr": 0.01, "depth": 3}}
+    torch_variants: ClassVar[Variants] = {"decay": {"lr": 0.01, "weight_decay": 0.1}}
 
 
 class TestLionOnGradient(LionContract):

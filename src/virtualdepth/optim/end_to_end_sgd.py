@@ -331,6 +331,8 @@ class EndToEndSGD(Optimizer):
             for index, parameter in enumerate(group["params"]):
                 if MatrixView.of(group, index) is not None:
                     init_origin(self.state[parameter], parameter)
+                else:  # distributed checkpoints want state for every parameter, or for none
+                    self.state[parameter].setdefault("left_origin", False)
 
     def _momenta(self, group: dict[str, Any], params: list[Tensor]) -> list[State]:
         """Return the momentum of some parameters of a group, made now if need be."""
@@ -362,5 +364,5 @@ class EndToEndSGD(Optimizer):
         return not (
             any(p.grad is not None and p.grad.is_sparse for p in everything)
             or any(group["step_scale"] == "rms" for group in self.param_groups)
-            or any(self.state[p].get("left_origin") is False for p in self.state)
+            or any("origin" in kept and not kept["left_origin"] for kept in self.state.values())
         )
