@@ -10,6 +10,7 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
@@ -224,7 +225,7 @@ class EndToEndSGD(Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
 
     # what waits for numbers on the host would only be cut to pieces by a compiler
-    @torch._disable_dynamo
+    @_disable_dynamo
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Move every parameter that has a gradient, or none.

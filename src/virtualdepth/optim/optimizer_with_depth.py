@@ -6,11 +6,12 @@ and they vanish when the optimizer is copied.
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from types import FunctionType
+from types import FunctionType, new_class
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.optim import LBFGS, Optimizer
 
 from virtualdepth.optim.directions import (
@@ -98,7 +99,7 @@ class OptimizerWithDepth(Optimizer):
                 group.setdefault(key, value)
 
     # what waits for numbers on the host would only be cut to pieces by a compiler
-    @torch._disable_dynamo
+    @_disable_dynamo
     def step(self, closure: Closure = None) -> Any:
         """Take the optimizer's step, with depth.
 
@@ -232,7 +233,7 @@ def class_with_depth(base: type[Optimizer], on: str) -> type[Optimizer]:
         if isinstance(value, FunctionType | property)
     }
     body = {**methods, "_base": base, "_on": on, "step": step, "__doc__": base.__doc__}
-    made = type(base)(f"{base.__name__}WithDepth", (base,), body)
+    made = new_class(f"{base.__name__}WithDepth", (base,), exec_body=lambda own: own.update(body))
     return _made.setdefault((base, on), made)
 
 
