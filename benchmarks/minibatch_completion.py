@@ -1,7 +1,7 @@
 """Does the bias to low rank survive mini-batches, with step_scale="unit"?
 
 A 100 x 100 matrix of rank 5 with 2000 entries observed, batches of 200, depth 3, 1500 steps on
-sum (W - W*)^2 / 2 over the batch. A grid of learning rate, start and cap on one seed; its best three
+sum (W - W*)^2 / 2 over the batch. A grid of rate, start and cap on one seed; its best three
 settings, by the error, on three other seeds. error = mean (W - W*)^2 over all entries, where the
 mean square of W* is 1.
 """
