@@ -14,9 +14,9 @@ from common import arguments, report
 from virtualdepth import EndToEndSGD, effective_rank, init
 
 SIZE, RANK, OBSERVED, BATCH = 100, 5, 2000, 200
-RATES = (1.0, 3.0, 10.0, 30.0, 100.0)
-STARTS = (1e-3, 1e-2)
-CAPS = (0.02, 0.05, 0.1)
+RATES = (3.0, 10.0, 30.0)
+STARTS = (1e-2, 3e-2)
+CAPS = (0.02, 0.05)
 
 
 def run(
