@@ -3,5 +3,12 @@
 from virtualdepth.lightning_common.batches import ShuffledBatches, TensorBatches
 from virtualdepth.lightning_common.data import TensorDataMixin
 from virtualdepth.lightning_common.equivalence import EquivalenceMixin
+from virtualdepth.lightning_common.virtual_depth import VirtualDepthMixin
 
-__all__ = ["EquivalenceMixin", "ShuffledBatches", "TensorBatches", "TensorDataMixin"]
+__all__ = [
+    "EquivalenceMixin",
+    "ShuffledBatches",
+    "TensorBatches",
+    "TensorDataMixin",
+    "VirtualDepthMixin",
+]

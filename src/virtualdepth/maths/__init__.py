@@ -9,10 +9,18 @@ from virtualdepth.maths.factorization import (
     layer_sizes,
 )
 from virtualdepth.maths.kernel import check_depth, depth_kernel, gain_exponent
-from virtualdepth.maths.precondition import check_rtol, end_to_end_gradient, precondition
+from virtualdepth.maths.precondition import (
+    EndToEndGradient,
+    check_rtol,
+    end_to_end_gradient,
+    precondition,
+)
 from virtualdepth.maths.spectrum import effective_rank, nuclear_norm, schatten_norm, stable_rank
+from virtualdepth.maths.start import gaussian_start
+from virtualdepth.maths.step_scale import relative_speed, squared_metric_norm, unit_scale
 
 __all__ = [
+    "EndToEndGradient",
     "LinAlgError",
     "balanced_factors",
     "balancedness",
@@ -24,10 +32,14 @@ __all__ = [
     "end_to_end_gradient",
     "end_to_end_product",
     "gain_exponent",
+    "gaussian_start",
     "layer_sizes",
     "nuclear_norm",
     "precondition",
+    "relative_speed",
     "schatten_norm",
+    "squared_metric_norm",
     "stable_rank",
     "thin_svd",
+    "unit_scale",
 ]
