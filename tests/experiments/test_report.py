@@ -90,7 +90,7 @@ def test_a_network_that_hardly_learns_is_pointed_out(
 FIGURES = {
     "passed": {"loss.png", "gap.png"},
     "failed": {"loss.png", "gap.png"},
-    "diverged": {"loss.png", "gap.png"},
+    "diverged": {"loss.png"},  # one gap makes no slope
     "interrupted": {"loss.png", "gap.png"},
     "unstarted": set(),
 }
