@@ -93,6 +93,16 @@ def test_divergence_ends_it(lr: float, optimizer_depth: int | None, problem: Pro
     assert all(math.isfinite(value) for column in columns for value in column)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("init_scale", [1e-12, 1e12])
+@pytest.mark.parametrize("depth", [2, 30])
+def test_every_start_can_be_recorded(
+    dtype: str, init_scale: float, depth: int, problem: Problem
+) -> None:
+    curve = train(problem, dtype=dtype, init_scale=init_scale, depth=depth, steps=2)
+    assert len(curve.gap) >= 1
+
+
 def test_interruption_reaches_the_caller(problem: Problem) -> None:
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
