@@ -237,7 +237,7 @@ def test_a_diverging_run_ends_in_a_clear_error(
 
 def test_a_plain_step_that_torch_refuses_moves_no_matrix() -> None:
     """torch has no weight decay for sparse gradients, and finds out in the middle of a step."""
-    deep, plain = (nn.Parameter(random_tensor(3, 2, seed=seed)) for seed in (0, 1))
+    deep, plain = (nn.Parameter(random_tensor((3, 2), seed)) for seed in (0, 1))
     deep.grad = torch.ones_like(deep)
     sparse_gradient(plain)
     optimizer = EndToEndSGD(
