@@ -38,7 +38,7 @@ def test_numbers_are_those_of_result_json(outcome: VerifyResult, tmp_path: Path)
             strict=True,
         ):
             if row[key] is None:
-                assert cell == "–"
+                assert cell == "-"
             else:
                 assert float(cell) == pytest.approx(
                     row[key], rel=accuracy, abs=0.051 * (not accuracy)

@@ -73,7 +73,7 @@ def cells(row: Row) -> tuple[str, ...]:
         As many strings as HEADER; a dash for what is undefined.
     """
     measured = [
-        "–" if value is None else f"{value:{form}}"
+        "-" if value is None else f"{value:{form}}"
         for value, form in ((row.gap, ".2e"), (row.loss_single, "#.5g"), (row.loss_deep, "#.5g"))
     ]
     return f"{row.lr:g}", str(row.steps), *measured, f"{row.seconds:.1f}"
@@ -200,5 +200,5 @@ def _loss_figure(curves: list[Curve]) -> Figure:
 
 def _shown(value: object) -> str:
     if value is None or value == []:
-        return "–"
+        return "-"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
