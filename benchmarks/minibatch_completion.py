@@ -17,6 +17,7 @@ SIZE, RANK, OBSERVED, BATCH = 100, 5, 2000, 200
 RATES = (3.0, 10.0, 30.0)
 STARTS = (1e-2, 3e-2)
 CAPS = (0.02, 0.05)
+TICKS = {"error": (0.003, 0.01, 0.03), "effective rank": (6, 7, 8, 10)}
 
 
 def run(
@@ -63,6 +64,9 @@ def figure(grid: list[dict], path) -> None:
             label = f"start {start:g}, cap {cap:g}"
             ax.loglog([c["lr"] for c in own], [c[key] for c in own], style, marker="o", label=label)
         ax.set_xlabel("learning rate")
+        ax.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
+        ax.set_yticks(TICKS[key], [f"{tick:g}" for tick in TICKS[key]])
+        ax.minorticks_off()
         ax.set_title(key)
         ax.grid(alpha=0.3, which="both")
     axes[0].axhline(1e-2, color="k", lw=0.8)
