@@ -7,12 +7,14 @@ Neural Networks", ICLR 2019, arXiv 1810.02281, Definition 1 and Procedure 1.
 from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
+from numbers import Real
 from operator import index
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from virtualdepth.maths.checks import check_finite, check_matrix
 from virtualdepth.maths.decomposition import thin_svd
 
 
@@ -35,6 +37,7 @@ def layer_sizes(
         N + 1 widths: n, the hidden widths, m.
 
     Raises:
+        TypeError: if depth or a width is no number.
         ValueError: if depth is no positive integer, or a width is too small or their number wrong.
 
     >>> layer_sizes(10, 6, 3)
@@ -47,9 +50,9 @@ def layer_sizes(
     narrowest = min(in_features, out_features)
     if hidden_features is None:
         hidden_features = narrowest
-    if isinstance(hidden_features, int):
+    if not isinstance(hidden_features, Sequence):
         hidden_features = [hidden_features] * (depth - 1)
-    hidden = [index(width) for width in hidden_features]
+    hidden = [_width(width) for width in hidden_features]
     if len(hidden) != depth - 1:
         raise ValueError(
             f"hidden_features: expected one width or {depth - 1} widths for depth {depth} but got "
@@ -63,11 +66,22 @@ def layer_sizes(
     return [in_features, *hidden, out_features]
 
 
+def _width(width: int) -> int:
+    try:
+        return index(width)
+    except TypeError:
+        raise TypeError(
+            f"hidden_features: expected an integer or a list of integers but got {width!r}"
+        ) from None
+
+
 def _integer_depth(depth: float) -> int:
-    if isinstance(depth, bool) or depth != depth or depth < 1 or depth % 1 != 0:
+    expected = f"depth: expected an integer >= 1 for an explicit network but got {depth!r}"
+    if isinstance(depth, bool) or not isinstance(depth, Real):
+        raise TypeError(expected)
+    if not depth >= 1 or depth % 1 != 0:
         raise ValueError(
-            "depth: expected an integer >= 1 for an explicit network but got "
-            f"{depth!r}; real and infinite depth exist for one matrix only (EndToEndSGD)"
+            f"{expected}; real and infinite depth exist for one matrix only (EndToEndSGD)"
         )
     return int(depth)
 
@@ -88,11 +102,13 @@ def balanced_factors(
             default min(m, n).
 
     Returns:
-        [W_1, ..., W_N], W_1 applied first, in the dtype of ``weight``.
+        [W_1, ..., W_N], W_1 applied first, in the dtype of ``weight``; no two share memory. Half
+        precision is computed in float32.
 
     Raises:
+        TypeError: if ``weight`` is complex, integer or sparse, or depth or a width is no number.
         ValueError: if ``depth`` is no positive integer, if widths do not fit, or if ``weight`` has
-            fewer than two dimensions.
+            fewer than two dimensions or is not finite.
         torch.linalg.LinAlgError: if the SVD of W does not converge.
 
     Source: arXiv 1810.02281, Procedure 1.
@@ -105,8 +121,8 @@ def balanced_factors(
     tensor([[9., 0.],
             [0., 4.]])
     """
-    if weight.ndim < 2:
-        raise ValueError(f"weight: expected (..., m, n) but got {tuple(weight.shape)}")
+    check_matrix(weight)
+    check_finite(weight)
     sizes = layer_sizes(weight.shape[-1], weight.shape[-2], depth, hidden_features)
     depth = len(sizes) - 1
     if depth == 1:
@@ -134,14 +150,14 @@ def end_to_end_product(factors: Sequence[Tensor]) -> Tensor:
         The end-to-end matrix (..., d_N, d_0).
 
     Raises:
-        ValueError: if ``factors`` is empty.
+        TypeError: if a factor is complex, integer or sparse.
+        ValueError: if ``factors`` is empty, or a layer is no matrix or does not fit the one before.
 
     >>> end_to_end_product([torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0], [4.0]])])
     tensor([[3., 6.],
             [4., 8.]])
     """
-    if not factors:
-        raise ValueError("factors: expected at least one matrix but got none")
+    _check_chain(factors)
     return reduce(lambda product, factor: factor @ product, factors)
 
 
@@ -158,17 +174,35 @@ def balancedness(factors: Sequence[Tensor]) -> Tensor:
         (..., N-1) defects, in the units of a squared weight; empty for one factor.
 
     Raises:
-        ValueError: if ``factors`` is empty.
+        TypeError: if a factor is complex, integer or sparse.
+        ValueError: if ``factors`` is empty, or a layer is no matrix or does not fit the one before.
 
     Source: arXiv 1810.02281, Definition 1.
 
     >>> balancedness([torch.eye(2), 2 * torch.eye(2)])  # ||4 I - I||_F = 3 sqrt(2)
     tensor([4.2426])
     """
-    if not factors:
+    _check_chain(factors)
+    # under autocast the products would silently be taken in half precision
+    with torch.autocast(factors[0].device.type, enabled=False):
+        defects = [
+            torch.linalg.matrix_norm(after.mT @ after - before @ before.mT)
+            for before, after in pairwise(factors)
+        ]
+    if not defects:
+        return factors[0].new_empty(*factors[0].shape[:-2], 0)
+    return torch.stack(defects, dim=-1)
+
+
+def _check_chain(factors: Sequence[Tensor]) -> None:
+    if len(factors) == 0:
         raise ValueError("factors: expected at least one matrix but got none")
-    defects = [
-        torch.linalg.matrix_norm(after.mT @ after - before @ before.mT)
-        for before, after in pairwise(factors)
-    ]
-    return torch.stack(defects, dim=-1) if defects else factors[0].new_empty(0)
+    for number, factor in enumerate(factors, start=1):
+        check_matrix(factor, f"factors, W_{number}")
+    for number, (before, after) in enumerate(pairwise(factors), start=1):
+        if after.shape[-1] != before.shape[-2]:
+            raise ValueError(
+                f"factors: expected W_{number + 1} with as many columns as W_{number} has rows, "
+                f"{before.shape[-2]}, but got {tuple(after.shape)} after {tuple(before.shape)}; "
+                "W_1, the layer applied first, comes first"
+            )

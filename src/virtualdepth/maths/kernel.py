@@ -62,7 +62,8 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
     :math:`h^2\,\mathrm{expm1}(2l)/(2l)`. K(0, 0) is 0 for N > 1 and 1 for N = 1.
 
     Args:
-        a: singular values >= 0, any shape that broadcasts with ``b``.
+        a: singular values >= 0, a floating-point tensor that broadcasts with ``b``; a negative one
+            beside a positive one gives NaN.
         b: singular values >= 0.
         depth: number of layers N, real, 1 <= N <= inf.
 
@@ -70,7 +71,7 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
         K of the broadcast shape, in the units of a singular value to the power 2 - 2/N.
 
     Raises:
-        TypeError: if ``depth`` is not a real number.
+        TypeError: if ``a`` or ``b`` is no floating-point tensor, or ``depth`` no real number.
         ValueError: if ``depth`` is NaN or below 1.
 
     Source: arXiv 1802.06509, Claim 1 (the eigenvalues of the preconditioner).
@@ -83,6 +84,13 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
     tensor(9.)
     """
     depth = check_depth(depth)
+    for name, tensor in (("a", a), ("b", b)):
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            found = tensor.dtype if isinstance(tensor, Tensor) else repr(tensor)
+            raise TypeError(
+                f"{name}: expected a floating-point tensor but got {found}; wrap a number as in "
+                "torch.tensor(2.0, dtype=torch.float64)"
+            )
     high = torch.maximum(a, b)
     if depth == 1:
         return torch.ones_like(high)
@@ -94,5 +102,5 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
         denominator, limit = 2 * log_ratio, 1.0
     else:
         denominator, limit = torch.expm1(2 * log_ratio / depth), depth
-    quotient = torch.where(denominator < 0, numerator / denominator, limit)
+    quotient = torch.where(denominator == 0, limit, numerator / denominator)
     return high.pow(gain_exponent(depth)) * quotient

@@ -4,11 +4,13 @@ Source: arXiv 1802.06509, Theorem 1 (the rule), Claim 1 (its spectrum), Claim 2 
 """
 
 import math
+from numbers import Real
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from virtualdepth.maths.checks import check_finite, check_matrix
 from virtualdepth.maths.decomposition import thin_svd
 from virtualdepth.maths.kernel import check_depth, depth_kernel, gain_exponent
 
@@ -40,12 +42,14 @@ def precondition(
 
     Returns:
         P_W(G) in the shape and dtype of ``grad``; the inputs are not written to. Half precision is
-        computed in float32.
+        computed in float32. Differentiable in ``grad``; its derivative in ``weight`` is that of the
+        SVD, which is infinite at equal singular values.
 
     Raises:
-        TypeError: if an input is complex, integer or sparse, or ``depth`` is no real number.
+        TypeError: if an input is complex, integer or sparse, or ``depth`` or ``rtol`` is no real
+            number.
         ValueError: if shapes differ or have fewer than two dimensions, if ``depth`` or ``rtol`` is
-            out of range, or if ``weight`` is not finite.
+            out of range, or if ``weight`` is not finite where the depth is more than 1.
         torch.linalg.LinAlgError: if the SVD of W does not converge.
 
     Source: arXiv 1802.06509, Theorem 1 and Claim 2.
@@ -59,15 +63,19 @@ def precondition(
     """
     depth = check_depth(depth)
     rtol = check_rtol(rtol)
-    _check_matrices(weight, grad)
+    check_matrix(weight)
+    check_matrix(grad, "grad")
+    if weight.shape != grad.shape:
+        raise ValueError(
+            f"grad: expected the shape of weight, {tuple(weight.shape)}, but got "
+            f"{tuple(grad.shape)}"
+        )
     if depth == 1 or weight.numel() == 0:
         return grad.clone()
-    if not torch.isfinite(weight).all():
-        raise ValueError(
-            "weight: expected finite numbers but got NaN or inf; the run has probably diverged, "
-            "lower the learning rate"
-        )
-    return end_to_end_gradient(weight, grad, depth, rtol).direction.to(grad.dtype)
+    check_finite(weight)
+    # under autocast the products below would silently be taken in half precision
+    with torch.autocast(weight.device.type, enabled=False):
+        return end_to_end_gradient(weight, grad, depth, rtol).direction.to(grad.dtype)
 
 
 def check_rtol(rtol: float | None) -> float | None:
@@ -80,28 +88,19 @@ def check_rtol(rtol: float | None) -> float | None:
         ``rtol`` unchanged.
 
     Raises:
+        TypeError: if it is not a real number.
         ValueError: if it is out of range.
 
     >>> check_rtol(1e-13)
     1e-13
     """
-    if rtol is not None and not 0 <= rtol < 1:
+    if rtol is None:
+        return None
+    if isinstance(rtol, bool) or not isinstance(rtol, Real):
+        raise TypeError(f"rtol: expected None or a number in [0, 1) but got {rtol!r}")
+    if not 0 <= rtol < 1:
         raise ValueError(f"rtol: expected None or a number in [0, 1) but got {rtol!r}")
     return rtol
-
-
-def _check_matrices(weight: Tensor, grad: Tensor) -> None:
-    for name, tensor in (("weight", weight), ("grad", grad)):
-        if tensor.layout is not torch.strided or not tensor.is_floating_point():
-            raise TypeError(
-                f"{name}: expected a dense real floating-point tensor but got "
-                f"{tensor.dtype}, {tensor.layout}"
-            )
-    if weight.ndim < 2 or weight.shape != grad.shape:
-        raise ValueError(
-            "weight, grad: expected one shape (..., m, n) but got "
-            f"{tuple(weight.shape)} and {tuple(grad.shape)}"
-        )
 
 
 class EndToEndGradient(NamedTuple):
@@ -118,7 +117,7 @@ class EndToEndGradient(NamedTuple):
     slopes: Tensor
 
     @property
-    def mT(self) -> "EndToEndGradient":  # noqa: N802 (as torch calls it)
+    def mT(self) -> "EndToEndGradient":
         """The same of W^T and G^T: the rule is symmetric under transposition."""
         return self._replace(direction=self.direction.mT)
 

@@ -1,25 +1,35 @@
-"""Measures of the size of a spectrum: ranks and Schatten norms, on any leading batch."""
+"""Measures of the size of a spectrum: ranks and Schatten norms, on any leading batch.
+
+Each takes a finite W, (..., m, n), returns (...) in float64 if W is, else in float32, and raises
+TypeError or ValueError where W is no such matrix. A matrix without entries measures 0.
+"""
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor
+
+from virtualdepth.maths.checks import check_finite, check_matrix
 
 
 def nuclear_norm(weight: Tensor) -> Tensor:
     r"""Sum the singular values: :math:`\|W\|_* = \sum_r \sigma_r`.
 
     Args:
-        weight: W, (..., m, n).
+        weight: W, (..., m, n), finite.
 
     Returns:
         (...), in the units of W; 0 for a matrix of zeros.
 
+    Raises:
+        TypeError: if W is complex, integer or sparse.
+        ValueError: if W has fewer than two dimensions or is not finite.
+
     >>> nuclear_norm(torch.diag(torch.tensor([3.0, 4.0])))
     tensor(7.)
     """
-    sigma: Tensor = torch.linalg.svdvals(weight)
-    return sigma.sum(-1)
+    return _singular_values(weight).sum(-1)
 
 
 def schatten_norm(weight: Tensor, p: float) -> Tensor:
@@ -29,44 +39,47 @@ def schatten_norm(weight: Tensor, p: float) -> Tensor:
     one with p = 2/N is what an L2 penalty on N balanced factors amounts to.
 
     Args:
-        weight: W, (..., m, n).
+        weight: W, (..., m, n), finite.
         p: 0 < p <= inf.
 
     Returns:
         (...), in the units of W; 0 for a matrix of zeros.
 
     Raises:
-        ValueError: if ``p`` is not positive.
+        TypeError: if W is complex, integer or sparse, or ``p`` is no real number.
+        ValueError: if W has fewer than two dimensions or is not finite, or ``p`` is not positive.
 
     >>> schatten_norm(torch.diag(torch.tensor([3.0, 4.0])), 2)
     tensor(5.)
     """
+    if isinstance(p, bool) or not isinstance(p, Real):
+        raise TypeError(f"p: expected a number > 0 or inf but got {p!r}")
     if not p > 0:
         raise ValueError(f"p: expected a number > 0 or inf but got {p!r}")
-    sigma: Tensor = torch.linalg.svdvals(weight)
-    largest = sigma[..., :1]
+    largest, relative = _relative(_singular_values(weight))
     if math.isinf(p):
-        return largest.squeeze(-1)
-    # relative to the largest value, so that no power leaves the range of the dtype
-    relative = torch.where(largest > 0, sigma / largest, 0.0)
-    return largest.squeeze(-1) * relative.pow(p).sum(-1).pow(1 / p)
+        return largest
+    return largest * relative.pow(p).sum(-1).pow(1 / p)
 
 
 def stable_rank(weight: Tensor) -> Tensor:
     r"""Divide the squared Frobenius by the squared spectral norm: :math:`\|W\|_F^2/\sigma_1^2`.
 
     Args:
-        weight: W, (..., m, n).
+        weight: W, (..., m, n), finite.
 
     Returns:
         (...) between 1 and min(m, n); 0 for a matrix of zeros.
 
+    Raises:
+        TypeError: if W is complex, integer or sparse.
+        ValueError: if W has fewer than two dimensions or is not finite.
+
     >>> stable_rank(torch.diag(torch.tensor([2.0, 1.0, 1.0])))
     tensor(1.5000)
     """
-    sigma = torch.linalg.svdvals(weight)
-    largest = sigma[..., :1]
-    return torch.where(largest > 0, sigma / largest, 0.0).square().sum(-1)
+    _, relative = _relative(_singular_values(weight))
+    return relative.square().sum(-1)
 
 
 def effective_rank(weight: Tensor) -> Tensor:
@@ -76,18 +89,37 @@ def effective_rank(weight: Tensor) -> Tensor:
     singular values give k.
 
     Args:
-        weight: W, (..., m, n).
+        weight: W, (..., m, n), finite.
 
     Returns:
         (...) between 1 and min(m, n); 0 for a matrix of zeros.
+
+    Raises:
+        TypeError: if W is complex, integer or sparse.
+        ValueError: if W has fewer than two dimensions or is not finite.
 
     Source: Roy and Vetterli, "The effective rank: a measure of effective dimensionality", 2007.
 
     >>> effective_rank(torch.diag(torch.tensor([2.0, 2.0, 0.0])))
     tensor(2.)
     """
-    sigma = torch.linalg.svdvals(weight)
-    total = sigma.sum(-1, keepdim=True)
-    share = torch.where(total > 0, sigma / total, 0.0)
+    _, relative = _relative(_singular_values(weight))
+    total = relative.sum(-1)
+    share = relative / torch.where(total > 0, total, 1.0).unsqueeze(-1)
     rank = torch.special.entr(share).sum(-1).exp()
-    return torch.where(total.squeeze(-1) > 0, rank, 0.0)
+    return torch.where(total > 0, rank, 0.0)
+
+
+def _singular_values(weight: Tensor) -> Tensor:
+    check_matrix(weight)
+    check_finite(weight)
+    sigma: Tensor = torch.linalg.svdvals(
+        weight.to(torch.promote_types(weight.dtype, torch.float32))
+    )
+    return sigma
+
+
+def _relative(sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Divide by the largest value, so that no power and no sum leaves the range of the dtype."""
+    largest = sigma[..., :1].sum(-1)  # 0 where there is none
+    return largest, sigma / torch.where(largest > 0, largest, 1.0).unsqueeze(-1)

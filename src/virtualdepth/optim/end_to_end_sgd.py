@@ -4,19 +4,20 @@ Source: arXiv 1802.06509, Theorem 1.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from typing import Any, overload
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
-from torch.optim.sgd import sgd
 
-from virtualdepth.maths import LinAlgError, check_depth, end_to_end_gradient
-from virtualdepth.optim.guard import StepGuard
-from virtualdepth.optim.options import check_options
+from virtualdepth.maths import LinAlgError
+from virtualdepth.optim.direction import descent_direction
+from virtualdepth.optim.guard import StepGuard, only_if
+from virtualdepth.optim.momentum import State, descend, init_momentum
+from virtualdepth.optim.options import check_options, plain_number
+from virtualdepth.optim.routing import matrices
 
 # keys of torch.optim.SGD's checkpoints that choose an implementation, not a result
 _TORCH_ONLY = frozenset({"foreach", "fused", "differentiable"})
@@ -111,7 +112,7 @@ class EndToEndSGD(Optimizer):
 
     def _reset(self) -> None:
         self._guard = StepGuard()
-        self._counted: list[dict[str, Any]] = []  # states whose step count the last step raised
+        self._counted: list[State] = []  # their step counts stand or fall with the guard's verdict
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; a refused group leaves the optimizer as it was.
@@ -128,13 +129,15 @@ class EndToEndSGD(Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            deque(self._matrices(group), maxlen=0)  # run the checks
+            deque(matrices(group, len(self.param_groups) - 1), maxlen=0)  # run the checks
         except TypeError:
             self.param_groups.pop()
             raise
-        if group["momentum"] != 0:
-            for parameter in group["params"]:
-                self._init_momentum(parameter)
+        self._states(group, group["params"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._settle()
+        return super().__getstate__()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore from a pickle, a copy or a checkpoint.
@@ -143,6 +146,7 @@ class EndToEndSGD(Optimizer):
             state: what torch.optim.Optimizer keeps: defaults, state and groups.
         """
         super().__setstate__(state)
+        self.defaults.pop("differentiable", None)  # torch adds it; groups to come would have it
         self._reset()
 
     def state_dict(self) -> dict[str, Any]:
@@ -155,6 +159,9 @@ class EndToEndSGD(Optimizer):
             FloatingPointError: on a device, if the last step was refused (see the class).
         """
         self._settle()
+        for group in self.param_groups:
+            # schedulers that count with another library leave its numbers here
+            group.update({key: plain_number(value) for key, value in group.items()})
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -179,9 +186,7 @@ class EndToEndSGD(Optimizer):
                 group.pop(key, None)
             for key, value in own.items():
                 group.setdefault(key, value)
-            if group["momentum"] != 0:
-                for parameter in group["params"]:
-                    self._init_momentum(parameter)
+            self._states(group, group["params"])
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -202,7 +207,9 @@ class EndToEndSGD(Optimizer):
         Raises:
             FloatingPointError: if a weight, gradient or update of depth > 1 is not finite.
             torch.linalg.LinAlgError: if the SVD of a weight does not converge.
-            TypeError: if a gradient of depth > 1 is sparse or complex.
+            TypeError: if a gradient of depth > 1 is sparse, or an option of a group was changed
+                to a wrong type.
+            ValueError: if an option of a group was changed to a value out of range.
         """
         loss = None
         if closure is not None:
@@ -211,32 +218,37 @@ class EndToEndSGD(Optimizer):
         self._settle()
         directions = self._directions()
         verdict = self._guard.verdict()
-        before = self._snapshot() if verdict is not None else []
-        self._counted.clear()
+        if verdict is not None and self._has_sparse_gradients():
+            # they cannot be masked, and their kernels wait for the device anyway
+            self._settle()
+            verdict = None
         for group in self.param_groups:
-            self._commit(group, directions)
-        if verdict is not None:
-            for tensor, old in before:
-                tensor.copy_(torch.where(verdict, tensor, old))
+            self._commit(group, directions, verdict)
         return loss
 
     def _settle(self) -> None:
         """Raise the error that the last step left on a device, taking its counts back."""
+        counted, self._counted = self._counted, []
         try:
             self._guard.settle()
         except FloatingPointError:
-            for state in self._counted:
+            for state in counted:
                 state["step"] -= 1
-            self._counted.clear()
             raise
 
     def _directions(self) -> dict[Tensor, Tensor]:
         """Compute the descent direction of every matrix of depth > 1, changing nothing."""
         directions = {}
-        for group in self.param_groups:
-            for name, parameter in self._matrices(group):
-                if parameter.grad is not None:
-                    directions[parameter] = self._direction(name, parameter, parameter.grad, group)
+        try:
+            for number, group in enumerate(self.param_groups):
+                for name, parameter in matrices(group, number):
+                    if parameter.grad is not None:
+                        directions[parameter] = self._direction(
+                            name, parameter, parameter.grad, group
+                        )
+        except BaseException:
+            self._guard.drop()  # no step was taken that the next one could judge
+            raise
         return directions
 
     def _direction(
@@ -248,122 +260,49 @@ class EndToEndSGD(Optimizer):
         if self._guard.waits(parameter):
             # LAPACK-like routines throw on NaN; the commit is masked, so the value does not matter
             weight = weight.nan_to_num(0, 0, 0)
-        depth = float(group["depth"])
         try:
-            with _without_autocast(parameter.device.type):
-                direction = end_to_end_gradient(weight, grad, depth, group["rtol"]).direction
+            direction = descent_direction(weight, grad, group)
         except LinAlgError as error:
             raise LinAlgError(f"{name}: {error}") from error
-        if group["maximize"]:
-            direction.neg_()
-        if group["weight_decay"] != 0:
-            layers = 1.0 if depth == float("inf") else depth
-            direction.add_(weight, alpha=layers * group["weight_decay"])
         self._guard.admit(name, "update", direction)
         return direction.reshape(parameter.shape)
 
-    def _commit(self, group: dict[str, Any], directions: dict[Tensor, Tensor]) -> None:
-        """Let torch's own SGD take the step along gradients and computed directions."""
-        moving = [p for p in group["params"] if p.grad is not None]
-        plain = [p for p in moving if p not in directions]
+    def _commit(
+        self, group: dict[str, Any], directions: dict[Tensor, Tensor], verdict: Tensor | None
+    ) -> None:
+        moving = [(p, p.grad) for p in group["params"] if p.grad is not None]
+        plain = [(p, grad) for p, grad in moving if p not in directions]
         # torch's foreach implementation (not used on CPUs) adds Nesterov's term to the gradients
-        copies = group["nesterov"] and any(p.device.type != "cpu" for p in plain)
-        grads = [grad.clone() if copies else grad for p in plain if (grad := p.grad) is not None]
-        self._sgd(group, plain, grads, group["weight_decay"], group["maximize"], foreach=None)
-        deep = [p for p in moving if p in directions]
+        copies = group["nesterov"] and any(p.device.type != "cpu" for p, _ in plain)
+        grads = [grad.clone() if copies else grad for _, grad in plain]
+        self._descend(group, [p for p, _ in plain], grads, verdict)
         # the direction holds sign and decay already; it may be float32 beside a half parameter,
-        # which foreach does not take
-        self._sgd(group, deep, [directions[p] for p in deep], 0, maximize=False, foreach=False)
+        # which foreach does not take; one by one, so that a mask keeps one matrix at a time
+        finished = {**group, "weight_decay": 0, "maximize": False}
+        for p, _ in moving:
+            if p in directions:
+                self._descend(finished, [p], [directions[p]], verdict, foreach=False)
 
-    def _sgd(
+    def _descend(
         self,
         group: dict[str, Any],
         params: list[Tensor],
         grads: list[Tensor],
-        weight_decay: float,
-        maximize: bool,
-        foreach: bool | None,
+        verdict: Tensor | None,
+        foreach: bool | None = None,
     ) -> None:
-        if not params:
-            return
-        buffers: list[Tensor | None] = [None] * len(params)
-        if group["momentum"] != 0:
-            states = [self._init_momentum(p) for p in params]
-            # torch's rule: the first step copies the gradient, without dampening
-            buffers = [state["momentum_buffer"] if state["step"] else None for state in states]
-        sgd(
-            params,
-            grads,
-            buffers,
-            has_sparse_grad=any(grad.is_sparse for grad in grads),
-            foreach=foreach,
-            weight_decay=weight_decay,
-            momentum=group["momentum"],
-            lr=group["lr"],
-            dampening=group["dampening"],
-            nesterov=group["nesterov"],
-            maximize=maximize,
-        )
-        if group["momentum"] != 0:
-            for state, buffer in zip(states, buffers, strict=True):
-                if not state["step"]:
-                    state["momentum_buffer"].copy_(buffer)
-                state["step"] += 1
+        states = self._states(group, params)
+        if verdict is not None:
             self._counted += states
+        with only_if(verdict, [*params, *(state["momentum_buffer"] for state in states)]):
+            descend(params, grads, states, group, foreach)
 
-    def _init_momentum(self, parameter: Tensor) -> dict[str, Any]:
-        """Return the parameter's state, made now if need be: before a checkpoint is loaded into it.
+    def _states(self, group: dict[str, Any], params: list[Tensor]) -> list[State]:
+        """Return the momentum of some parameters of a group, made now if need be."""
+        if group["momentum"] == 0:
+            return []
+        return [init_momentum(self.state[parameter], parameter) for parameter in params]
 
-        A buffer from a checkpoint of torch.optim.SGD has taken a step.
-        """
-        state: dict[str, Any] = self.state[parameter]
-        if state.get("momentum_buffer") is None:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-            state["step"] = 0
-        state.setdefault("step", 1)
-        return state
-
-    def _snapshot(self) -> list[tuple[Tensor, Tensor]]:
-        """Copy what a step may change, so that a device flag can undo it without a wait."""
-        changing = [p for group in self.param_groups for p in group["params"]]
-        changing += [
-            state["momentum_buffer"] for state in self.state.values() if "momentum_buffer" in state
-        ]
-        return [(tensor, tensor.clone()) for tensor in changing]
-
-    def _matrices(self, group: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-        """Name the parameters of a group that depth acts on, refusing what it cannot act on."""
-        if check_depth(group["depth"]) == 1:
-            return
-        for index, parameter in enumerate(group["params"]):
-            if parameter.ndim >= 2 and parameter.numel() > 0:
-                name = self._name(group, index)
-                for what, tensor in (("parameter", parameter), ("gradient", parameter.grad)):
-                    if tensor is not None:
-                        _check_dense(name, what, tensor)
-                yield name, parameter
-
-    def _name(self, group: dict[str, Any], index: int) -> str:
-        if "param_names" in group:
-            return str(group["param_names"][index])
-        number = next(i for i, other in enumerate(self.param_groups) if other is group)
-        return f"parameter {index} of group {number}, shape {tuple(group['params'][index].shape)}"
-
-
-def _without_autocast(device_type: str) -> AbstractContextManager[object]:
-    if torch.is_autocast_enabled(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return nullcontext()
-
-
-def _check_dense(name: str, what: str, tensor: Tensor) -> None:
-    if tensor.layout is not torch.strided or not tensor.is_floating_point():
-        raise TypeError(
-            f"{name}: expected a dense real {what} at depth > 1 but got {tensor.dtype}, "
-            f"{tensor.layout}; give its group depth=1"
-        )
-    if hasattr(tensor, "device_mesh"):
-        raise TypeError(
-            f"{name}: expected a {what} that lies whole on one device at depth > 1 but got "
-            f"{type(tensor).__name__}; give its group depth=1"
-        )
+    def _has_sparse_gradients(self) -> bool:
+        grads = (p.grad for group in self.param_groups for p in group["params"])
+        return any(grad is not None and grad.is_sparse for grad in grads)

@@ -1,7 +1,10 @@
 """Finiteness checks that make a step whole or not at all, without waiting for a device."""
 
+import functools
 import math
 import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -22,6 +25,32 @@ def peak(tensor: Tensor) -> Tensor:
     """
     low, high = torch.aminmax(tensor)  # one pass; isfinite().all() takes several
     return torch.maximum(-low, high)
+
+
+@contextmanager
+def only_if(verdict: Tensor | None, tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Undo what the block does to tensors unless a flag holds, without reading the flag.
+
+    Args:
+        verdict: a boolean scalar; None lets everything stand, at no cost.
+        tensors: what the block writes to.
+
+    Yields:
+        Nothing.
+
+    >>> weight = torch.ones(2)
+    >>> with only_if(torch.tensor(False), [weight]):
+    ...     _ = weight.mul_(5)
+    >>> weight
+    tensor([1., 1.])
+    """
+    if verdict is None:
+        yield
+        return
+    kept = [(tensor, tensor.clone()) for tensor in tensors]
+    yield
+    for tensor, old in kept:
+        tensor.copy_(torch.where(verdict.to(tensor.device), tensor, old))
 
 
 @dataclass
@@ -71,21 +100,32 @@ class StepGuard:
         Returns:
             A boolean scalar: all finite; None if nothing is pending.
         """
-        if not self.pending:
-            return None
-        return torch.isfinite(torch.stack([value.float() for _, _, value in self.pending])).all()
+        return torch.isfinite(self._values()).all() if self.pending else None
 
     def settle(self) -> None:
-        """Read what an earlier step left pending; this waits for that step only.
+        """Read what an earlier step left pending; by then the device has had time to finish it.
 
         Raises:
             FloatingPointError: if a tensor of that step was not finite.
         """
-        pending, self.pending = self.pending, []
-        if pending:
-            values = torch.stack([value.float() for _, _, value in pending]).tolist()
-            for (name, what, _), value in zip(pending, values, strict=True):
-                self._judge(name, what, value)
+        if not self.pending:
+            return
+        values, pending = self._values().tolist(), self.pending
+        self.drop()
+        for (name, what, _), value in sorted(
+            zip(pending, values, strict=True), key=lambda entry: math.isfinite(entry[1])
+        ):
+            self._judge(name, what, value)
+
+    def drop(self) -> None:
+        """Forget what is pending, of a step that was given up."""
+        self.pending = []
+
+    def _values(self) -> Tensor:
+        peaks = [value for _, _, value in self.pending]
+        # float64 only where a parameter has it: not every device does
+        dtype = functools.reduce(torch.promote_types, (p.dtype for p in peaks), torch.float32)
+        return torch.stack([p.to(peaks[0].device, dtype) for p in peaks])
 
     def _judge(self, name: str, what: str, value: float) -> None:
         if not math.isfinite(value):

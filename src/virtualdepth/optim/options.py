@@ -1,6 +1,7 @@
 """What the options of a parameter group may be."""
 
 from collections.abc import Mapping
+from math import isfinite
 from numbers import Real
 from typing import Any
 
@@ -30,33 +31,65 @@ def check_options(group: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     unknown = sorted(set(group) - set(known) - _FOREIGN_KEYS)
     if unknown:
         raise TypeError(f"expected options among {sorted(known)} but got {unknown}")
-    check_depth(group["depth"])
-    check_rtol(group["rtol"])
+    check_depth_options(group)
     lr = group["lr"]
     if isinstance(lr, Tensor) and lr.numel() != 1:
         raise ValueError(f"lr: expected a number or 1-element tensor but got {tuple(lr.shape)}")
     for name in ("lr", "momentum", "weight_decay"):
         _check_not_negative(name, group[name])
-    _check_real("dampening", group["dampening"])
+    _check_finite("dampening", group["dampening"])
     if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
         raise ValueError(
             "nesterov: expected momentum > 0 and dampening 0 but got "
             f"momentum={group['momentum']!r}, dampening={group['dampening']!r}"
         )
+
+
+def check_depth_options(group: Mapping[str, Any]) -> None:
+    """Refuse values of the options that torch.optim.SGD does not have; they may change at any time.
+
+    Args:
+        group: option -> value, complete.
+
+    Raises:
+        TypeError: if a value is of the wrong type.
+        ValueError: if a value is out of range.
+    """
+    check_depth(group["depth"])
+    check_rtol(group["rtol"])
     _check_choice("step_scale", group["step_scale"], STEP_SCALES)
     _check_choice("solver", group["solver"], SOLVERS)
     if group["origin"] is not None:
         raise ValueError(f"origin: expected None but got {group['origin']!r}")
 
 
-def _check_real(name: str, value: object) -> None:
+def plain_number(value: Any) -> Any:
+    """Turn a number of another library into a float, which any checkpoint reader accepts.
+
+    Args:
+        value: anything.
+
+    Returns:
+        ``value``, or its float if it is a real number of no type of Python's own.
+
+    >>> from fractions import Fraction
+    >>> plain_number(Fraction(3, 2)), plain_number(3), plain_number("raw")
+    (1.5, 3, 'raw')
+    """
+    foreign = isinstance(value, Real) and type(value) not in {bool, int, float}
+    return float(value) if foreign else value
+
+
+def _check_finite(name: str, value: Any) -> None:
     if not isinstance(value, Real | Tensor):
         raise TypeError(f"{name}: expected a number but got {value!r}")
+    if not isfinite(value):
+        raise ValueError(f"{name}: expected a finite number but got {value!r}")
 
 
 def _check_not_negative(name: str, value: Any) -> None:
-    _check_real(name, value)
-    if not value >= 0:  # NaN too
+    _check_finite(name, value)
+    if value < 0:
         raise ValueError(f"{name}: expected a number >= 0 but got {value!r}")
 
 
