@@ -17,7 +17,15 @@ DOCUMENTED = set(re.findall(r"^::: (\S+)", API_PAGE, re.MULTILINE))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # Parts whose names are public besides those of the facade.
-PUBLIC_PARTS = ["estimators", "lightning", "lightning_unified", "metrics", "plotting", "theory"]
+PUBLIC_PARTS = [
+    "estimators",
+    "lightning",
+    "lightning_common",
+    "lightning_unified",
+    "metrics",
+    "plotting",
+    "theory",
+]
 
 
 def public_modules() -> list[str]:
@@ -25,12 +33,19 @@ def public_modules() -> list[str]:
     return ["virtualdepth", *(name for name in found if find_spec(name) is not None)]
 
 
-def public_names() -> list[str]:
-    return [
-        f"{module}.{name}"
-        for module in public_modules()
-        for name in importlib.import_module(module).__all__
+def names_of(module: str) -> list[str]:
+    """What a module says is public; failing that, what it defines."""
+    loaded = importlib.import_module(module)
+    defined = [
+        name
+        for name, value in vars(loaded).items()
+        if getattr(value, "__module__", None) == module and not name.startswith("_")
     ]
+    return list(getattr(loaded, "__all__", defined))
+
+
+def public_names() -> list[str]:
+    return [f"{module}.{name}" for module in public_modules() for name in names_of(module)]
 
 
 def resolve(name: str) -> object:

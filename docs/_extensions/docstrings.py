@@ -9,7 +9,7 @@ INLINE_MATH = re.compile(r":math:`([^`]+)`")
 DISPLAY_MATH = re.compile(
     r"^(?P<indent> *)\.\. math::(?P<first>.*)\n(?P<rest>(?:\n*(?P=indent) +\S.*\n?)*)", re.MULTILINE
 )
-QUALIFIED = re.compile(r":(?:class|func|meth|mod):`(virtualdepth[\w.]*?)(\w+)`")
+QUALIFIED = re.compile(r":(?:class|func|meth|mod):`~?(virtualdepth[\w.]*?)(\w+)`")
 UNQUALIFIED = re.compile(r":(?:class|func|meth|mod):`([^`]+)`")
 DOCTEST = re.compile(
     r"^(?P<indent> *)>>> .*(?:\n(?P=indent)\S.*|\n(?P=indent) +\S.*)*", re.MULTILINE
