@@ -71,9 +71,7 @@ def _mean_where(values: Tensor, mask: Tensor) -> Tensor:
     return total / mask.sum(dim=(-2, -1)).clamp(min=1)
 
 
-def match_triples(
-    before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]
-) -> Tensor:
+def match_triples(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> Tensor:
     r"""Find which singular triple of a later matrix continues each one of an earlier matrix.
 
     By overlap, :math:`O_{rs} = |u_r^\top u'_s|\,|v_r^\top v'_s|`, so that two singular values that

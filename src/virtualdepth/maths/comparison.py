@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from virtualdepth.maths.checks import check_finite, check_matrix
+from virtualdepth.maths.spectrum import singular_values
 
 
 def end_to_end_gap(weight: Tensor, reference: Tensor) -> Tensor:
@@ -54,13 +55,14 @@ def deficiency_margin(weight: Tensor, target: Tensor) -> Tensor:
 
     Source: arXiv 1810.02281, Definition 2.
 
-    >>> deficiency_margin(torch.diag(torch.tensor([2.0, 2.5])), torch.diag(torch.tensor([2.0, 3.0])))
+    >>> weight, target = torch.diag(torch.tensor([2.0, 2.5])), torch.diag(torch.tensor([2.0, 3.0]))
+    >>> deficiency_margin(weight, target)  # 2 - 1/2
     tensor(1.5000)
     """
     _check_pair(weight, target, "target")
     check_finite(target, "target")
-    sigma = torch.linalg.svdvals(target)
-    margin: Tensor = sigma[..., -1] - torch.linalg.matrix_norm(weight - target)
+    distance = torch.linalg.matrix_norm(weight - target)
+    margin: Tensor = singular_values(target)[..., -1] - distance
     return margin
 
 

@@ -41,9 +41,7 @@ def singular_value_velocity(
     """
     depth = check_depth(depth)
     layers = 1.0 if math.isinf(depth) else depth
-    velocity: Tensor = -layers * (
-        sigma.pow(gain_exponent(depth)) * slopes + weight_decay * sigma
-    )
+    velocity: Tensor = -layers * (sigma.pow(gain_exponent(depth)) * slopes + weight_decay * sigma)
     return velocity
 
 
