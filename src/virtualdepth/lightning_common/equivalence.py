@@ -94,6 +94,11 @@ class EquivalenceMixin(LightningModule):
         if loss not in LOSSES:
             raise ValueError(f"loss: expected one of {LOSSES} but got {loss!r}")
         p = check_power(p)
+        # a checkpoint takes plain numbers alone, not numpy's
+        in_features, out_features, seed = int(in_features), int(out_features), int(seed)
+        lr, init_scale = float(lr), float(init_scale)
+        if hidden_features is not None:
+            hidden_features = _plain_widths(hidden_features)
         self.save_hyperparameters()
         self.single = nn.Linear(in_features, out_features, bias=False, device="cpu")
         init.balanced_(self.single, init_scale, generator=torch.Generator().manual_seed(seed))
@@ -191,3 +196,7 @@ def _check_twin_depth(depth: float) -> int:
             "compare with"
         )
     return int(depth)
+
+
+def _plain_widths(widths: int | Sequence[int]) -> int | list[int]:
+    return [int(width) for width in widths] if isinstance(widths, Sequence) else int(widths)
