@@ -39,7 +39,7 @@ __all__ = [
     "stable_rank",
 ]
 
-_ON_FIRST_USE = frozenset({"lightning", "lightning_unified", "plotting"})
+_ON_FIRST_USE = frozenset({"lightning", "lightning_unified", "metrics", "plotting"})
 
 
 def __getattr__(name: str) -> ModuleType:

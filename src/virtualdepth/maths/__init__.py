@@ -5,7 +5,11 @@ from virtualdepth.maths.checks import check_finite, check_matrix
 from virtualdepth.maths.comparison import deficiency_margin, end_to_end_gap
 from virtualdepth.maths.completion import reconstruction_error, squared_errors
 from virtualdepth.maths.decomposition import LinAlgError, thin_svd
-from virtualdepth.maths.dynamics import guaranteed_descent, singular_value_velocity
+from virtualdepth.maths.dynamics import (
+    guaranteed_descent,
+    singular_slopes,
+    singular_value_velocity,
+)
 from virtualdepth.maths.factorization import (
     balanced_factors,
     balancedness,
@@ -52,6 +56,7 @@ __all__ = [
     "reconstruction_error",
     "relative_balancedness",
     "schatten_norm",
+    "singular_slopes",
     "singular_value_velocity",
     "singular_values",
     "spectral_norm",

@@ -11,6 +11,23 @@ from torch import Tensor
 from virtualdepth.maths.kernel import check_depth, gain_exponent
 
 
+def singular_slopes(grad: Tensor, u: Tensor, vh: Tensor) -> Tensor:
+    r"""Differentiate the loss along singular values: :math:`\langle G, u_r v_r^\top \rangle`.
+
+    Args:
+        grad: G, (..., m, n).
+        u: U, (..., m, k).
+        vh: V^T, (..., k, n).
+
+    Returns:
+        (..., k), the diagonal of U^T G V.
+
+    >>> singular_slopes(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.eye(2), torch.eye(2))
+    tensor([1., 4.])
+    """
+    return ((u.mT @ grad) * vh).sum(-1)
+
+
 def singular_value_velocity(
     sigma: Tensor, slopes: Tensor, depth: float, weight_decay: float = 0.0
 ) -> Tensor:
