@@ -90,7 +90,7 @@ class EquivalenceMixin(LightningModule):
         super().__init__()
         depth = _check_twin_depth(depth)
         if optimizer_depth is not None:
-            optimizer_depth = check_depth(optimizer_depth)
+            optimizer_depth = check_depth(optimizer_depth, "optimizer_depth")
         if loss not in LOSSES:
             raise ValueError(f"loss: expected one of {LOSSES} but got {loss!r}")
         p = check_power(p)
@@ -179,13 +179,19 @@ class EquivalenceMixin(LightningModule):
             kwargs: the same, by name.
         """
         super().optimizer_step(*args, **kwargs)
-        self.log_dict(self._measure())
+        measures = self.measure()
+        self.largest_gap.copy_(torch.maximum(self.largest_gap, measures["gap"]))
+        self.log_dict(measures)
 
     @torch.no_grad()
-    def _measure(self) -> dict[str, Tensor]:
+    def measure(self) -> dict[str, Tensor]:
+        """Compare the two models as they stand.
+
+        Returns:
+            The scalars ``gap`` and ``balancedness``, as they are logged.
+        """
         product = self.deep.end_to_end()
         gap = (self.single.weight - product).norm() / product.norm()
-        self.largest_gap.copy_(torch.maximum(self.largest_gap, gap))
         return {"gap": gap, "balancedness": balancedness(self.deep.factors).max()}
 
 

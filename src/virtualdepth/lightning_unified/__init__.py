@@ -1,7 +1,7 @@
 """Depth under ``lightning.pytorch``, by the names of ``virtualdepth.lightning``."""
 
 try:
-    from lightning.pytorch import Callback, LightningDataModule, LightningModule
+    from lightning.pytorch import LightningDataModule, LightningModule
 except ModuleNotFoundError as error:
     raise ImportError(
         "virtualdepth.lightning_unified needs the package lightning: pip install "
@@ -9,16 +9,14 @@ except ModuleNotFoundError as error:
         "pip install 'virtualdepth[lightning]'"
     ) from error
 
-from virtualdepth.lightning_common import (
-    AlignmentMixin,
-    BalancednessMixin,
-    DynamicsMixin,
-    EquivalenceMixin,
-    GapMixin,
-    LossDescentMixin,
-    SpectrumMixin,
-    TensorDataMixin,
-    log_figure,
+from virtualdepth.lightning_common import EquivalenceMixin, TensorDataMixin, log_figure
+from virtualdepth.lightning_unified.callbacks import (
+    AlignmentMonitor,
+    BalancednessMonitor,
+    DynamicsMonitor,
+    GapMonitor,
+    LossDescentMonitor,
+    SpectrumMonitor,
 )
 
 __all__ = [
@@ -37,32 +35,22 @@ __all__ = [
 
 
 class EquivalenceModule(EquivalenceMixin, LightningModule):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.EquivalenceMixin` for lightning.pytorch."""
+    """:class:`~virtualdepth.lightning_common.EquivalenceMixin` for lightning.pytorch.
+
+    >>> module = EquivalenceModule(in_features=8, out_features=3, depth=4, lr=0.1)
+    >>> groups = module.configure_optimizers().param_groups
+    >>> [(group["depth"], len(group["params"])) for group in groups]
+    [(4, 1), (1, 4)]
+    >>> module.measure()["gap"] < 1e-6  # one start
+    tensor(True)
+    """
 
 
 class TensorDataModule(TensorDataMixin, LightningDataModule):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.TensorDataMixin` for lightning.pytorch."""
+    """:class:`~virtualdepth.lightning_common.TensorDataMixin` for lightning.pytorch.
 
-
-class AlignmentMonitor(AlignmentMixin, Callback):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.AlignmentMixin` for lightning.pytorch."""
-
-
-class BalancednessMonitor(BalancednessMixin, Callback):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.BalancednessMixin` for lightning.pytorch."""
-
-
-class DynamicsMonitor(DynamicsMixin, Callback):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.DynamicsMixin` for lightning.pytorch."""
-
-
-class GapMonitor(GapMixin, Callback):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.GapMixin` for lightning.pytorch."""
-
-
-class LossDescentMonitor(LossDescentMixin, Callback):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.LossDescentMixin` for lightning.pytorch."""
-
-
-class SpectrumMonitor(SpectrumMixin, Callback):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.SpectrumMixin` for lightning.pytorch."""
+    >>> import torch
+    >>> data = TensorDataModule(torch.ones(10, 8), torch.ones(10, 3), batch_size=4)
+    >>> [tuple(inputs.shape) for inputs, targets in data.train_dataloader()]
+    [(4, 8), (4, 8), (2, 8)]
+    """

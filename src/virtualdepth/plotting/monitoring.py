@@ -10,6 +10,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 
 Curve = Sequence[float]
 
+_DASHES = (0, (4, 2))
+
 
 def plot_singular_values(
     ax: Axes,
@@ -37,19 +39,29 @@ def plot_singular_values(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['$σ_{1}$', '$σ_{2}$', 'theory']
     """
+    faded = 1.0 if theory is None else 0.4
     for name, curve in values.items():
-        color = PALETTE[(name - 1) % len(PALETTE)]
-        repeats = (name - 1) // len(PALETTE)
-        style = "-" if repeats % 2 == 0 else ":"
-        ax.plot(steps, curve, style, color=color, linewidth=2.4, alpha=0.8, label=f"$σ_{{{name}}}$")
-    for number, curve in enumerate((theory or {}).values()):
-        label = "theory" if number == 0 else None
-        ax.plot(steps, curve, color="black", linewidth=1, linestyle=(0, (4, 3)), label=label)
+        label = f"$σ_{{{name}}}$"
+        ax.plot(
+            steps, curve, _line(name), color=_color(name), linewidth=2.6, alpha=faded, label=label
+        )
+    for name, curve in (theory or {}).items():
+        ax.plot(steps, curve, color=_color(name), linewidth=1.2, linestyle=_DASHES)
+    if theory:
+        ax.plot([], [], color="0.3", linewidth=1.2, linestyle=_DASHES, label="theory")
     ax.set_ylabel("singular value")
     ax.set_ylim(bottom=0)
     _finish(ax, steps)
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
+
+
+def _color(name: int) -> str:
+    return PALETTE[(name - 1) % len(PALETTE)]
+
+
+def _line(name: int) -> str:
+    return "-" if (name - 1) // len(PALETTE) % 2 == 0 else ":"
 
 
 def plot_effective_rank(ax: Axes, steps: Sequence[int], ranks: Mapping[str, Curve]) -> Axes:
@@ -124,6 +136,8 @@ def plot_balancedness(ax: Axes, steps: Sequence[int], defects: Sequence[Sequence
         label = f"layers {number}, {number + 1}"
         ax.plot(steps, curve, color=color, linewidth=1.8, label=label)
     ax.set_yscale("log")
+    # an exactly balanced start is 1e-16, which would leave the rest of the figure no room
+    ax.set_ylim(bottom=max(max(row) for row in defects) * 1e-6 or None)
     ax.set_ylabel("relative imbalance of adjacent layers")
     _finish(ax, steps)
     ax.legend(frameon=False)

@@ -19,7 +19,7 @@ class AlignmentMixin(GradientMonitor):
     r"""Log the diagonal against the off-diagonal entries of :math:`U^\top G V` of chosen matrices.
 
     W = U S V^T is the matrix before a step and G = dl/dW: the weight's ``grad`` for a single layer,
-    by a hook on its output for the product of a :class:`virtualdepth.DeepLinear` or of an
+    by hooks for the product of a :class:`virtualdepth.DeepLinear` or of an
     ``nn.Sequential`` of linear layers. Where the off-diagonal vanishes, singular vectors stand
     still and theory's equations for singular values alone describe the run (arXiv 1905.13655).
 

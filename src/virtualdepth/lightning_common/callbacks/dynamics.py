@@ -24,8 +24,8 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
     .. math:: \frac{d\sigma_r}{dt} = -N \sigma_r^{2-2/N} \langle G, u_r v_r^\top \rangle
         - N \lambda \sigma_r
 
-    G is the gradient of every step: the weight's ``grad`` for a single layer, dl/dW by a hook on
-    its output for the product of a :class:`virtualdepth.DeepLinear` or of an ``nn.Sequential`` of
+    G is the gradient of every step: the weight's ``grad`` for a single layer, dl/dW by hooks
+    for the product of a :class:`virtualdepth.DeepLinear` or of an ``nn.Sequential`` of
     linear layers without biases. N is the number of layers times the ``depth`` of their parameter
     group (1 but for EndToEndSGD), lambda the group's weight decay, a step takes the time lr.
 

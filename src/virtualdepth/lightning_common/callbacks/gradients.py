@@ -8,14 +8,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from virtualdepth.lightning_common.callbacks.targets import Target
+from virtualdepth.networks import DeepLinear
 
 
 class EndToEndGradient:
     """Collects the gradient of the loss by one target's matrix, W.
 
-    Of a single layer it is the weight's own ``grad``. Of a product it comes from hooks on the
-    output y = W x, as the sum over samples of (dl/dy) x^T, over every backward pass since the last
-    :meth:`take`: one m x n x samples product.
+    Of a single layer it is the weight's own ``grad``. Of a product it is summed over every backward
+    pass since the last :meth:`take`: where the model calls the module, by a hook on the output
+    y = W x, as the sum over samples of (dl/dy) x^T (one m x n x samples product); where it calls
+    ``DeepLinear.end_to_end()``, by a hook on the product itself.
 
     Args:
         target: whose.
@@ -25,21 +27,31 @@ class EndToEndGradient:
         self.target = target
         self.wanted = False
         self._sum: Tensor | None = None
-        self._hook = target.module.register_forward_hook(self._watch) if target.is_product else None
+        self._hooks = []
+        if target.is_product:
+            self._hooks.append(target.module.register_forward_hook(self._watch_call))
+        if isinstance(target.module, DeepLinear):
+            self._hooks.append(target.module.register_end_to_end_hook(self._watch_product))
 
-    def _watch(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+    def _watch_call(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         if self.wanted and output.requires_grad:
             inputs = args[0].detach()
-            # torch declares no types for it
-            output.register_hook(  # type: ignore[no-untyped-call]
-                lambda grad: self._add(inputs, grad)
+
+            def add(grad: Tensor) -> None:
+                rows, columns = grad.shape[-1], inputs.shape[-1]
+                samples = _computable(inputs).reshape(-1, columns)
+                self._add(_computable(grad).reshape(-1, rows).mT @ samples)
+
+            output.register_hook(add)  # type: ignore[no-untyped-call]  # torch declares no types
+
+    def _watch_product(self, product: Tensor) -> None:
+        if self.wanted and product.requires_grad:
+            product.register_hook(  # type: ignore[no-untyped-call]
+                lambda grad: self._add(_computable(grad).clone())
             )
 
-    def _add(self, inputs: Tensor, grad: Tensor) -> None:
-        dtype = torch.promote_types(grad.dtype, torch.float32)
-        rows, columns = grad.shape[-1], inputs.shape[-1]
-        found = grad.to(dtype).reshape(-1, rows).mT @ inputs.to(dtype).reshape(-1, columns)
-        self._sum = found if self._sum is None else self._sum + found
+    def _add(self, grad: Tensor) -> None:
+        self._sum = grad if self._sum is None else self._sum + grad
 
     def take(self) -> Tensor:
         """Return the gradient of this step, and forget it.
@@ -51,7 +63,7 @@ class EndToEndGradient:
         Raises:
             RuntimeError: if the loss of this step does not depend on the matrix.
         """
-        if self._hook is None:
+        if not self.target.is_product:
             grad = self.target.weights[0].grad
             found = None if grad is None else grad.detach().flatten(1)
         else:
@@ -59,14 +71,18 @@ class EndToEndGradient:
         if found is None:
             raise RuntimeError(
                 f"{self.target.name}: expected a gradient at each optimizer step but got none; "
-                "does the loss depend on this layer?"
+                "does the loss depend on it, through a call of the module or DeepLinear.end_to_end?"
             )
-        return found.to(torch.promote_types(found.dtype, torch.float32))
+        return _computable(found)
 
     def remove(self) -> None:
-        """Take the hook off the module."""
-        if self._hook is not None:
-            self._hook.remove()
+        """Take the hooks off the module."""
+        for hook in self._hooks:
+            hook.remove()
+
+
+def _computable(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def owner_of(target: Target, optimizers: Sequence[Optimizer]) -> tuple[Optimizer, dict[str, Any]]:
