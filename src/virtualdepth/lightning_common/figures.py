@@ -52,18 +52,22 @@ def _takes_image(logger: Any, name: str, figure: "Figure", trainer: "Trainer") -
     return True
 
 
-def new_figure(title: str = "") -> tuple["Figure", "Axes"]:
+def new_figure(title: str = "", *, beside: float = 0.0) -> tuple["Figure", "Axes"]:
     """Make a figure with one pair of axes, outside pyplot, which would keep it open.
+
+    Margins are fixed: a layout engine would draw everything twice.
 
     Args:
         title: of the axes.
+        beside: room on the right for a legend, as a share of the width.
 
     Returns:
         The figure and its axes.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+    figure = Figure(figsize=(6.4, 4.0), dpi=120)
     ax: Axes = figure.subplots()
+    figure.subplots_adjust(left=0.13, right=0.97 - beside, bottom=0.13, top=0.92)
     ax.set_title(title)
     return figure, ax

@@ -22,7 +22,7 @@ class IntervalMonitor(Callback):
 
     Args:
         interval: optimizer steps between two records, >= 1; the start is recorded too.
-        figure: draw figures when training ends, and log them.
+        figure: draw figures when training ends, and log them if the trainer has a logger.
         key: arguments that tell two callbacks of one class apart in a checkpoint.
 
     Attributes:
@@ -94,7 +94,8 @@ class IntervalMonitor(Callback):
             trainer: the trainer.
             pl_module: the model.
         """
-        if self.figure and trainer.is_global_zero:
+        # a trainer without loggers was told to leave nothing behind
+        if self.figure and trainer.loggers and trainer.is_global_zero:
             for name, figure in self.figures().items():
                 log_figure(trainer, name, figure)
 

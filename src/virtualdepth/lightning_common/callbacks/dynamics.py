@@ -148,7 +148,7 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
 
         found = {}
         for name, series in self.series.items():
-            figure, ax = new_figure(name)
+            figure, ax = new_figure(name, beside=0.14)
             curves = by_name(series["names"], series["sigma"])
             theory = by_name(series["names"], series["theory"])
             plotting.plot_singular_values(ax, series["step"], curves, theory)

@@ -104,7 +104,7 @@ class SpectrumMixin(WeightMonitor):
 
         found = {}
         for name, series in self.series.items():
-            figure, ax = new_figure(name)
+            figure, ax = new_figure(name, beside=0.14)
             curves = by_name(series["names"], series["sigma"])
             plotting.plot_singular_values(ax, series["step"], curves)
             found[f"spectrum/{name}"] = figure
