@@ -21,8 +21,8 @@ class BalancednessMixin(WeightMonitor):
     theory asks for small ones.
 
     Logged every ``interval`` optimizer steps, and at the start and the end:
-    ``balancedness/<layer>/pair_<j>``, and ``balancedness/<layer>/relative_<j>``, divided by
-    :math:`\|W_{j+1}\|_F^2 + \|W_j\|_F^2`. When training ends, the figure ``balancedness/<layer>``
+    ``balance/<layer>/pair_<j>``, and ``balance/<layer>/relative_<j>``, divided by
+    :math:`\|W_{j+1}\|_F^2 + \|W_j\|_F^2`. When training ends, the figure ``balance/<layer>``
     of the relative ones.
 
     Cost: four products of a layer with itself per pair and record, on rank 0, off the autograd
@@ -61,15 +61,15 @@ class BalancednessMixin(WeightMonitor):
             self._append(target.name, {"step": step, "absolute": absolute, "relative": relative})
             values = {}
             for pair, defects in enumerate(zip(absolute, relative, strict=True), start=1):
-                values[f"balancedness/{target.name}/pair_{pair}"] = defects[0]
-                values[f"balancedness/{target.name}/relative_{pair}"] = defects[1]
+                values[f"balance/{target.name}/pair_{pair}"] = defects[0]
+                values[f"balance/{target.name}/relative_{pair}"] = defects[1]
             self._log(trainer, step, values)
 
     def figures(self) -> dict[str, "Figure"]:
         """Draw the relative defects of each product.
 
         Returns:
-            ``balancedness/<layer>``.
+            ``balance/<layer>``.
         """
         from virtualdepth import plotting
 
@@ -77,5 +77,5 @@ class BalancednessMixin(WeightMonitor):
         for name, series in self.series.items():
             figure, ax = new_figure(name)
             plotting.plot_balancedness(ax, series["step"], series["relative"])
-            found[f"balancedness/{name}"] = figure
+            found[f"balance/{name}"] = figure
         return found

@@ -19,8 +19,8 @@ class GapMixin(WeightMonitor):
 
     .. math:: \mathrm{gap} = \|W - W_N \cdots W_1\|_F \,/\, \|W_N \cdots W_1\|_F
 
-    Logged every ``interval`` optimizer steps, and at the start and the end: ``gap/relative``. When
-    training ends, the figure ``gap`` over steps; for the gap against the learning rate collect
+    Logged every ``interval`` optimizer steps, and at the start and the end: ``equivalence/gap``. When
+    training ends, the figure ``equivalence/gap`` over steps; for the gap against the learning rate collect
     ``module.largest_gap`` of several runs and draw :func:`virtualdepth.plotting.plot_gap`.
 
     Cost: one product of the layers per record, on rank 0, off the autograd graph.
@@ -54,13 +54,13 @@ class GapMixin(WeightMonitor):
         step = trainer.global_step
         gap = end_to_end_gap(self._module.single.weight, self._module.deep.end_to_end()).item()
         self._append("gap", {"step": step, "gap": gap})
-        self._log(trainer, step, {"gap/relative": gap})
+        self._log(trainer, step, {"equivalence/gap": gap})
 
     def figures(self) -> dict[str, "Figure"]:
         """Draw the gap over steps.
 
         Returns:
-            ``gap``.
+            ``equivalence/gap``.
         """
         from virtualdepth import plotting
 
@@ -68,4 +68,4 @@ class GapMixin(WeightMonitor):
             return {}
         figure, ax = new_figure()
         plotting.plot_gap_history(ax, self.series["gap"]["step"], self.series["gap"]["gap"])
-        return {"gap": figure}
+        return {"equivalence/gap": figure}
