@@ -19,9 +19,10 @@ class GapMixin(WeightMonitor):
 
     .. math:: \mathrm{gap} = \|W - W_N \cdots W_1\|_F \,/\, \|W_N \cdots W_1\|_F
 
-    Logged every ``interval`` optimizer steps, and at the start and the end: ``equivalence/gap``. When
-    training ends, the figure ``equivalence/gap`` over steps; for the gap against the learning rate collect
-    ``module.largest_gap`` of several runs and draw :func:`virtualdepth.plotting.plot_gap`.
+    Logged every ``interval`` optimizer steps, and at the start and the end: ``equivalence/gap``.
+    When training ends, the figure ``equivalence/gap`` over steps; for the gap against the learning
+    rate collect ``module.largest_gap`` of several runs and draw
+    :func:`virtualdepth.plotting.plot_gap`.
 
     Cost: one product of the layers per record, on rank 0, off the autograd graph.
 
