@@ -31,6 +31,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"nesterov": True}, ValueError, "nesterov: expected momentum > 0"),
     ({"nesterov": True, "momentum": 0.9, "dampening": 0.1}, ValueError, "nesterov: expected"),
     *(({"rtol": value}, ValueError, "rtol: expected") for value in (-1e-16, 1, 2.0, INF, NAN)),
+    *(({"rtol": value}, TypeError, "rtol: expected") for value in ("1e-9", True)),
     *(
         ({"step_scale": value}, ValueError, "step_scale: expected one of")
         for value in ("unit", "rms", "auto", "RAW", None, 1)

@@ -5,7 +5,7 @@ whose ``Trainer`` you use, since Lightning refuses modules of the other flavour.
 """
 
 try:
-    from pytorch_lightning import LightningDataModule, LightningModule
+    from pytorch_lightning import Callback, LightningDataModule, LightningModule
 except ModuleNotFoundError as error:
     raise ImportError(
         "virtualdepth.lightning needs pytorch-lightning: pip install 'virtualdepth[lightning]'"
@@ -19,7 +19,12 @@ from virtualdepth.lightning.callbacks import (
     LossDescentMonitor,
     SpectrumMonitor,
 )
-from virtualdepth.lightning_common import EquivalenceMixin, TensorDataMixin, log_figure
+from virtualdepth.lightning_common import (
+    EquivalenceMixin,
+    TensorDataMixin,
+    VirtualDepthMixin,
+    log_figure,
+)
 
 __all__ = [
     "AlignmentMonitor",
@@ -30,6 +35,7 @@ __all__ = [
     "LossDescentMonitor",
     "SpectrumMonitor",
     "TensorDataModule",
+    "VirtualDepth",
     "log_figure",
 ]
 
@@ -53,4 +59,13 @@ class TensorDataModule(TensorDataMixin, LightningDataModule):
     >>> data = TensorDataModule(torch.ones(10, 8), torch.ones(10, 3), batch_size=4)
     >>> [tuple(inputs.shape) for inputs, targets in data.train_dataloader()]
     [(4, 8), (4, 8), (2, 8)]
+    """
+
+
+class VirtualDepth(VirtualDepthMixin, Callback):
+    """:class:`~virtualdepth.lightning_common.VirtualDepthMixin` for pytorch_lightning.
+
+    >>> callback = VirtualDepth(depth=3, include="head*", on="update")
+    >>> callback.depth, callback.include
+    (3.0, 'head*')
     """

@@ -12,6 +12,7 @@ from virtualdepth.lightning_common.callbacks import (
 from virtualdepth.lightning_common.data import TensorDataMixin
 from virtualdepth.lightning_common.equivalence import EquivalenceMixin
 from virtualdepth.lightning_common.figures import log_figure
+from virtualdepth.lightning_common.virtual_depth import VirtualDepthMixin
 
 __all__ = [
     "AlignmentMixin",
@@ -24,5 +25,6 @@ __all__ = [
     "SpectrumMixin",
     "TensorBatches",
     "TensorDataMixin",
+    "VirtualDepthMixin",
     "log_figure",
 ]

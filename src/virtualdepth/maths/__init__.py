@@ -19,7 +19,12 @@ from virtualdepth.maths.factorization import (
 )
 from virtualdepth.maths.kernel import check_depth, depth_kernel, gain_exponent
 from virtualdepth.maths.margin import normalized_margin
-from virtualdepth.maths.precondition import check_rtol, end_to_end_gradient, precondition
+from virtualdepth.maths.precondition import (
+    EndToEndGradient,
+    check_rtol,
+    end_to_end_gradient,
+    precondition,
+)
 from virtualdepth.maths.spectrum import (
     effective_rank,
     effective_rank_of_spectrum,
@@ -29,8 +34,11 @@ from virtualdepth.maths.spectrum import (
     spectral_norm,
     stable_rank,
 )
+from virtualdepth.maths.start import gaussian_start
+from virtualdepth.maths.step_scale import relative_speed, squared_metric_norm, unit_scale
 
 __all__ = [
+    "EndToEndGradient",
     "LinAlgError",
     "balanced_factors",
     "balancedness",
@@ -46,6 +54,7 @@ __all__ = [
     "end_to_end_gradient",
     "end_to_end_product",
     "gain_exponent",
+    "gaussian_start",
     "gradient_alignment",
     "guaranteed_descent",
     "layer_sizes",
@@ -55,12 +64,15 @@ __all__ = [
     "precondition",
     "reconstruction_error",
     "relative_balancedness",
+    "relative_speed",
     "schatten_norm",
     "singular_slopes",
     "singular_value_velocity",
     "singular_values",
     "spectral_norm",
     "squared_errors",
+    "squared_metric_norm",
     "stable_rank",
     "thin_svd",
+    "unit_scale",
 ]

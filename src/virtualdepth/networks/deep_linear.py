@@ -32,7 +32,7 @@ class DeepLinear(nn.Module):
     Raises:
         ValueError: if depth is no positive integer or the widths do not fit.
 
-    Source: arXiv 1802.06509, section 3.
+    Source: arXiv 1802.06509, section 4.
 
     >>> twin = DeepLinear.from_weight(torch.diag(torch.tensor([8.0, 27.0])), depth=3)
     >>> len(twin.layers), twin(torch.tensor([1.0, 1.0]))
