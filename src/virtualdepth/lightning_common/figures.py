@@ -68,6 +68,6 @@ def new_figure(title: str = "", *, beside: float = 0.0) -> tuple["Figure", "Axes
 
     figure = Figure(figsize=(6.4, 4.0), dpi=120)
     ax: Axes = figure.subplots()
-    figure.subplots_adjust(left=0.13, right=0.97 - beside, bottom=0.13, top=0.92)
+    figure.subplots_adjust(left=0.145, right=0.97 - beside, bottom=0.13, top=0.92)
     ax.set_title(title)
     return figure, ax

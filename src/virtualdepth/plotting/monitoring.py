@@ -108,7 +108,8 @@ def plot_alignment(ax: Axes, steps: Sequence[int], diagonal: Curve, off_diagonal
     """
     ax.plot(steps, diagonal, color=PALETTE[0], linewidth=1.8, label="diagonal")
     ax.plot(steps, off_diagonal, "--", color=PALETTE[1], linewidth=1.8, label="off-diagonal")
-    ax.set_yscale("log")
+    if max(*diagonal, *off_diagonal) > 0:  # else there is nothing to take the logarithm of
+        ax.set_yscale("log")
     ax.set_ylabel(r"mean $|(U^\top G V)_{rs}|$")
     _finish(ax, steps)
     ax.legend(frameon=False)
@@ -135,9 +136,11 @@ def plot_balancedness(ax: Axes, steps: Sequence[int], defects: Sequence[Sequence
     for number, (curve, color) in enumerate(pairs, start=1):
         label = f"layers {number}, {number + 1}"
         ax.plot(steps, curve, color=color, linewidth=1.8, label=label)
-    ax.set_yscale("log")
-    # an exactly balanced start is 1e-16, which would leave the rest of the figure no room
-    ax.set_ylim(bottom=max(max(row) for row in defects) * 1e-6 or None)
+    largest = max(max(row) for row in defects)
+    if largest > 0:  # else there is nothing to take the logarithm of
+        ax.set_yscale("log")
+        # an exactly balanced start is 1e-16, which would leave the rest of the figure no room
+        ax.set_ylim(bottom=largest * 1e-6)
     ax.set_ylabel("relative imbalance of adjacent layers")
     _finish(ax, steps)
     ax.legend(frameon=False)
@@ -161,7 +164,7 @@ def plot_gap_history(ax: Axes, steps: Sequence[int], gaps: Curve) -> Axes:
     'optimizer step'
     """
     ax.plot(steps, gaps, color=PALETTE[1], linewidth=1.8)
-    ax.set_ylabel("gap ‖W − W$_{deep}$‖ / ‖W$_{deep}$‖")
+    ax.set_ylabel(r"gap $\|W - W_\mathrm{deep}\|_F \,/\, \|W_\mathrm{deep}\|_F$")
     ax.set_ylim(bottom=0)
     _finish(ax, steps)
     return ax

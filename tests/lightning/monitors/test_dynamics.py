@@ -256,3 +256,16 @@ def test_steps_in_float32(flavour: Flavour, trainer: Make, data: Data) -> None:
     )
     assert monitor.series["net"]["relative_error"][-1] < 0.05
     assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize("monitor", ["DynamicsMonitor", "LossDescentMonitor"])
+@pytest.mark.parametrize(("option", "value"), [("step_scale", "unit"), ("origin", "init")])
+def test_scaled_steps_are_refused(
+    flavour: Flavour, trainer: Make, data: Data, monitor: str, option: str, value: str
+) -> None:
+    run = trainer(max_epochs=1, callbacks=[getattr(flavour.vd, monitor)()])
+    with pytest.raises(ValueError, match=f"net: expected {option}=.* but got {value!r}"):
+        run.fit(
+            around(flavour, single(), rule(3, **{option: value})),
+            datamodule=flavour.vd.TensorDataModule(*data),
+        )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from virtualdepth.lightning_common.callbacks.gradient_monitor import GradientMonitor
-from virtualdepth.lightning_common.callbacks.gradients import depth_of
+from virtualdepth.lightning_common.callbacks.gradients import depth_of, refuse_scaled_steps
 from virtualdepth.lightning_common.callbacks.targets import Target
 from virtualdepth.maths import guaranteed_descent, singular_values
 
@@ -90,6 +90,19 @@ class LossDescentMixin(GradientMonitor):
         smallest = singular_values(target.matrix())[-1]
         depth = depth_of(target, group)
         self._guaranteed = guaranteed_descent(smallest, grad, depth, float(group["lr"])).item()
+
+    def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        """Find the optimizer of the matrix.
+
+        Args:
+            trainer: the trainer.
+            pl_module: the model.
+
+        Raises:
+            ValueError: if the matrix is in no optimizer, or its steps are scaled.
+        """
+        super().on_train_start(trainer, pl_module)
+        refuse_scaled_steps(self.targets[0], self._owners[self.targets[0].name][1])
 
     def on_train_batch_start(
         self, trainer: "Trainer", pl_module: "LightningModule", batch: Any, batch_idx: int

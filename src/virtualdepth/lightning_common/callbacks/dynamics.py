@@ -7,7 +7,7 @@ from torch import Tensor
 
 from virtualdepth.lightning_common.callbacks.base import WeightMonitor
 from virtualdepth.lightning_common.callbacks.gradient_monitor import GradientMonitor
-from virtualdepth.lightning_common.callbacks.gradients import depth_of
+from virtualdepth.lightning_common.callbacks.gradients import depth_of, refuse_scaled_steps
 from virtualdepth.lightning_common.callbacks.prediction import Prediction
 from virtualdepth.lightning_common.callbacks.targets import Target
 from virtualdepth.lightning_common.callbacks.tracking import by_name, largest
@@ -60,7 +60,8 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
         ValueError: if ``interval`` or ``top_k`` is not a positive integer.
 
     :meth:`setup` raises ValueError where a pattern matches nothing, a product has biases, or
-    gradients are clipped; :meth:`on_train_start` where a matrix is in no optimizer.
+    gradients are clipped; :meth:`on_train_start` where a matrix is in no optimizer or its
+    optimizer scales its steps (``step_scale`` other than "raw").
 
     Source: arXiv 1905.13655, Theorem 3.
     """
@@ -104,11 +105,16 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
         Args:
             trainer: the trainer.
             pl_module: the model.
+
+        Raises:
+            ValueError: if a matrix is in no optimizer, or its steps are scaled.
         """
         for target in self.targets:
             if target.name in self._predictions:
                 self._predictions[target.name].to(target.weights[0].device)
         super().on_train_start(trainer, pl_module)
+        for target in self.targets:
+            refuse_scaled_steps(target, self._owners[target.name][1])
 
     def _wants(self, step: int, target: Target) -> bool:
         return True

@@ -122,6 +122,25 @@ def _group_of(
     )
 
 
+def refuse_scaled_steps(target: Target, group: dict[str, Any]) -> None:
+    """Refuse a rule whose steps are not of size lr along P_W(G), which theory speaks of.
+
+    Args:
+        target: whose.
+        group: its parameter group.
+
+    Raises:
+        ValueError: if the group scales its steps, or its rule starts at an origin of its own.
+    """
+    for option, expected in (("step_scale", "raw"), ("origin", None)):
+        value = group.get(option, expected)
+        if value != expected:
+            raise ValueError(
+                f"{target.name}: expected {option}={expected!r} but got {value!r}: the theory is "
+                "of steps lr P_W(G)"
+            )
+
+
 def depth_of(target: Target, group: dict[str, Any]) -> float:
     """Tell how deep a network the matrix trains as.
 
