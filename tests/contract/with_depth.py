@@ -27,3 +27,10 @@ class WithDepthContract(OptimizerContract):
         ours = {key: options.pop(key) for key in OURS if key in options}
         optimizer = self.torch_class(params, **{**self.options, **options})
         return vd.with_depth(optimizer, **{"depth": 3, **ours}, on=self.on)
+
+
+class WithoutSchedules(WithDepthContract):
+    """Schedulers see the groups alone: one class of each kind with them is enough."""
+
+    test_what_it_schedules_is_what_steps: ClassVar[None] = None
+    test_a_schedule_resumes_to_the_last_bit: ClassVar[None] = None

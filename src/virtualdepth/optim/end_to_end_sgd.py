@@ -253,8 +253,11 @@ class EndToEndSGD(Optimizer):
         if verdict is not None and not self._maskable():
             self._settle()
             verdict = None
+        # torch may refuse a plain step, of a sparse gradient say: before any matrix has moved
         for group, step in zip(self.param_groups, steps, strict=True):
-            self._commit(group, step, verdict)
+            self._commit_plain(group, step, verdict)
+        for group, step in zip(self.param_groups, steps, strict=True):
+            self._commit_matrices(group, step, verdict)
         return loss
 
     def _settle(self) -> None:
@@ -283,7 +286,9 @@ class EndToEndSGD(Optimizer):
             for name, p, view in self._matrices(group, number)
             if p.grad is not None
         ]
-        step = precondition_group(group, moving, self._guard, group["lr"])
+        step = precondition_group(
+            group, moving, self._guard, group["lr"], rounded=group["momentum"] != 0
+        )
         layers = 1.0 if math.isinf(group["depth"]) else float(group["depth"])
         for matrix in moving:
             direction = step.directions[matrix.parameter]
@@ -293,13 +298,17 @@ class EndToEndSGD(Optimizer):
                 direction.add_(matrix.weight, alpha=layers * group["weight_decay"])
         return step
 
-    def _commit(self, group: dict[str, Any], step: GroupStep, verdict: Tensor | None) -> None:
+    def _commit_plain(self, group: dict[str, Any], step: GroupStep, verdict: Tensor | None) -> None:
         moving = [(p, p.grad) for p in group["params"] if p.grad is not None]
         plain = [(p, grad) for p, grad in moving if p not in step.directions]
         # torch's foreach implementation (not used on CPUs) adds Nesterov's term to the gradients
         copies = group["nesterov"] and any(p.device.type != "cpu" for p, _ in plain)
         grads = [grad.clone() if copies else grad for _, grad in plain]
         self._descend(group, [p for p, _ in plain], grads, verdict)
+
+    def _commit_matrices(
+        self, group: dict[str, Any], step: GroupStep, verdict: Tensor | None
+    ) -> None:
         # the direction holds sign and decay already; it may be float32 beside a half parameter,
         # which foreach does not take; one by one, so that a mask keeps one matrix at a time
         finished = {**group, "weight_decay": 0, "maximize": False}

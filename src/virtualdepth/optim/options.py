@@ -16,7 +16,8 @@ ORIGINS = (None, "init")
 # keys of a group that are not options of ours: torch's own, those that schedulers and loggers
 # leave in groups which a user then hands to a new optimizer, and what a group remembers
 _OTHER_KEYS = frozenset(
-    {"params", "param_names", "name", "initial_lr", "matrix_counts", "rms_mean", "rms_steps"}
+    {"params", "param_names", "name", "matrix_counts", "rms_mean", "rms_steps"}
+    | {"initial_lr", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum"}
 )
 
 
