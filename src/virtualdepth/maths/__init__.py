@@ -1,5 +1,6 @@
 """The mathematics of depth: pure functions of tensors, without state (level 0)."""
 
+from virtualdepth.maths.barzilai_borwein import Secant, midpoint_direction, secant_gradient
 from virtualdepth.maths.decomposition import LinAlgError, thin_svd
 from virtualdepth.maths.factorization import (
     balanced_factors,
@@ -8,11 +9,13 @@ from virtualdepth.maths.factorization import (
     layer_sizes,
 )
 from virtualdepth.maths.kernel import check_depth, depth_kernel, gain_exponent
+from virtualdepth.maths.layers import factor_gradients, partial_products
 from virtualdepth.maths.precondition import check_rtol, end_to_end_gradient, precondition
 from virtualdepth.maths.spectrum import effective_rank, nuclear_norm, schatten_norm, stable_rank
 
 __all__ = [
     "LinAlgError",
+    "Secant",
     "balanced_factors",
     "balancedness",
     "check_depth",
@@ -21,11 +24,15 @@ __all__ = [
     "effective_rank",
     "end_to_end_gradient",
     "end_to_end_product",
+    "factor_gradients",
     "gain_exponent",
     "layer_sizes",
+    "midpoint_direction",
     "nuclear_norm",
+    "partial_products",
     "precondition",
     "schatten_norm",
+    "secant_gradient",
     "stable_rank",
     "thin_svd",
 ]
