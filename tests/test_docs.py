@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 import virtualdepth
+from virtualdepth.cli import main
 
 ROOT = Path(__file__).parents[1]
 API_PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
@@ -98,6 +99,14 @@ def python_blocks(page: Path) -> str:
 def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     exec(compile(python_blocks(page), str(page), "exec"), {"__name__": "example"})
+
+
+def test_options_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "getting-started.md").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main(["verify", "--help"])
+    offered = set(re.findall(r"^ +(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE))
+    assert offered == set(re.findall(r"^\| `(--[a-z-]+)`", page, re.MULTILINE))
 
 
 def test_documented_names_exist() -> None:

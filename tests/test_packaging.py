@@ -17,7 +17,7 @@ VERSION = importlib.metadata.version("virtualdepth")
 def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def closure(*names: str) -> set[str]:
@@ -81,9 +81,11 @@ def test_installs_into_clean_environment(
         "importlib.util.find_spec('scipy'))"
     )
     expected = f"{VERSION} {site_packages / 'virtualdepth'} True None"
-    assert run(python, "-c", script, cwd=tmp_path).strip() == expected
+    assert expected in run(python, "-c", script, cwd=tmp_path).splitlines()
     assert "verify" in run(python, "-m", "virtualdepth", "--help", cwd=tmp_path)
     assert "verify" in run(environment / "bin" / "virtualdepth", "--help", cwd=tmp_path)
+    refusal = run(python, "-m", "virtualdepth", "verify", cwd=tmp_path, status=2)
+    assert "pip install 'virtualdepth[experiments]'" in refusal.splitlines()[-1]
 
 
 def test_versions_agree() -> None:

@@ -90,10 +90,15 @@ class EquivalenceMixin(LightningModule):
         super().__init__()
         depth = _check_twin_depth(depth)
         if optimizer_depth is not None:
-            optimizer_depth = check_depth(optimizer_depth)
+            optimizer_depth = check_depth(optimizer_depth, "optimizer_depth")
         if loss not in LOSSES:
             raise ValueError(f"loss: expected one of {LOSSES} but got {loss!r}")
         p = check_power(p)
+        # a checkpoint takes plain numbers alone, not numpy's
+        in_features, out_features, seed = int(in_features), int(out_features), int(seed)
+        lr, init_scale = float(lr), float(init_scale)
+        if hidden_features is not None:
+            hidden_features = _plain_widths(hidden_features)
         self.save_hyperparameters()
         self.single = nn.Linear(in_features, out_features, bias=False, device="cpu")
         init.balanced_(self.single, init_scale, generator=torch.Generator().manual_seed(seed))
@@ -174,13 +179,19 @@ class EquivalenceMixin(LightningModule):
             kwargs: the same, by name.
         """
         super().optimizer_step(*args, **kwargs)
-        self.log_dict(self._measure())
+        measures = self.measure()
+        self.largest_gap.copy_(torch.maximum(self.largest_gap, measures["gap"]))
+        self.log_dict(measures)
 
     @torch.no_grad()
-    def _measure(self) -> dict[str, Tensor]:
+    def measure(self) -> dict[str, Tensor]:
+        """Compare the two models as they stand.
+
+        Returns:
+            The scalars ``gap`` and ``balancedness``, as they are logged.
+        """
         product = self.deep.end_to_end()
         gap = (self.single.weight - product).norm() / product.norm()
-        self.largest_gap.copy_(torch.maximum(self.largest_gap, gap))
         return {"gap": gap, "balancedness": balancedness(self.deep.factors).max()}
 
 
@@ -191,3 +202,7 @@ def _check_twin_depth(depth: float) -> int:
             "compare with"
         )
     return int(depth)
+
+
+def _plain_widths(widths: int | Sequence[int]) -> int | list[int]:
+    return [int(width) for width in widths] if isinstance(widths, Sequence) else int(widths)

@@ -95,8 +95,7 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
     if depth == 1:
         return torch.ones_like(high)
     # high = 0 makes the ratio 0/0; its value does not matter there, the leading power is 0
-    ratio = torch.where(high > 0, torch.minimum(a, b) / high, 1.0)
-    log_ratio = ratio.log()
+    log_ratio = torch.where(high > 0, torch.minimum(a, b) / high, 1.0).log()
     numerator = torch.expm1(2 * log_ratio)
     if math.isinf(depth):
         denominator, limit = 2 * log_ratio, 1.0

@@ -177,7 +177,7 @@ def _of_wide_matrix(
     sigma = torch.where(sigma > rtol * sigma[..., :1], sigma, 0.0)
     rows, columns = sigma.unsqueeze(-1), sigma.unsqueeze(-2)
     # K(sigma, 0): what acts on the null space of W, where the thin SVD has no basis
-    outside = depth_kernel(rows, torch.zeros_like(rows), depth)
+    outside = rows.pow(gain_exponent(depth)) if math.isfinite(depth) else torch.zeros_like(rows)
     inside = depth_kernel(rows, columns, depth) - outside
     projected = u.mT @ grad
     core = projected @ vh.mT

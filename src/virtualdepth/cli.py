@@ -1,0 +1,201 @@
+"""The command line: parse, dispatch, and nothing else.
+
+What a command needs is imported when it runs, so that help and most errors come at once.
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import NoReturn
+
+from virtualdepth import __version__
+from virtualdepth.experiments.config import VerifyConfig
+from virtualdepth.experiments.errors import UnusableError
+
+UNUSABLE, INTERRUPTED = 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Answer unusable arguments in one line, without the usage."""
+        if message.startswith("argument "):
+            name, _, problem = message.removeprefix("argument ").partition(": ")
+            message = f"{name.removeprefix('--').replace('-', '_')}: {problem}"
+        self.exit(UNUSABLE, f"{self.prog}: error: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the words after ``virtualdepth``; default those of the process.
+
+    Returns:
+        The exit status: 0 passed, 1 the check failed, 130 after Ctrl-C. Unusable arguments end
+        the process with status 2.
+    """
+    options = _parser().parse_args(arguments)
+    parser: _Parser = options.parser
+    try:
+        status: int = options.command(options)
+    except UnusableError as error:
+        parser.error(str(error))
+    except ModuleNotFoundError as error:
+        parser.error(
+            f"expected the package {error.name} but it is not installed; "
+            "pip install 'virtualdepth[experiments]'"
+        )
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return status
+
+
+def _verify(options: argparse.Namespace) -> int:
+    config = VerifyConfig(
+        **{field.name: getattr(options, field.name) for field in fields(VerifyConfig)}
+    )
+    from virtualdepth.experiments import commands
+
+    return commands.verify(config, options.output)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from virtualdepth.experiments import commands
+
+    return commands.report(options.folder)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="virtualdepth",
+        description="Train a layer as if it were N layers deep, without adding a parameter.",
+        epilog="Exit status: 0 passed, 1 the check failed, 2 unusable arguments, 130 after Ctrl-C.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_verify(commands)
+    _add_report(commands)
+    return parser
+
+
+def _add_verify(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = commands.add_parser(
+        "verify",
+        help="train one layer beside an explicit N-layer network and measure the gap",
+        description="Train one linear layer as if it were N layers deep, beside an explicit "
+        "N-layer network from the same start, at several learning rates. The largest gap between "
+        "the two is of first order in the learning rate: the check passes if the measured order "
+        "is between 0.9 and 1.15 and the gap falls with the learning rate. Leaves result.json, "
+        "curves.csv, report.md, loss.png and gap.png.",
+        epilog="Exit status: 0 passed, 1 the check failed or a run diverged, 2 unusable arguments, "
+        "130 after Ctrl-C, with the learning rates finished by then kept.",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=_verify, parser=parser)
+    add, default = parser.add_argument, VerifyConfig
+    add(
+        "--data",
+        default=default.data,
+        metavar="DATA",
+        help="digits, ethanol, synthetic, or a CSV file of numbers with a header "
+        "(default: %(default)s)",
+    )
+    add(
+        "--data-dir",
+        metavar="DIR",
+        help="the folder with ethanol/ethanol.npz (default: $VIRTUALDEPTH_DATA)",
+    )
+    add(
+        "--targets",
+        type=_names,
+        default=default.targets,
+        metavar="NAME,...",
+        help="the columns of the CSV file to predict from the others",
+    )
+    add(
+        "--depth",
+        type=_number,
+        default=default.depth,
+        metavar="N",
+        help="number of layers, 2 or more (default: %(default)s)",
+    )
+    add(
+        "--optimizer-depth",
+        type=_number,
+        metavar="N",
+        help="train the one layer with a depth of its own, to see the check fail (default: N)",
+    )
+    add(
+        "--lrs",
+        type=_numbers,
+        default=",".join(map(str, default.lrs)),
+        metavar="LR,LR,...",
+        help="learning rates, two or more (default: %(default)s)",
+    )
+    add(
+        "--time",
+        type=_number,
+        default=default.time,
+        metavar="T",
+        help="learning rate times steps (default: %(default)s)",
+    )
+    add(
+        "--init-scale",
+        type=_number,
+        default=default.init_scale,
+        metavar="S",
+        help="scale of the random start (default: %(default)s)",
+    )
+    add(
+        "--seed",
+        type=_number,
+        default=default.seed,
+        metavar="K",
+        help="of the start, and of synthetic data (default: %(default)s)",
+    )
+    add(
+        "--dtype",
+        default=default.dtype,
+        metavar="DTYPE",
+        help="float64 or float32 (default: %(default)s)",
+    )
+    add(
+        "--output",
+        metavar="DIR",
+        help="where the files go; those of an earlier verify there are replaced "
+        "(default: runs/verify/<time>)",
+    )
+
+
+def _add_report(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = commands.add_parser(
+        "report",
+        help="make report and figures again from what a run left",
+        description="Make report.md and the figures again from the result.json and curves.csv "
+        "that a run left.",
+        epilog="Exit status: 0, whatever the run found; 2 if there is nothing to report on.",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=_report, parser=parser)
+    parser.add_argument("folder", metavar="DIR", help="the folder of the run")
+
+
+def _number(text: str) -> float:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    raise argparse.ArgumentTypeError(f"expected a number but got {text!r}")
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(_number(part) for part in text.split(",")) if text.strip() else ()
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in next(csv.reader([text])))
