@@ -109,7 +109,6 @@ class ConstructionContract(Contract):
     @pytest.mark.parametrize(
         "group",
         [
-            pytest.param(lambda model: {"params": [torch.ones(2)], "no_option": 1}, id="unknown"),
             pytest.param(lambda model: {"params": [torch.ones(2)], "lr": -1.0}, id="negative lr"),
             pytest.param(lambda model: {"params": model[0].parameters()}, id="there already"),
             pytest.param(lambda model: {"params": [model[0].weight * 2]}, id="a non-leaf"),
@@ -135,8 +134,11 @@ class ConstructionContract(Contract):
         train(twin, undisturbed, start=3)
         assert_bitwise(everything(model, optimizer), everything(twin, undisturbed))
 
-    def test_a_group_refused_for_its_own_option_leaves_the_optimizer_as_it_was(self) -> None:
-        key, value = self.bad_option
+    @pytest.mark.parametrize("which", ["bad_option", "refused_option"])
+    def test_a_group_refused_for_its_own_option_leaves_the_optimizer_as_it_was(
+        self, which: str
+    ) -> None:
+        key, value = getattr(self, which)
         model = small_network()
         optimizer = self.make(model.parameters())
         before = copy_of(optimizer.state_dict())

@@ -92,7 +92,7 @@ def test_infinite_depth_is_the_limit() -> None:
 
 
 def test_small_loss_is_reached_in_the_tail() -> None:
-    # one slow direction: the loss falls over ten decades
+    # one slow direction: the loss falls over seven decades
     scales = torch.tensor([1.0, 0.3, 0.1], dtype=torch.float64)
     target, start = regression((3, 3))
 
@@ -100,10 +100,10 @@ def test_small_loss_is_reached_in_the_tail() -> None:
         residual = (weight - target) * scales
         return residual * scales, residual.square().sum() / 2
 
-    end = integrate_flow(objective, start, 3, stop_loss=1e-10)
+    end = integrate_flow(objective, start, 3, stop_loss=1e-7)
     assert end.finished
-    assert end.loss <= 1e-10
-    assert end.evaluations < 2000
+    assert end.loss <= 1e-7
+    assert relative(end.weight, target) < 1e-2
 
 
 def test_gradient_by_autograd() -> None:

@@ -10,10 +10,18 @@ from virtualdepth.maths.factorization import (
 )
 from virtualdepth.maths.kernel import check_depth, depth_kernel, gain_exponent
 from virtualdepth.maths.layers import factor_gradients, partial_products
-from virtualdepth.maths.precondition import check_rtol, end_to_end_gradient, precondition
+from virtualdepth.maths.precondition import (
+    EndToEndGradient,
+    check_rtol,
+    end_to_end_gradient,
+    precondition,
+)
 from virtualdepth.maths.spectrum import effective_rank, nuclear_norm, schatten_norm, stable_rank
+from virtualdepth.maths.start import gaussian_start
+from virtualdepth.maths.step_scale import relative_speed, squared_metric_norm, unit_scale
 
 __all__ = [
+    "EndToEndGradient",
     "LinAlgError",
     "Secant",
     "balanced_factors",
@@ -26,13 +34,19 @@ __all__ = [
     "end_to_end_product",
     "factor_gradients",
     "gain_exponent",
+    "gaussian_start",
     "layer_sizes",
     "midpoint_direction",
     "nuclear_norm",
     "partial_products",
     "precondition",
+    "relative_speed",
     "schatten_norm",
+<<<<<<< HEAD
     "secant_gradient",
+=======
+    "squared_metric_norm",
     "stable_rank",
     "thin_svd",
+    "unit_scale",
 ]

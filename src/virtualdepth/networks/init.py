@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from virtualdepth.maths import gaussian_start
 from virtualdepth.networks.deep_linear import DeepLinear
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -49,7 +50,7 @@ def balanced_(
     """
 
     def draw(weight: Tensor) -> Tensor:
-        return _gaussian(weight, scale / weight.shape[1] ** 0.5, generator)
+        return gaussian_start(weight, scale, generator)
 
     return _set_end_to_end(module, scale, draw)
 
@@ -111,13 +112,8 @@ def near_zero_(
     """
     for layer in _layers(module, scale):
         for weight in layer.factors if isinstance(layer, DeepLinear) else [layer.weight]:
-            weight.copy_(_gaussian(weight, scale, generator))
+            weight.copy_(gaussian_start(weight, scale * weight.shape[1] ** 0.5, generator))
     return module
-
-
-def _gaussian(like: Tensor, std: float, generator: torch.Generator | None) -> Tensor:
-    # empty_like keeps device and dtype; normal_ then draws from the caller's generator
-    return torch.empty_like(like, requires_grad=False).normal_(0, std, generator=generator)
 
 
 @torch.no_grad()

@@ -142,7 +142,7 @@ def integrate_flow(
 
     >>> target = torch.diag(torch.tensor([3.0, 1.0]))
     >>> start = 0.01 * torch.eye(2)
-    >>> end = integrate_flow(lambda w: (w - target, (w - target).square().sum() / 2), start, 3, 9.0)
+    >>> end = integrate_flow(lambda w: (w - target, (w - target).square().sum() / 2), start, 3, 2.0)
     >>> end.weight  # the larger singular value first
     tensor([[3.0000, 0.0000],
             [0.0000, 0.4]])
