@@ -42,9 +42,7 @@ __all__ = [
     "precondition",
     "relative_speed",
     "schatten_norm",
-<<<<<<< HEAD
     "secant_gradient",
-=======
     "squared_metric_norm",
     "stable_rank",
     "thin_svd",
