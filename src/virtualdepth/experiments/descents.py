@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import process_time
 
+import numpy as np
 import torch
+from scipy.integrate import DOP853
 from torch import Tensor
 
 from virtualdepth.experiments.completion import Completion
@@ -17,6 +19,7 @@ from virtualdepth.maths import (
     end_to_end_gradient,
     end_to_end_product,
     midpoint_direction,
+    precondition,
     relative_speed,
     secant_gradient,
 )
@@ -148,6 +151,36 @@ def flow(
         problem.objective, start, depth, stop_loss=stop_loss, max_evaluations=max_evaluations
     )
     return _descent(end.weight, end.loss, end.evaluations, begin, stop_loss)
+
+
+def tight_flow(problem: Completion, start: Tensor, depth: float, *, stop_loss: float) -> Descent:
+    """Integrate dW/dt = -P_W(G) on W itself, in float64, by scipy's DOP853: slow, to compare with.
+
+    Args:
+        problem: to fit, in float64.
+        start: W(0), in float64.
+        depth: number of layers N.
+        stop_loss: flow until the loss is no larger.
+
+    Returns:
+        The end.
+    """
+    begin, shape, loss = process_time(), start.shape, math.inf
+
+    def velocity(_: float, state: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> object:
+        nonlocal loss
+        weight = torch.from_numpy(state).view(shape)
+        grad, value = problem.objective(weight)
+        loss = float(value)
+        return -precondition(weight, grad, depth).flatten().numpy()
+
+    solver = DOP853(velocity, 0.0, start.flatten().numpy(), math.inf, rtol=1e-6, atol=1e-10)
+    while loss > stop_loss and solver.status == "running":
+        solver.step()
+        # its last evaluation need not be at the end of the step
+        loss = float(problem.objective(torch.from_numpy(solver.y).view(shape))[1])
+    weight = torch.from_numpy(solver.y).view(shape)
+    return _descent(weight, loss, solver.nfev, begin, stop_loss)
 
 
 def auto(

@@ -144,8 +144,8 @@ def integrate_flow(
     >>> start = 0.01 * torch.eye(2)
     >>> end = integrate_flow(lambda w: (w - target, (w - target).square().sum() / 2), start, 3, 2.0)
     >>> end.weight  # the larger singular value first
-    tensor([[3.0000, 0.0000],
-            [0.0000, 0.4]])
+    tensor([[3.000, 0.000],
+            [0.000, 0.051]])
     """
     depth = check_depth(depth)
     _check(weight, time, stop_loss, rtol)
