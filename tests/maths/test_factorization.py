@@ -36,36 +36,38 @@ def relative(difference: Tensor, reference: Tensor) -> float:
     return float(difference.abs().max()) / (scale or 1.0)
 
 
-@pytest.mark.parametrize("hidden", ["default", "wider", "different"])
 @pytest.mark.parametrize("depth", [1, 2, 3, 8])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_factors_multiply_to_the_matrix_and_are_balanced(
-    shape: tuple[int, int], kind: str, depth: int, hidden: str
+    shape: tuple[int, int], kind: str, depth: int
 ) -> None:
-    weight, k = sample(shape, kind), min(shape)
-    widths = {"default": None, "wider": k + 2, "different": [k + j % 3 for j in range(depth - 1)]}
-    factors = balanced_factors(weight, depth, hidden_features=widths[hidden])
-
-    expected = {"default": [k] * (depth - 1), "wider": [k + 2] * (depth - 1)}
-    inner = expected.get(hidden, widths["different"])
-    sizes = [shape[1], *inner, shape[0]]
-    assert [tuple(factor.shape) for factor in factors] == [
-        (rows, columns) for columns, rows in pairwise(sizes)
-    ]
-
-    product = torch.linalg.multi_dot(factors[::-1]) if depth > 1 else factors[0]
-    assert relative(product - weight, weight) <= 1e-12
-
+    weight, (m, n), k = sample(shape, kind), shape, min(shape)
     roots = singular_values(weight) ** (1 / depth)
-    for before, after in pairwise(factors):
-        defect = after.T @ after - before @ before.T
-        assert float(defect.abs().max()) <= 1e-13 * (roots[0] ** 2 or 1)
-    if kind not in ("rank deficient", "zero"):
-        for factor in factors:
-            values = singular_values(factor)
-            assert values[:k] == pytest.approx(roots, rel=1e-8)
-            assert values[k:] == pytest.approx(0, abs=1e-13 * roots[0])
+    for widths in ([k] * (depth - 1), [k + 2] * (depth - 1), [k + j % 3 for j in range(depth - 1)]):
+        factors = balanced_factors(weight, depth, hidden_features=widths)
+        sizes = [(rows, columns) for columns, rows in pairwise([n, *widths, m])]
+        assert [tuple(factor.shape) for factor in factors] == sizes
+
+        product = torch.linalg.multi_dot(factors[::-1]) if depth > 1 else factors[0]
+        assert relative(product - weight, weight) <= 1e-12
+        for before, after in pairwise(factors):
+            defect = after.T @ after - before @ before.T
+            assert float(defect.abs().max()) <= 1e-13 * (roots[0] ** 2 or 1)
+        if kind not in ("rank deficient", "zero"):  # where the roots are those of noise
+            for factor in factors:
+                values = singular_values(factor)
+                assert values[:k] == pytest.approx(roots, rel=1e-8)
+                assert values[k:] == pytest.approx(0, abs=1e-13 * roots[0])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_widths_may_be_one_number_or_left_out(depth: int) -> None:
+    weight = gaussian(3, 5)
+    for hidden, width in ((None, 3), (6, 6)):
+        factors = balanced_factors(weight, depth, hidden_features=hidden)
+        assert [factor.shape[0] for factor in factors] == [width] * (depth - 1) + [3]
+        assert relative(end_to_end_product(factors) - weight, weight) < 1e-14
 
 
 @pytest.mark.parametrize("depth", [2, 3, 8])
@@ -206,7 +208,7 @@ def test_refuses_widths() -> None:
     with pytest.raises(ValueError, match=r"^hidden_features: expected one width or 0 widths .* 1$"):
         balanced_factors(weight, 1, hidden_features=[4])
     for widths in (4.0, "4", [4.0, 4]):
-        with pytest.raises(TypeError, match=r"^hidden_features: expected an integer or a list"):
+        with pytest.raises(TypeError, match=r"^hidden_features: expected an integer width"):
             balanced_factors(weight, 3, hidden_features=widths)
 
 

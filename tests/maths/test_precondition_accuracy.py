@@ -22,7 +22,7 @@ from virtualdepth import precondition
 from virtualdepth.maths.precondition import end_to_end_gradient
 
 TOLERANCE = 1e-9
-RANKS = [(shape, rank) for shape in SHAPES for rank in range(min(shape) + 1)]
+RANKS = [(shape, rank) for shape in SHAPES for rank in sorted({0, 1, min(shape) // 2, min(shape)})]
 
 
 @cache
@@ -42,7 +42,7 @@ def test_full_rank(shape: tuple[int, int], kind: str, depth: float) -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 8])
-@pytest.mark.parametrize("kind", ["six decades below 1", "equal", "near 1e6"])
+@pytest.mark.parametrize("kind", ["six decades below 1", "equal"])
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if max(shape) < 10])
 def test_full_rank_by_the_literal_sum(shape: tuple[int, int], kind: str, depth: int) -> None:
     weight, grad, parts = full_rank(shape, kind)

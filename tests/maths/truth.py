@@ -83,34 +83,39 @@ def decompose(weight: Tensor) -> Decomposition:
 
 def decompose_permuted_diagonal(weight: Tensor) -> Decomposition:
     """Read the SVD off a matrix with one entry at most in each row and column: zeros are exact."""
-    k = min(weight.shape)
-    u, v = mp.zeros(weight.shape[0], k), mp.zeros(weight.shape[1], k)
-    sigma = [mp.mpf(0)] * k
-    for index, (i, j) in enumerate(weight.nonzero().tolist()):
-        entry = mp.mpf(weight[i, j].item())
-        u[i, index], v[j, index], sigma[index] = mp.sign(entry), mp.mpf(1), abs(entry)
-    return Decomposition(u, sigma, v)
+    (m, n), k = weight.shape, min(weight.shape)
+    places = weight.nonzero().tolist()
+    free_rows = sorted(set(range(m)) - {i for i, _ in places})
+    free_columns = sorted(set(range(n)) - {j for _, j in places})
+    places += list(zip(free_rows, free_columns, strict=False))[: k - len(places)]
+    u, v = mp.zeros(m, k), mp.zeros(n, k)
+    entries = [mp.mpf(weight[i, j].item()) for i, j in places]
+    for index, ((i, j), entry) in enumerate(zip(places, entries, strict=True)):
+        u[i, index], v[j, index] = (-1 if entry < 0 else 1), 1
+    return Decomposition(u, [abs(entry) for entry in entries], v)
 
 
 def preconditioned(
     parts: Decomposition, grad: Tensor, depth: float, rtol: float = 0.0
 ) -> mp.matrix:
     """P_W(G): G's part between the singular vectors times K(s_r, s_t), the rest times K(s_r, 0)."""
+    u, sigma, v = parts
+    if u.rows > v.rows:
+        return preconditioned(Decomposition(v, sigma, u), grad.T, depth, rtol).T
     with mp.workdps(DIGITS):
-        g, (u, sigma, v) = to_mp(grad), parts
         if depth == 1:
-            return g
+            return to_mp(grad)
         cut = rtol * max(sigma)
         sigma = [s if s > cut else mp.mpf(0) for s in sigma]
-        zero = mp.mpf(0)
-        core, left, right = u.T * g * v, u.T * g, g * v
-        left, right = left - core * v.T, right - u * core
+        projected, vt = u.T * to_mp(grad), v.T
+        core = projected * v
+        rest = projected - core * vt
         for r, s in enumerate(sigma):
             for t in range(len(sigma)):
                 core[r, t] *= kernel(s, sigma[t], depth)
-            left[r, :] *= kernel(s, zero, depth)
-            right[:, r] *= kernel(s, zero, depth)
-        return u * core * v.T + u * left + right * v.T
+            for column in range(rest.cols):
+                rest[r, column] *= kernel(s, mp.mpf(0), depth)
+        return u * (core * vt + rest)
 
 
 def _powers(gram: mp.matrix, depth: int) -> list[mp.matrix]:

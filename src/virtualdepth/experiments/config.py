@@ -63,7 +63,9 @@ class VerifyConfig:
                 "dtype", f"expected one of {', '.join(DTYPES)} but got {self.dtype!r}"
             )
         if self.seed % 1 != 0 or not 0 <= self.seed < 2**63:
-            raise UnusableError("seed", f"expected an integer >= 0 but got {self.seed!r}")
+            raise UnusableError(
+                "seed", f"expected an integer >= 0 and < 2^63 but got {self.seed!r}"
+            )
         for name in ("time", "init_scale"):
             _check_positive(name, getattr(self, name))
         object.__setattr__(self, "depth", int(self.depth))

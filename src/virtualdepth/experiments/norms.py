@@ -149,7 +149,14 @@ def _rows(problem: Measurements, key: Record, alphas: tuple[float, ...]) -> Iter
     for depth in DEPTHS:
         for alpha in alphas:
             start = alpha * torch.eye(problem.spectra.shape[1], dtype=torch.float64)
-            end = integrate_flow(problem.objective, start, depth, stop_loss=STOP_LOSS, rtol=1e-3, max_evaluations=20_000)
+            end = integrate_flow(
+                problem.objective,
+                start,
+                depth,
+                stop_loss=STOP_LOSS,
+                rtol=1e-3,
+                max_evaluations=20_000,
+            )
             norm = float(nuclear_norm(end.weight))
             row: Record = {"problem": problem.name, **key, "depth": depth, "alpha": alpha}
             row |= {"loss": end.loss, "nuclear_norm": norm, "smallest": smallest}

@@ -62,7 +62,8 @@ def follow(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        with trainer.init_module():  # else the start would be drawn and factored in float32
+        # in the trainer's dtype from the start, and leaving torch's own random numbers alone
+        with trainer.init_module(), torch.random.fork_rng(devices=[]):
             module = EquivalenceModule(inputs.shape[1], targets.shape[1], lr=lr, **module_options)
         recorder.start(module)
         # the optimizer takes no step from or to numbers that are not finite

@@ -1,6 +1,7 @@
 """The mathematics of depth: pure functions of tensors, without state (level 0)."""
 
 from virtualdepth.maths.barzilai_borwein import Secant, midpoint_direction, secant_gradient
+from virtualdepth.maths.checks import check_matrix
 from virtualdepth.maths.decomposition import LinAlgError, thin_svd
 from virtualdepth.maths.factorization import (
     balanced_factors,
@@ -27,6 +28,7 @@ __all__ = [
     "balanced_factors",
     "balancedness",
     "check_depth",
+    "check_matrix",
     "check_rtol",
     "depth_kernel",
     "effective_rank",

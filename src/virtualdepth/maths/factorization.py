@@ -37,7 +37,7 @@ def layer_sizes(
         N + 1 widths: n, the hidden widths, m.
 
     Raises:
-        TypeError: if depth or a width is no number.
+        TypeError: if depth or a width is no integer.
         ValueError: if depth is no positive integer, or a width is too small or their number wrong.
 
     >>> layer_sizes(10, 6, 3)
@@ -45,14 +45,14 @@ def layer_sizes(
     """
     depth = _integer_depth(depth)
     for name, width in (("in_features", in_features), ("out_features", out_features)):
-        if width < 1:
+        if _width(width, name) < 1:
             raise ValueError(f"{name}: expected a width >= 1 but got {width}")
     narrowest = min(in_features, out_features)
     if hidden_features is None:
         hidden_features = narrowest
     if not isinstance(hidden_features, Sequence):
         hidden_features = [hidden_features] * (depth - 1)
-    hidden = [_width(width) for width in hidden_features]
+    hidden = [_width(width, "hidden_features") for width in hidden_features]
     if len(hidden) != depth - 1:
         raise ValueError(
             f"hidden_features: expected one width or {depth - 1} widths for depth {depth} but got "
@@ -66,13 +66,11 @@ def layer_sizes(
     return [in_features, *hidden, out_features]
 
 
-def _width(width: int) -> int:
+def _width(width: int, name: str) -> int:
     try:
         return index(width)
     except TypeError:
-        raise TypeError(
-            f"hidden_features: expected an integer or a list of integers but got {width!r}"
-        ) from None
+        raise TypeError(f"{name}: expected an integer width but got {width!r}") from None
 
 
 def _integer_depth(depth: float) -> int:

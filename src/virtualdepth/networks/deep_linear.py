@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from virtualdepth.maths import balanced_factors, end_to_end_product, layer_sizes
+from virtualdepth.maths import balanced_factors, check_matrix, end_to_end_product, layer_sizes
 
 
 class DeepLinear(nn.Module):
@@ -70,23 +70,26 @@ class DeepLinear(nn.Module):
             the dtype of W.
 
         Raises:
-            ValueError: if ``weight`` is no matrix, or depth or widths do not fit.
+            TypeError: if ``weight`` is complex, integer or sparse.
+            ValueError: if ``weight`` is no finite matrix, or depth or widths do not fit.
 
         Source: arXiv 1810.02281, Procedure 1.
         """
+        check_matrix(weight)
         if weight.ndim != 2:
             raise ValueError(f"weight: expected a matrix (m, n) but got {tuple(weight.shape)}")
         out_features, in_features = weight.shape
-        network = cls(
-            in_features,
-            out_features,
-            depth,
-            hidden_features,
-            device=weight.device,
-            dtype=weight.dtype,
-        )
-        network.set_end_to_end_(weight)
-        return network
+        # the random start that __init__ draws is replaced: leave the generators as they were
+        with torch.random.fork_rng([weight.device] if weight.is_cuda else []):
+            network = cls(
+                in_features,
+                out_features,
+                depth,
+                hidden_features,
+                device=weight.device,
+                dtype=weight.dtype,
+            )
+        return network.set_end_to_end_(weight)
 
     @property
     def in_features(self) -> int:
@@ -159,12 +162,8 @@ class DeepLinear(nn.Module):
         """
         weight = self.end_to_end().detach()
         linear = nn.Linear(
-            self.in_features,
-            self.out_features,
-            bias=False,
-            device=weight.device,
-            dtype=weight.dtype,
-        )
+            self.in_features, self.out_features, bias=False, device="meta", dtype=weight.dtype
+        ).to_empty(device=weight.device)
         with torch.no_grad():
             linear.weight.copy_(weight)
         return linear

@@ -9,6 +9,7 @@ Source: arXiv 1810.02281, Procedure 1 and section 5.
 """
 
 from collections.abc import Callable, Iterator
+from numbers import Real
 from typing import TypeVar
 
 import torch
@@ -38,6 +39,7 @@ def balanced_(
         ``module``.
 
     Raises:
+        TypeError: if ``scale`` is no real number.
         ValueError: if ``scale`` is not positive and finite, or there is no linear layer.
 
     Source: arXiv 1810.02281, Procedure 1.
@@ -60,7 +62,7 @@ def identity_(module: ModuleT, scale: float = 1.0) -> ModuleT:
 
     The factors of a :class:`DeepLinear` are exactly balanced; square ones are
     :math:`\mathrm{scale}^{1/N} I` up to a rotation of the hidden units. A rectangular matrix has
-    ones on its main diagonal.
+    ``scale`` on its main diagonal and zeros elsewhere.
 
     Args:
         module: a layer, or a module that contains layers.
@@ -70,6 +72,7 @@ def identity_(module: ModuleT, scale: float = 1.0) -> ModuleT:
         ``module``.
 
     Raises:
+        TypeError: if ``scale`` is no real number.
         ValueError: if ``scale`` is not positive and finite, or there is no linear layer.
 
     Source: arXiv 1810.02281, section 3 (identity initialization).
@@ -103,6 +106,7 @@ def near_zero_(
         ``module``.
 
     Raises:
+        TypeError: if ``scale`` is no real number.
         ValueError: if ``scale`` is not positive and finite, or there is no linear layer.
 
     Source: arXiv 1810.02281, section 5 (layer-wise independent initialization).
@@ -127,6 +131,8 @@ def _set_end_to_end(module: ModuleT, scale: float, draw: Callable[[Tensor], Tens
 
 
 def _layers(module: nn.Module, scale: float) -> list[nn.Linear | DeepLinear]:
+    if isinstance(scale, bool) or not isinstance(scale, Real):
+        raise TypeError(f"scale: expected a finite number > 0 but got {scale!r}")
     if not 0 < scale < float("inf"):
         raise ValueError(
             f"scale: expected a finite number > 0 but got {scale!r}; at zero the rule stands still"
