@@ -34,7 +34,7 @@ PUBLISHED: list[Record] = [
 ]
 ALPHAS = (1e-2, 1e-3, 1e-4)
 DEPTHS = (2, 3, 4)
-STOP_LOSS = 1e-8
+SETTINGS = {"stop_loss": 1e-8, "rtol": 1e-3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,11 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
     measured += _rows(contradiction(), {}, alphas)
     return Reproduction(
         name=config.name,
-        config=asdict(config) | {"alphas": list(alphas), "stop_loss": STOP_LOSS},
+        config=asdict(config)
+        | {
+            "alphas": list(alphas),
+        }
+        | SETTINGS,
         published=PUBLISHED,
         measured=measured,
         claims=_claims(measured, min(alphas)),
@@ -149,14 +153,7 @@ def _rows(problem: Measurements, key: Record, alphas: tuple[float, ...]) -> Iter
     for depth in DEPTHS:
         for alpha in alphas:
             start = alpha * torch.eye(problem.spectra.shape[1], dtype=torch.float64)
-            end = integrate_flow(
-                problem.objective,
-                start,
-                depth,
-                stop_loss=STOP_LOSS,
-                rtol=1e-3,
-                max_evaluations=20_000,
-            )
+            end = integrate_flow(problem.objective, start, depth, **SETTINGS)
             norm = float(nuclear_norm(end.weight))
             row: Record = {"problem": problem.name, **key, "depth": depth, "alpha": alpha}
             row |= {"loss": end.loss, "nuclear_norm": norm, "smallest": smallest}

@@ -32,9 +32,7 @@ class _Experiment(Protocol):
 def _experiment(name: str) -> _Experiment:
     if name not in EXPERIMENTS:
         raise UnusableError("name", f"expected one of {', '.join(EXPERIMENTS)} but got {name!r}")
-    module: _Experiment = import_module(  # type: ignore[assignment]
-        f"virtualdepth.experiments.{name.replace('-', '_')}"
-    )
+    module: _Experiment = import_module(f"virtualdepth.experiments.{name.replace('-', '_')}")
     return module
 
 

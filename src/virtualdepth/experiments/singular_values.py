@@ -195,10 +195,10 @@ def closed_form(second: float, depth: int) -> float:
     if depth == 1:
         return START + alpha * (second - START)
     if depth == 2:
-        return START * (second / START) ** alpha
+        return float(START * (second / START) ** alpha)
     power = (depth - 2) / depth
-    inverse: float = START**-power + alpha * (second**-power - START**-power)
-    return inverse ** (-1 / power)
+    inverse = START**-power + alpha * (second**-power - START**-power)
+    return float(inverse ** (-1 / power))
 
 
 def _claims(measured: list[Record]) -> list[Claim]:
