@@ -4,7 +4,6 @@ Source: arXiv 1905.13655, appendix on the experiments (the step rule).
 """
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import process_time
@@ -16,17 +15,11 @@ from torch import Tensor
 
 from virtualdepth.experiments.completion import Completion
 from virtualdepth.maths import (
-    end_to_end_gradient,
     end_to_end_product,
-    midpoint_direction,
     precondition,
-    relative_speed,
-    secant_gradient,
 )
 from virtualdepth.optim import EndToEndSGD
 from virtualdepth.theory import integrate_flow
-
-MEMORY = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,8 +187,7 @@ def auto(
 ) -> Descent:
     """Train one matrix without a learning rate: Barzilai-Borwein in the metric, capped.
 
-    Where the cap on every singular value's relative change decides the length, the direction is
-    the frozen-gradient midpoint's. A step to a loss above the largest of the last ten is halved.
+    This is ``EndToEndSGD(..., step_scale="auto")``.
 
     Args:
         problem: to fit.
@@ -209,44 +201,22 @@ def auto(
         The end.
     """
     begin = process_time()
-    weight, length, direction = start, math.inf, torch.zeros_like(start)
-    before: tuple[Tensor, Tensor] | None = None
-    losses: deque[float] = deque(maxlen=MEMORY)
-    evaluations = 0
-    while evaluations < max_evaluations:
-        evaluations += 1
-        grad, value = problem.objective(weight)
-        loss = float(value)
+    weight = torch.nn.Parameter(start.clone())
+    optimizer = EndToEndSGD([weight], depth=depth, step_scale="auto", cap=cap)
+    loss, evaluations = math.inf, 0
+
+    def closure() -> float:
+        nonlocal loss, evaluations
+        weight.grad, value = problem.objective(weight.detach())
+        loss, evaluations = float(value), evaluations + 1
         if loss <= stop_loss:
-            break
-        if before is not None and loss > max(losses):
-            length /= 2
-            weight = before[0] - length * direction
-            continue
-        losses.append(loss)
-        length, direction = _auto_step(weight, grad, before, depth, cap)
-        before = weight, grad
-        weight = weight - length * direction
-    return _descent(weight, loss, evaluations, begin, stop_loss)
+            weight.grad = None  # nothing moves
+        return loss
 
-
-def _auto_step(
-    weight: Tensor,
-    grad: Tensor,
-    before: tuple[Tensor, Tensor] | None,
-    depth: float,
-    cap: float,
-) -> tuple[float, Tensor]:
-    """Choose the length and the direction of a step."""
-    if before is None:
-        gradient, longest = end_to_end_gradient(weight, grad, depth), math.inf
-    else:
-        gradient, secant = secant_gradient(weight, grad, *before, depth)
-        longest = float(secant.length())
-    capped = cap / float(relative_speed(gradient, depth))
-    if longest < capped:
-        return longest, gradient.direction
-    return capped, midpoint_direction(weight, grad, gradient.direction, capped, depth)
+    while loss > stop_loss and evaluations < max_evaluations:
+        end = weight.detach().clone()
+        optimizer.step(closure)
+    return _descent(end, loss, evaluations, begin, stop_loss)
 
 
 def _descent(

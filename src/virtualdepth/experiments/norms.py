@@ -34,7 +34,7 @@ PUBLISHED: list[Record] = [
 ]
 ALPHAS = (1e-2, 1e-3, 1e-4)
 DEPTHS = (2, 3, 4)
-SETTINGS = {"stop_loss": 1e-8, "rtol": 1e-3}
+STOP_LOSS, RTOL = 1e-8, 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,7 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
         | {
             "alphas": list(alphas),
         }
-        | SETTINGS,
+        | {"stop_loss": STOP_LOSS, "rtol": RTOL},
         published=PUBLISHED,
         measured=measured,
         claims=_claims(measured, min(alphas)),
@@ -153,7 +153,7 @@ def _rows(problem: Measurements, key: Record, alphas: tuple[float, ...]) -> Iter
     for depth in DEPTHS:
         for alpha in alphas:
             start = alpha * torch.eye(problem.spectra.shape[1], dtype=torch.float64)
-            end = integrate_flow(problem.objective, start, depth, **SETTINGS)
+            end = integrate_flow(problem.objective, start, depth, stop_loss=STOP_LOSS, rtol=RTOL)
             norm = float(nuclear_norm(end.weight))
             row: Record = {"problem": problem.name, **key, "depth": depth, "alpha": alpha}
             row |= {"loss": end.loss, "nuclear_norm": norm, "smallest": smallest}

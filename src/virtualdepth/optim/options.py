@@ -9,14 +9,24 @@ from torch import Tensor
 
 from virtualdepth.maths import check_depth, check_rtol
 
-STEP_SCALES = ("raw", "unit", "rms")
+STEP_SCALES = ("raw", "unit", "rms", "auto")
 SOLVERS = ("auto", "svd")
 ORIGINS = (None, "init")
 
 # keys of a group that are not options of ours: torch's own, those that schedulers and loggers
 # leave in groups which a user then hands to a new optimizer, and what a group remembers
 _OTHER_KEYS = frozenset(
-    {"params", "param_names", "name", "initial_lr", "matrix_counts", "rms_mean", "rms_steps"}
+    {
+        "params",
+        "param_names",
+        "name",
+        "initial_lr",
+        "matrix_counts",
+        "rms_mean",
+        "rms_steps",
+        "auto_losses",
+        "auto_lengths",
+    }
 )
 
 
