@@ -138,7 +138,7 @@ def flow_held_out(problem: Completion, depth: int, seed: int) -> tuple[float, Te
     best = (math.inf, 1.0, weight)
     for level in LOSSES:
         end = integrate_flow(
-            fitted.objective, weight, depth, stop_loss=zero * level, max_evaluations=3000
+            fitted.objective, weight, depth, stop_loss=zero * level, max_evaluations=500
         )
         weight = end.weight
         error = float((held * (weight.double() - problem.truth)).square().sum())

@@ -79,6 +79,7 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
     torch.set_num_threads(1)
     try:
         with threadpool_limits(1):
+            _warm_up()
             for seed in config.seeds:
                 for observed in settings["observed"]:
                     measured += _rows(settings, observed, seed, progress)
@@ -93,6 +94,16 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
         claims=[] if config.quick else claims(measured, distances),
         summary=summary(measured) + distances,
     )
+
+
+def _warm_up() -> None:
+    """Use every method once, so that no time goes to what torch loads at its first step."""
+    problem = low_rank_problem(4, 1, 12, 0)
+    start = small_start(4, 1, 0.1, 0)
+    explicit_loop(problem, balanced_factors(start, 2), stop_loss=0.0, max_steps=1)
+    single_loop(problem, start, 2, stop_loss=0.0, max_steps=1)
+    for descent in (auto, flow):
+        descent(problem, start, 2, stop_loss=0.0, max_evaluations=2)
 
 
 def _settings(config: ReproduceConfig) -> Record:
