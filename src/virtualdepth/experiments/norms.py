@@ -218,11 +218,12 @@ def draw(result: Reproduction) -> dict[str, Figure]:
     for ax, name in zip(panels, ("commuting", "contradiction"), strict=True):
         for depth, colour in zip(DEPTHS, ("#000000", "#D55E00", "#56B4E9"), strict=True):
             rows = [r for r in result.measured if r["problem"] == name and r["depth"] == depth]
-            points = sorted((row["alpha"], max(row["excess"], 1e-9)) for row in rows)
+            points = sorted((row["alpha"], 100 * row["excess"]) for row in rows)
             ax.plot(*zip(*points, strict=True), "o", color=colour, label=f"depth {depth}")
-        ax.set(xscale="log", yscale="log", xlabel="alpha", title=name)
+        ax.set(xscale="log", xlabel="alpha", title=name)
+        ax.axhline(0, color="0.5", linestyle="--")
         ax.grid(color="0.9")
-    panels[0].set_ylabel("excess over the smallest nuclear norm")
+    panels[0].set_ylabel("excess over the smallest nuclear norm, %")
     panels[0].legend(frameon=False)
     return {
         "Relative excess of the nuclear norm of the solution found; 1e-9 stands for less.": figure
