@@ -61,7 +61,7 @@ def call(*arguments: str) -> int:
         ("verify --time -1", "time: expected a finite number > 0 but got -1"),
         ("verify --time soon", "time: expected a number but got 'soon'"),
         ("verify --time 0.01", "lrs: expected time / learning rate between 1 and 10000000 steps"),
-        ("verify --init-scale 0", "init_scale: expected a finite number > 0 but got 0"),
+        ("verify --init-scale 0", "init_scale: expected a number from 1e-12 to 1e12 but got 0"),
         ("verify --seed 0.5", "seed: expected an integer >= 0 and < 2^63 but got 0.5"),
         ("verify --dtype half", "dtype: expected one of float64, float32 but got 'half'"),
         ("verify --data mnist", "data: expected digits, ethanol, synthetic or the path of a CSV"),

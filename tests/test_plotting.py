@@ -51,6 +51,8 @@ def test_losses(smallest: float) -> None:
         ([0.0125, 0.1, 0.025], [1.4e-3, 1.15e-2, 2.8e-3]),
         ([0.1, 0.05], [0.14, 0.14]),
         ([0.1], [0.01]),
+        ([0.25], [0.3]),
+        ([0.01, 0.0099], [0.3, 1e-5]),
         ([1.0, 1e-5], [1e-1, 1e-7]),
     ],
 )
@@ -67,6 +69,8 @@ def test_gap(lrs: list[float], gaps: list[float]) -> None:
     ax.figure.draw_without_rendering()
     corner, right, up = ax.transData.transform([(0.01, 0.01), (0.1, 0.01), (0.01, 0.1)])
     assert right[0] - corner[0] == pytest.approx(up[1] - corner[1], rel=1e-6)
+    for low, high, values in ((*ax.get_xlim(), lrs), (*ax.get_ylim(), gaps)):
+        assert low < min(values) <= max(values) < high
     assert ax.get_xlabel() == "learning rate"
     assert "gap" in ax.get_ylabel()
 

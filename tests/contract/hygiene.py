@@ -48,7 +48,7 @@ class HygieneContract(Contract):
     def test_global_state_is_left_alone(
         self, grad_mode: bool, autocast: bool, variant: Any
     ) -> None:
-        key, value = self.refused_option
+        key, value = self.refused_options[0]
         model = small_network()
         with torch.set_grad_enabled(grad_mode), torch.autocast("cpu", enabled=autocast):
             before = copy_of(global_state())

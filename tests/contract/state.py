@@ -133,7 +133,7 @@ class StateContract(Contract):
             one.add_param_group({"params": [torch.ones(2, 2, requires_grad=True)]})
         assert_bitwise(other.state_dict(), optimizer.state_dict())
         assert other.defaults == optimizer.defaults
-        key, value = self.refused_option
+        key, value = self.refused_options[0]
         with pytest.raises((TypeError, ValueError), match=key):
             other.add_param_group({"params": [torch.ones(2)], key: value})
 

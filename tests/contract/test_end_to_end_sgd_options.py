@@ -33,6 +33,9 @@ class TestRms(ScaledContract):
         "rms": {"lr": 0.05, "depth": 3, "step_scale": "rms"},
     }
     own_option: ClassVar[tuple[str, Any]] = ("step_scale", "raw")
+    # one scale is shared by the matrices of a group: what else is in it matters
+    test_parameters_of_two_modules_are_one_parameter: ClassVar[None] = None
+    test_every_way_of_passing_parameters_trains_the_same: ClassVar[None] = None
 
     def make(self, params: Any, **options: Any) -> Optimizer:
         return vd.EndToEndSGD(params, **{"step_scale": "rms", **options})
@@ -42,7 +45,7 @@ class TestOrigin(ScaledContract):
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "origin": {"lr": 0.05, "depth": 3, "origin": "init", "step_scale": "unit"},
     }
-    own_option: ClassVar[tuple[str, Any]] = ("origin_scale", 0.1)
+    own_option: ClassVar[tuple[str, Any]] = ("depth", 3)
     dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.float64)
 
     def make(self, params: Any, **options: Any) -> Optimizer:

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+import torch
 from tests.contract.optimizer import OptimizerContract
 from torch.optim import Optimizer
 
@@ -18,9 +19,18 @@ class WithDepthContract(OptimizerContract):
     as_torch: ClassVar[dict[str, Any]] = {"depth": 1}
     own_option: ClassVar[tuple[str, Any]] = ("depth", 2.5)
     bad_option: ClassVar[tuple[str, Any]] = ("depth", 0.5)
-    refused_option: ClassVar[tuple[str, Any]] = ("depth", 0.5)  # torch takes any other name
+    # torch's own take other names and values in groups as they come
+    refused_options: ClassVar[list[tuple[str, Any]]] = [("step_scale", "none"), ("cap", 0)]
+    dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.bfloat16, torch.float64)
 
     def make(self, params: Any, **options: Any) -> Optimizer:
         ours = {key: options.pop(key) for key in OURS if key in options}
         optimizer = self.torch_class(params, **{**self.options, **options})
         return vd.with_depth(optimizer, **{"depth": 3, **ours}, on=self.on)
+
+
+class WithoutSchedules(WithDepthContract):
+    """Schedulers see the groups alone: one class of each kind with them is enough."""
+
+    test_what_it_schedules_is_what_steps: ClassVar[None] = None
+    test_a_schedule_resumes_to_the_last_bit: ClassVar[None] = None

@@ -38,7 +38,7 @@ def test_numbers_are_those_of_result_json(outcome: VerifyResult, tmp_path: Path)
             strict=True,
         ):
             if row[key] is None:
-                assert cell == "–"
+                assert cell == "-"
             else:
                 assert float(cell) == pytest.approx(
                     row[key], rel=accuracy, abs=0.051 * (not accuracy)
@@ -90,7 +90,7 @@ def test_a_network_that_hardly_learns_is_pointed_out(
 FIGURES = {
     "passed": {"loss.png", "gap.png"},
     "failed": {"loss.png", "gap.png"},
-    "diverged": {"loss.png", "gap.png"},
+    "diverged": {"loss.png"},  # one gap makes no slope
     "interrupted": {"loss.png", "gap.png"},
     "unstarted": set(),
 }

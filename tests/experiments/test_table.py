@@ -21,7 +21,7 @@ def written(folder: Path, text: str, encoding: str = "utf-8") -> Path:
     [
         "a,b,y\n1,2,3\n-4,5e-1,.6\n",
         "a,b,y\r\n1,2,3\r\n-4,5e-1,.6",  # Windows, no newline at the end
-        "\ufeffa,b,y\n1,2,3\n-4,0.5,0.6\n",  # with the mark that Excel puts first
+        "\ufeffy,a,b\n3,1,2\n0.6,-4,0.5\n",  # with the mark that Excel puts first
         '"a", b ,y\n 1 ,"2",3\n\n-4,0.5,0.6\n\n',  # quotes, spaces, blank lines
     ],
 )

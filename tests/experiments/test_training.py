@@ -86,11 +86,29 @@ def test_steps_are_counted(problem: Problem) -> None:
 @pytest.mark.parametrize("lr", [1.5, 5.0, 1e3, 1e200])
 @pytest.mark.parametrize("optimizer_depth", [None, 1, 8])  # either model goes first
 def test_divergence_ends_it(lr: float, optimizer_depth: int | None, problem: Problem) -> None:
-    curve = train(problem, lr=lr, steps=2000, optimizer_depth=optimizer_depth)
+    calls = itertools.count()
+    curve = train(
+        problem,
+        lr=lr,
+        steps=2000,
+        optimizer_depth=optimizer_depth,
+        on_step=lambda: next(calls),
+    )
     columns = (curve.loss_single, curve.loss_deep, curve.gap, curve.balancedness)
     assert {len(column) for column in columns} == {len(curve.gap)}
     assert 1 <= len(curve.gap) < 2000
+    assert next(calls) <= len(curve.gap) + 1  # one step further, a loss tells
     assert all(math.isfinite(value) for column in columns for value in column)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("init_scale", [1e-12, 1e12])
+@pytest.mark.parametrize("depth", [2, 30])
+def test_every_start_can_be_recorded(
+    dtype: str, init_scale: float, depth: int, problem: Problem
+) -> None:
+    curve = train(problem, dtype=dtype, init_scale=init_scale, depth=depth, steps=2)
+    assert len(curve.gap) >= 1
 
 
 def test_interruption_reaches_the_caller(problem: Problem) -> None:
@@ -140,6 +158,7 @@ def test_leaves_no_trace(
     used = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
+        caplog.set_level(15, logger=rank_zero.log.name)
         before = traces()
         try:
             train(problem, on_step=on_step)

@@ -101,9 +101,9 @@ def test_rtol_is_relative_to_the_largest_and_inclusive() -> None:
     ("dtype", "eps"), [(torch.float32, 2.0**-23), (torch.float64, 2.0**-52)], ids=["f32", "f64"]
 )
 def test_default_rtol_is_machine_epsilon(dtype: torch.dtype, eps: float) -> None:
-    """At infinite depth K(s, s) = s^2 shows the cut: no larger one may be the default."""
+    """K(s, s) = 2 s at depth 2 shows the cut: sigma <= eps * sigma_1 is zero, and no more."""
     grad = torch.ones(2, 2, dtype=dtype)
-    for ratio, seen in ((eps / 2, False), (4 * eps, True)):
+    for ratio, seen in ((eps, False), (1.5 * eps, True)):
         weight = torch.diag(torch.tensor([1.0, ratio], dtype=dtype))
         assert (precondition(weight, grad, 2)[1, 1].item() > 0) is seen
         assert precondition(weight, grad, 2, rtol=0.0)[1, 1].item() > 0

@@ -80,6 +80,14 @@ def test_differentiable_in_the_gradient(shape: tuple[int, int]) -> None:
     assert torch.allclose(product, precondition(weight, other, 3), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("depth", [1.5, 2, 3, math.inf])
+@pytest.mark.parametrize("shape", [(1, 5), (4, 4), (3, 6), (6, 3)])
+def test_differentiable_in_the_weight(shape: tuple[int, int], depth: float) -> None:
+    weight = gaussian(*shape, seed=1).requires_grad_()
+    grad = gaussian(*shape, seed=2)
+    assert torch.autograd.gradcheck(lambda w: precondition(w, grad, depth), (weight,))
+
+
 def test_parameters_are_taken_as_they_are() -> None:
     weight = torch.nn.Parameter(gaussian(3, 4))
     weight.grad = gaussian(3, 4, seed=1)

@@ -79,6 +79,17 @@ def test_a_range_that_half_precision_does_not_have(dtype: torch.dtype) -> None:
     assert_bitwise(p.detach().diagonal(), moved.expand(2))
 
 
+def test_momentum_beyond_the_range_is_refused() -> None:
+    """float16 momentum would keep the same direction as inf, and the next step would spread it."""
+    p = nn.Parameter(100 * torch.eye(2, dtype=torch.float16))
+    p.grad = 1000 * torch.eye(2, dtype=torch.float16)
+    optimizer = EndToEndSGD([p], lr=1e-6, depth=3, momentum=0.9)
+    before = everything(nn.ParameterList([p]), optimizer)
+    with pytest.raises(FloatingPointError, match="finite update"):
+        optimizer.step()
+    assert_bitwise(everything(nn.ParameterList([p]), optimizer), before)
+
+
 @pytest.mark.parametrize("autocast_dtype", HALF, ids=str)
 @pytest.mark.parametrize("depth", [1, 2, 3, INF])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)

@@ -31,15 +31,16 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"nesterov": True}, ValueError, "nesterov: expected momentum > 0"),
     ({"nesterov": True, "momentum": 0.9, "dampening": 0.1}, ValueError, "nesterov: expected"),
     *(({"rtol": value}, ValueError, "rtol: expected") for value in (-1e-16, 1, 2.0, INF, NAN)),
+    *(({"rtol": value}, TypeError, "rtol: expected") for value in ("1e-9", True)),
     *(
         ({"step_scale": value}, ValueError, "step_scale: expected one of")
-        for value in ("unit", "rms", "auto", "RAW", None, 1)
+        for value in ("auto", "RAW", None, 1)
     ),
     *(
         ({"solver": value}, ValueError, "solver: expected one of")
         for value in ("tracked", "polar", "layers", "SVD", None)
     ),
-    *(({"origin": value}, ValueError, "origin: expected None") for value in ("init", 0, False)),
+    *(({"origin": value}, ValueError, "origin: expected one of") for value in ("start", 0, False)),
 ]
 UNKNOWN = [
     {key: value}

@@ -156,8 +156,8 @@ def test_an_svd_that_converges_at_the_second_attempt(monkeypatch: pytest.MonkeyP
         ("rtol", -1e-9, ValueError),
         ("rtol", NAN, ValueError),
         ("solver", "tracked", ValueError),
-        ("step_scale", "unit", ValueError),
-        ("origin", "init", ValueError),
+        ("step_scale", "auto", ValueError),
+        ("origin", "start", ValueError),
     ],
 )
 def test_an_option_changed_to_what_it_cannot_be(
@@ -233,3 +233,17 @@ def test_a_diverging_run_ends_in_a_clear_error(
     with pytest.raises(FloatingPointError, match=r"^weight: .*lower the learning rate"):
         deque((step() for _ in range(2000)), maxlen=0)
     assert_bitwise(everything(model, optimizer), before[0])
+
+
+def test_a_plain_step_that_torch_refuses_moves_no_matrix() -> None:
+    """torch has no weight decay for sparse gradients, and finds out in the middle of a step."""
+    deep, plain = (nn.Parameter(random_tensor((3, 2), seed)) for seed in (0, 1))
+    deep.grad = torch.ones_like(deep)
+    sparse_gradient(plain)
+    optimizer = EndToEndSGD(
+        [{"params": [deep], "depth": 2}, {"params": [plain], "depth": 1}], weight_decay=0.1
+    )
+    before = deep.detach().clone()
+    with pytest.raises(RuntimeError, match="sparse"):
+        optimizer.step()
+    assert_bitwise(deep.detach(), before)

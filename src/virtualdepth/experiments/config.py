@@ -66,8 +66,12 @@ class VerifyConfig:
             raise UnusableError(
                 "seed", f"expected an integer >= 0 and < 2^63 but got {self.seed!r}"
             )
-        for name in ("time", "init_scale"):
-            _check_positive(name, getattr(self, name))
+        _check_positive("time", self.time)
+        # beyond these the start, or its squares, would be 0 or infinite in float32
+        if not 1e-12 <= self.init_scale <= 1e12:
+            raise UnusableError(
+                "init_scale", f"expected a number from 1e-12 to 1e12 but got {self.init_scale}"
+            )
         object.__setattr__(self, "depth", int(self.depth))
         object.__setattr__(self, "seed", int(self.seed))
         object.__setattr__(self, "lrs", self._checked_lrs())

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import signal
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -155,17 +154,13 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Undo what Lightning makes of Ctrl-C: it ignores any further one and exits with status 1."""
-    handler = signal.getsignal(signal.SIGINT)
+    """Undo what Lightning makes of Ctrl-C: an exit with status 1."""
     try:
         yield
     except SystemExit as exit_:
         if isinstance(exit_.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
-    finally:
-        if signal.getsignal(signal.SIGINT) is not handler:
-            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

@@ -42,8 +42,8 @@ def precondition(
 
     Returns:
         P_W(G) in the shape and dtype of ``grad``; the inputs are not written to. Half precision is
-        computed in float32. Differentiable in ``grad``; its derivative in ``weight`` is that of the
-        SVD, which is infinite at equal singular values.
+        computed in float32. Differentiable in ``grad``, and in ``weight`` where its singular values
+        are distinct and positive (elsewhere the derivative of the SVD is infinite).
 
     Raises:
         TypeError: if an input is complex, integer or sparse, or ``depth`` or ``rtol`` is no real

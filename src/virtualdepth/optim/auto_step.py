@@ -106,6 +106,7 @@ def auto_step(
         LinAlgError: if an SVD does not converge.
     """
     rate, losses = float(group["lr"]), group["auto_losses"]
+    loss = None if loss is None else float(loss)  # closures return tensors too
     weights = {matrix.parameter: matrix.weight for matrix in matrices}
     if rate == 0 or not matrices:
         # as checkpoints take to make state: must change nothing

@@ -75,6 +75,8 @@ def precondition_group(
     matrices: Sequence[MatrixGradient],
     guard: StepGuard,
     lr: float | Tensor,
+    *,
+    rounded: bool,
 ) -> GroupStep:
     """Precondition the gradients of a group's matrices and scale them by its ``step_scale``.
 
@@ -83,12 +85,14 @@ def precondition_group(
         matrices: parameters of depth > 1 with a gradient.
         guard: what checks them.
         lr: what the directions will be multiplied by.
+        rounded: whether they will be kept in the parameters' dtype, as momentum or gradients are.
 
     Returns:
         The directions, and what to remember.
 
     Raises:
-        FloatingPointError: if a weight, gradient or direction is not finite.
+        FloatingPointError: if a weight, gradient or direction is not finite, or, ``rounded``, not
+            in the range of the parameter's dtype.
         LinAlgError: if an SVD does not converge.
     """
     found = [_precondition(matrix, group, guard) for matrix in matrices]
@@ -96,7 +100,8 @@ def precondition_group(
     directions = {}
     for matrix, gradient, scale in zip(matrices, found, scales, strict=True):
         scaled = gradient.direction if scale is None else scale * gradient.direction
-        guard.admit(matrix.name, "update", scaled)
+        kept = scaled.to(matrix.parameter.dtype) if rounded else scaled
+        guard.admit(matrix.name, "update", kept)
         directions[matrix.parameter] = matrix.view.join(scaled, like=matrix.parameter)
     weights = {matrix.parameter: matrix.weight for matrix in matrices}
     return GroupStep(directions, weights, memory)

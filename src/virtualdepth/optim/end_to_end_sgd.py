@@ -10,6 +10,7 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
@@ -230,7 +231,7 @@ class EndToEndSGD(Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
 
     # what waits for numbers on the host would only be cut to pieces by a compiler
-    @torch._disable_dynamo
+    @_disable_dynamo
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Move every parameter that has a gradient, or none.
@@ -253,13 +254,16 @@ class EndToEndSGD(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         self._settle()
-        steps = self._compute(None if loss is None else float(loss))
+        steps = self._compute(loss)
         verdict = self._guard.verdict()
         if verdict is not None and not self._maskable():
             self._settle()
             verdict = None
+        # torch may refuse a plain step, of a sparse gradient say: before any matrix has moved
         for group, step in zip(self.param_groups, steps, strict=True):
-            self._commit(group, step, verdict)
+            self._commit_plain(group, step, verdict)
+        for group, step in zip(self.param_groups, steps, strict=True):
+            self._commit_matrices(group, step, verdict)
         return loss
 
     def _settle(self) -> None:
@@ -293,7 +297,9 @@ class EndToEndSGD(Optimizer):
             check_auto(group)
             init_auto(group, self.state)
             return auto_step(group, moving, self.state, loss, self._guard)
-        step = precondition_group(group, moving, self._guard, group["lr"])
+        step = precondition_group(
+            group, moving, self._guard, group["lr"], rounded=group["momentum"] != 0
+        )
         layers = 1.0 if math.isinf(group["depth"]) else float(group["depth"])
         for matrix in moving:
             direction = step.directions[matrix.parameter]
@@ -303,13 +309,17 @@ class EndToEndSGD(Optimizer):
                 direction.add_(matrix.weight, alpha=layers * group["weight_decay"])
         return step
 
-    def _commit(self, group: dict[str, Any], step: GroupStep, verdict: Tensor | None) -> None:
+    def _commit_plain(self, group: dict[str, Any], step: GroupStep, verdict: Tensor | None) -> None:
         moving = [(p, p.grad) for p in group["params"] if p.grad is not None]
         plain = [(p, grad) for p, grad in moving if p not in step.directions]
         # torch's foreach implementation (not used on CPUs) adds Nesterov's term to the gradients
         copies = group["nesterov"] and any(p.device.type != "cpu" for p, _ in plain)
         grads = [grad.clone() if copies else grad for _, grad in plain]
         self._descend(group, [p for p, _ in plain], grads, verdict)
+
+    def _commit_matrices(
+        self, group: dict[str, Any], step: GroupStep, verdict: Tensor | None
+    ) -> None:
         # the direction holds sign and decay already; it may be float32 beside a half parameter,
         # which foreach does not take; one by one, so that a mask keeps one matrix at a time
         finished = {**group, "weight_decay": 0, "maximize": False}
@@ -346,6 +356,8 @@ class EndToEndSGD(Optimizer):
             for index, parameter in enumerate(group["params"]):
                 if MatrixView.of(group, index) is not None:
                     init_origin(self.state[parameter], parameter)
+                else:  # distributed checkpoints want state for every parameter, or for none
+                    self.state[parameter].setdefault("left_origin", False)
 
     def _momenta(self, group: dict[str, Any], params: list[Tensor]) -> list[State]:
         """Return the momentum of some parameters of a group, made now if need be."""
@@ -377,5 +389,5 @@ class EndToEndSGD(Optimizer):
         return not (
             any(p.grad is not None and p.grad.is_sparse for p in everything)
             or any(group["step_scale"] in {"rms", "auto"} for group in self.param_groups)
-            or any(self.state[p].get("left_origin") is False for p in self.state)
+            or any("origin" in kept and not kept["left_origin"] for kept in self.state.values())
         )

@@ -6,10 +6,12 @@ and they vanish when the optimizer is copied.
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from types import FunctionType, new_class
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.optim import LBFGS, Optimizer
 
 from virtualdepth.optim.directions import (
@@ -28,7 +30,11 @@ _made: dict[tuple[type[Optimizer], str], type[Optimizer]] = {}
 
 
 class OptimizerWithDepth(Optimizer):
-    """What :func:`with_depth` puts before an optimizer's own class."""
+    """The methods that :func:`class_with_depth` puts into a subclass of an optimizer's class.
+
+    They call the base by name: as a second base this class would change the layout of objects whose
+    own class is an abstract one, and Python would not change their class.
+    """
 
     _base: type[Optimizer]
     _on: str
@@ -57,7 +63,7 @@ class OptimizerWithDepth(Optimizer):
             ValueError: if an option is out of range, or a matrix does not divide into blocks.
         """
         check_depth_options({**self.defaults, **param_group})
-        super().add_param_group(param_group)
+        self._base.add_param_group(self, param_group)
         group = self.param_groups[-1]
         try:
             deque(matrices(group, len(self.param_groups) - 1), maxlen=0)  # run the checks
@@ -75,7 +81,7 @@ class OptimizerWithDepth(Optimizer):
         for group in self.param_groups:
             # schedulers that count with another library leave its numbers here
             group.update({key: plain_number(value) for key, value in group.items()})
-        return super().state_dict()
+        return self._base.state_dict(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a checkpoint, with depth or without; without, the depth stays as it is.
@@ -87,13 +93,13 @@ class OptimizerWithDepth(Optimizer):
             {key: value for key, value in group.items() if key != "params"}
             for group in self.param_groups
         ]
-        super().load_state_dict(state_dict)
+        self._base.load_state_dict(self, state_dict)
         for group, own in zip(self.param_groups, before, strict=True):
             for key, value in own.items():
                 group.setdefault(key, value)
 
     # what waits for numbers on the host would only be cut to pieces by a compiler
-    @torch._disable_dynamo
+    @_disable_dynamo
     def step(self, closure: Closure = None) -> Any:
         """Take the optimizer's step, with depth.
 
@@ -162,7 +168,7 @@ class OptimizerWithDepth(Optimizer):
                     if p.grad is not None
                 ]
                 lr = group.get("lr", 1.0) if before is None else 1.0
-                step = precondition_group(group, moving, guard, lr)
+                step = precondition_group(group, moving, guard, lr, rounded=True)
                 if before is None:
                     _shape_as_gradients(moving, step, guard)
                 steps.append(step)
@@ -194,6 +200,18 @@ class OptimizerWithDepth(Optimizer):
             group.update(step.memory)
 
 
+def has_depth(optimizer: Optimizer) -> bool:
+    """Tell whether an optimizer's class was made by :func:`class_with_depth`.
+
+    Args:
+        optimizer: any.
+
+    Returns:
+        Whether it has depth.
+    """
+    return type(optimizer) in _made.values()
+
+
 def class_with_depth(base: type[Optimizer], on: str) -> type[Optimizer]:
     """Derive a class with depth from an optimizer's; always the same one for the same arguments.
 
@@ -209,8 +227,13 @@ def class_with_depth(base: type[Optimizer], on: str) -> type[Optimizer]:
     # torch wraps the step of each class so that hooks and profilers see it once: here the outer one
     step = Optimizer.profile_hook_step(OptimizerWithDepth.step)
     step.hooked = True  # type: ignore[attr-defined]
-    body = {"_base": base, "_on": on, "step": step, "__doc__": base.__doc__}
-    made = type(f"{base.__name__}WithDepth", (OptimizerWithDepth, base), body)
+    methods = {
+        name: value
+        for name, value in vars(OptimizerWithDepth).items()
+        if isinstance(value, FunctionType | property)
+    }
+    body = {**methods, "_base": base, "_on": on, "step": step, "__doc__": base.__doc__}
+    made = new_class(f"{base.__name__}WithDepth", (base,), exec_body=lambda own: own.update(body))
     return _made.setdefault((base, on), made)
 
 

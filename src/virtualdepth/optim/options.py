@@ -16,17 +16,9 @@ ORIGINS = (None, "init")
 # keys of a group that are not options of ours: torch's own, those that schedulers and loggers
 # leave in groups which a user then hands to a new optimizer, and what a group remembers
 _OTHER_KEYS = frozenset(
-    {
-        "params",
-        "param_names",
-        "name",
-        "initial_lr",
-        "matrix_counts",
-        "rms_mean",
-        "rms_steps",
-        "auto_losses",
-        "auto_lengths",
-    }
+    {"params", "param_names", "name", "matrix_counts", "rms_mean", "rms_steps"}
+    | {"auto_losses", "auto_lengths"}
+    | {"initial_lr", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum"}
 )
 
 
@@ -56,7 +48,6 @@ def check_options(group: Mapping[str, Any], known: Mapping[str, Any]) -> None:
             "nesterov: expected momentum > 0 and dampening 0 but got "
             f"momentum={group['momentum']!r}, dampening={group['dampening']!r}"
         )
-    _check_choice("origin", group["origin"], ORIGINS)
     _check_positive("origin_scale", group["origin_scale"])
 
 
@@ -74,6 +65,7 @@ def check_depth_options(group: Mapping[str, Any]) -> None:
     check_rtol(group["rtol"])
     _check_choice("step_scale", group["step_scale"], STEP_SCALES)
     _check_choice("solver", group["solver"], SOLVERS)
+    _check_choice("origin", group.get("origin"), ORIGINS)
     _check_positive("cap", group["cap"])
     for name in ("conv_groups", "blocks"):
         count = group.get(name, 1)

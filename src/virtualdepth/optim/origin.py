@@ -42,8 +42,7 @@ def init_origin(state: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
         ``state``.
     """
     if "origin" not in state:
-        state["origin"] = torch.zeros_like(parameter)
-        state["left_origin"] = False
+        state.update(origin=torch.zeros_like(parameter), left_origin=False)
     return state
 
 

@@ -11,7 +11,7 @@ from torch.optim import LBFGS, Optimizer
 from virtualdepth.optim.directions import init_memory
 from virtualdepth.optim.end_to_end_sgd import EndToEndSGD
 from virtualdepth.optim.matrix_view import matrices, parameter_name
-from virtualdepth.optim.optimizer_with_depth import OptimizerWithDepth, class_with_depth
+from virtualdepth.optim.optimizer_with_depth import class_with_depth, has_depth
 from virtualdepth.optim.options import check_depth_options
 from virtualdepth.optim.param_groups import Patterns, matrix_counts, named_counts
 
@@ -138,7 +138,7 @@ def _check_optimizer(optimizer: Optimizer, on: str) -> None:
             f"optimizer: expected a torch.optim.Optimizer but got {type(optimizer).__name__}; give "
             "depth to the optimizer inside a wrapper, before it is wrapped"
         )
-    if isinstance(optimizer, OptimizerWithDepth | EndToEndSGD):
+    if has_depth(optimizer) or isinstance(optimizer, EndToEndSGD):
         raise TypeError(
             f"optimizer: expected one without depth but got {type(optimizer).__name__}; its depth "
             'is optimizer.param_groups[i]["depth"]'

@@ -9,7 +9,8 @@ import math
 import torch
 from torch import Tensor
 
-from virtualdepth.maths import check_depth, depth_kernel, thin_svd
+from virtualdepth.maths import check_depth, depth_kernel, singular_slopes, thin_svd
+from virtualdepth.maths import singular_value_velocity as velocity_of_spectrum
 
 
 def singular_value_velocity(weight: Tensor, grad: Tensor, depth: float) -> Tensor:
@@ -38,10 +39,8 @@ def singular_value_velocity(weight: Tensor, grad: Tensor, depth: float) -> Tenso
     >>> singular_value_velocity(weight, -torch.eye(2), 3)  # 3 * 8^{4/3}, 3
     tensor([48.,  3.])
     """
-    depth = check_depth(depth)
     u, sigma, vh = thin_svd(weight)
-    slopes = (u * (grad @ vh.mT)).sum(-2)
-    return -depth_kernel(sigma, sigma, depth) * slopes
+    return velocity_of_spectrum(sigma, singular_slopes(grad, u, vh), depth)
 
 
 def singular_vector_velocity(weight: Tensor, grad: Tensor, depth: float) -> tuple[Tensor, Tensor]:
