@@ -53,7 +53,7 @@ def claim_folder(output: str | None, command: str) -> Path:
             "output", f"expected a folder to write to but got {folder}: {error.strerror}"
         ) from error
     taken = [name for name in OWN if (folder / name).exists()]
-    if taken and _command_of(folder) != command:
+    if taken and command_of(folder) != command:
         raise UnusableError(
             "output",
             f"expected a new folder or one that an earlier run of {command} left but got {folder} "
@@ -71,7 +71,15 @@ def _new_folder(command: str) -> Path:
     return folder
 
 
-def _command_of(folder: Path) -> object:
+def command_of(folder: Path) -> object:
+    """Tell which command left its result in a folder.
+
+    Args:
+        folder: any.
+
+    Returns:
+        "verify" or another command; None if there is no result.
+    """
     try:
         return json.loads((folder / RESULT).read_text(encoding="utf-8"))["command"]
     except (OSError, ValueError, KeyError, TypeError):

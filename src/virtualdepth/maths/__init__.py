@@ -1,6 +1,7 @@
 """The mathematics of depth: pure functions of tensors, without state (level 0)."""
 
 from virtualdepth.maths.alignment import gradient_alignment, match_triples
+from virtualdepth.maths.barzilai_borwein import Secant, midpoint_direction, secant_gradient
 from virtualdepth.maths.checks import check_finite, check_matrix
 from virtualdepth.maths.comparison import deficiency_margin, end_to_end_gap
 from virtualdepth.maths.completion import reconstruction_error, squared_errors
@@ -18,6 +19,7 @@ from virtualdepth.maths.factorization import (
     relative_balancedness,
 )
 from virtualdepth.maths.kernel import check_depth, depth_kernel, gain_exponent
+from virtualdepth.maths.layers import factor_gradients, partial_products
 from virtualdepth.maths.margin import normalized_margin
 from virtualdepth.maths.precondition import (
     EndToEndGradient,
@@ -40,6 +42,7 @@ from virtualdepth.maths.step_scale import relative_speed, squared_metric_norm, u
 __all__ = [
     "EndToEndGradient",
     "LinAlgError",
+    "Secant",
     "balanced_factors",
     "balancedness",
     "check_depth",
@@ -53,19 +56,23 @@ __all__ = [
     "end_to_end_gap",
     "end_to_end_gradient",
     "end_to_end_product",
+    "factor_gradients",
     "gain_exponent",
     "gaussian_start",
     "gradient_alignment",
     "guaranteed_descent",
     "layer_sizes",
     "match_triples",
+    "midpoint_direction",
     "normalized_margin",
     "nuclear_norm",
+    "partial_products",
     "precondition",
     "reconstruction_error",
     "relative_balancedness",
     "relative_speed",
     "schatten_norm",
+    "secant_gradient",
     "singular_slopes",
     "singular_value_velocity",
     "singular_values",

@@ -50,11 +50,13 @@ class GroupStep(NamedTuple):
         directions: parameter -> scaled P_W(G), shaped as the parameter, float32 or float64.
         weights: parameter -> what P was taken of.
         memory: what the group must remember once the step is taken.
+        memories: what each parameter's state must remember.
     """
 
     directions: dict[Tensor, Tensor]
     weights: dict[Tensor, Tensor]
     memory: dict[str, Any]
+    memories: dict[Tensor, dict[str, Any]] = {}  # noqa: RUF012 - never written to
 
 
 def init_memory(group: dict[str, Any]) -> None:
@@ -115,7 +117,7 @@ def _precondition(
         # an SVD throws on NaN; the commit is masked, so the value does not matter
         weight = weight.nan_to_num(0, 0, 0)
     try:
-        with _without_autocast(weight.device.type):
+        with without_autocast(weight.device.type):
             return end_to_end_gradient(weight, grad, float(group["depth"]), group["rtol"])
     except LinAlgError as error:
         raise LinAlgError(f"{matrix.name}: {error}") from error
@@ -157,7 +159,15 @@ def _rms_scales(
     return [scale.to(gradient.direction) for gradient in found], memory
 
 
-def _without_autocast(device_type: str) -> AbstractContextManager[object]:
+def without_autocast(device_type: str) -> AbstractContextManager[object]:
+    """Switch autocast off, where it is on.
+
+    Args:
+        device_type: "cpu", "cuda", ...
+
+    Returns:
+        A context.
+    """
     if torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()

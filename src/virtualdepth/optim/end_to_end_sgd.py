@@ -14,6 +14,7 @@ from torch._compile import _disable_dynamo
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
+from virtualdepth.optim.auto_step import auto_step, check_auto, init_auto
 from virtualdepth.optim.directions import (
     GroupStep,
     MatrixGradient,
@@ -69,8 +70,12 @@ class EndToEndSGD(Optimizer):
             for SGD is stable at every depth and scale of W, and at most what changes a singular
             value by ``cap``; see :func:`virtualdepth.maths.unit_scale`. "rms": one over the root of
             a running mean of <G, P_W(G)>, summed over the group's matrices: the published step rule
-            of arXiv 1905.13655.
-        cap: for "unit": the largest relative change of a singular value in one step.
+            of arXiv 1905.13655. "auto": no learning rate (``lr`` is ignored, unless it is 0):
+            Barzilai and Borwein's length in the metric of the rule, one for the group, at most what
+            changes a singular value by ``cap``; for gradients of the full batch only, and best with
+            a closure, whose loss lets it halve a step that went too far. On mini-batches it
+            stalls; it warns when gradients change as they do there.
+        cap: for "unit" and "auto": the largest relative change of a singular value in one step.
         solver: how P_W(G) is computed; "svd": exactly, by one thin SVD a step; "auto" chooses.
         rtol: singular values <= rtol * (the largest) count as 0; see
             :func:`virtualdepth.precondition`.
@@ -160,6 +165,7 @@ class EndToEndSGD(Optimizer):
         group = self.param_groups[-1]
         try:
             deque(self._matrices(group, len(self.param_groups) - 1), maxlen=0)  # run the checks
+            check_auto(group)
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
@@ -248,7 +254,7 @@ class EndToEndSGD(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         self._settle()
-        steps = self._compute()
+        steps = self._compute(loss)
         verdict = self._guard.verdict()
         if verdict is not None and not self._maskable():
             self._settle()
@@ -270,22 +276,27 @@ class EndToEndSGD(Optimizer):
                 state["step"] -= 1
             raise
 
-    def _compute(self) -> list[GroupStep]:
+    def _compute(self, loss: float | None) -> list[GroupStep]:
         """Compute the step of every matrix of depth > 1, changing nothing."""
         try:
             return [
-                self._compute_group(number, group) for number, group in enumerate(self.param_groups)
+                self._compute_group(number, group, loss)
+                for number, group in enumerate(self.param_groups)
             ]
         except BaseException:
             self._guard.drop()  # no step was taken that the next one could judge
             raise
 
-    def _compute_group(self, number: int, group: dict[str, Any]) -> GroupStep:
+    def _compute_group(self, number: int, group: dict[str, Any], loss: float | None) -> GroupStep:
         moving = [
             MatrixGradient(name, p, view, self._change(p, view, group), p.grad)
             for name, p, view in self._matrices(group, number)
             if p.grad is not None
         ]
+        if group["step_scale"] == "auto":
+            check_auto(group)
+            init_auto(group, self.state)
+            return auto_step(group, moving, self.state, loss, self._guard)
         step = precondition_group(
             group, moving, self._guard, group["lr"], rounded=group["momentum"] != 0
         )
@@ -318,6 +329,8 @@ class EndToEndSGD(Optimizer):
                 leave_origin(self.state[p], p, step.weights[p])
             self._descend(finished, [p], [direction], verdict, foreach=False)
         group.update(step.memory)
+        for p, memory in step.memories.items():
+            self.state[p].update(memory)
 
     def _descend(
         self,
@@ -337,6 +350,8 @@ class EndToEndSGD(Optimizer):
         """Make the state now that a step will need, so that a checkpoint can be loaded into it."""
         self._momenta(group, group["params"])
         init_memory(group)
+        if group["step_scale"] == "auto":
+            init_auto(group, self.state)
         if group["origin"] is not None:
             for index, parameter in enumerate(group["params"]):
                 if MatrixView.of(group, index) is not None:
@@ -373,6 +388,6 @@ class EndToEndSGD(Optimizer):
         everything = [p for group in self.param_groups for p in group["params"]]
         return not (
             any(p.grad is not None and p.grad.is_sparse for p in everything)
-            or any(group["step_scale"] == "rms" for group in self.param_groups)
+            or any(group["step_scale"] in {"rms", "auto"} for group in self.param_groups)
             or any("origin" in kept and not kept["left_origin"] for kept in self.state.values())
         )

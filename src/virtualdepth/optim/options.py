@@ -9,7 +9,7 @@ from torch import Tensor
 
 from virtualdepth.maths import check_depth, check_rtol
 
-STEP_SCALES = ("raw", "unit", "rms")
+STEP_SCALES = ("raw", "unit", "rms", "auto")
 SOLVERS = ("auto", "svd")
 ORIGINS = (None, "init")
 
@@ -17,6 +17,7 @@ ORIGINS = (None, "init")
 # leave in groups which a user then hands to a new optimizer, and what a group remembers
 _OTHER_KEYS = frozenset(
     {"params", "param_names", "name", "matrix_counts", "rms_mean", "rms_steps"}
+    | {"auto_losses", "auto_lengths"}
     | {"initial_lr", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum"}
 )
 

@@ -108,6 +108,11 @@ def with_depth(
 
 
 def _check_scale(optimizer: Optimizer, on: str, step_scale: str) -> None:
+    if step_scale == "auto":
+        raise ValueError(
+            "step_scale: expected 'raw', 'unit' or 'rms' but got 'auto', which chooses the whole "
+            "step and leaves none to another optimizer; use EndToEndSGD"
+        )
     if on == "update" and step_scale == "rms":
         raise ValueError(
             "step_scale: expected 'raw' or 'unit' with on='update' but got 'rms', which is a rule "
