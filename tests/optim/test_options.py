@@ -34,13 +34,13 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     *(({"rtol": value}, TypeError, "rtol: expected") for value in ("1e-9", True)),
     *(
         ({"step_scale": value}, ValueError, "step_scale: expected one of")
-        for value in ("unit", "rms", "auto", "RAW", None, 1)
+        for value in ("auto", "RAW", None, 1)
     ),
     *(
         ({"solver": value}, ValueError, "solver: expected one of")
         for value in ("tracked", "polar", "layers", "SVD", None)
     ),
-    *(({"origin": value}, ValueError, "origin: expected None") for value in ("init", 0, False)),
+    *(({"origin": value}, ValueError, "origin: expected one of") for value in ("zero", 0, False)),
 ]
 UNKNOWN = [
     {key: value}

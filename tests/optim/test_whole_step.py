@@ -156,8 +156,8 @@ def test_an_svd_that_converges_at_the_second_attempt(monkeypatch: pytest.MonkeyP
         ("rtol", -1e-9, ValueError),
         ("rtol", NAN, ValueError),
         ("solver", "tracked", ValueError),
-        ("step_scale", "unit", ValueError),
-        ("origin", "init", ValueError),
+        ("step_scale", "auto", ValueError),
+        ("origin", "zero", ValueError),
     ],
 )
 def test_an_option_changed_to_what_it_cannot_be(
