@@ -42,7 +42,7 @@ __all__ = [
     "with_depth",
 ]
 
-_ON_FIRST_USE = frozenset({"lightning", "lightning_unified", "plotting"})
+_ON_FIRST_USE = frozenset({"lightning", "lightning_unified", "metrics", "plotting"})
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -154,7 +154,7 @@ def test_an_expanded_parameter_is_refused(make: Any) -> None:
 def test_a_compiled_step_neither_breaks_nor_recompiles(make: Any) -> None:
     """Over a learning rate that changes, as a tensor and as a number."""
     for rate in (torch.tensor(0.01), 0.01):
-        torch._dynamo.reset()  # of what was compiled for an optimizer that is gone
+        torch._dynamo.reset()  # another optimizer is another compilation
         p, q = (nn.Parameter(random_tensor((4, 3), 1)) for _ in range(2))
         one, other = make([p], lr=copy.copy(rate)), make([q], lr=copy.copy(rate))
         compiled = torch.compile(one.step, backend="eager")

@@ -157,7 +157,7 @@ def test_an_svd_that_converges_at_the_second_attempt(monkeypatch: pytest.MonkeyP
         ("rtol", NAN, ValueError),
         ("solver", "tracked", ValueError),
         ("step_scale", "auto", ValueError),
-        ("origin", "zero", ValueError),
+        ("origin", "start", ValueError),
     ],
 )
 def test_an_option_changed_to_what_it_cannot_be(

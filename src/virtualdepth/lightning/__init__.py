@@ -11,9 +11,33 @@ except ModuleNotFoundError as error:
         "virtualdepth.lightning needs pytorch-lightning: pip install 'virtualdepth[lightning]'"
     ) from error
 
-from virtualdepth.lightning_common import EquivalenceMixin, TensorDataMixin, VirtualDepthMixin
+from virtualdepth.lightning.callbacks import (
+    AlignmentMonitor,
+    BalancednessMonitor,
+    DynamicsMonitor,
+    GapMonitor,
+    LossDescentMonitor,
+    SpectrumMonitor,
+)
+from virtualdepth.lightning_common import (
+    EquivalenceMixin,
+    TensorDataMixin,
+    VirtualDepthMixin,
+    log_figure,
+)
 
-__all__ = ["EquivalenceModule", "TensorDataModule", "VirtualDepth"]
+__all__ = [
+    "AlignmentMonitor",
+    "BalancednessMonitor",
+    "DynamicsMonitor",
+    "EquivalenceModule",
+    "GapMonitor",
+    "LossDescentMonitor",
+    "SpectrumMonitor",
+    "TensorDataModule",
+    "VirtualDepth",
+    "log_figure",
+]
 
 
 class EquivalenceModule(EquivalenceMixin, LightningModule):

@@ -9,9 +9,34 @@ except ModuleNotFoundError as error:
         "pip install 'virtualdepth[lightning]'"
     ) from error
 
-from virtualdepth.lightning_common import EquivalenceMixin, TensorDataMixin, VirtualDepthMixin
+from virtualdepth.lightning_common import (
+    EquivalenceMixin,
+    TensorDataMixin,
+    VirtualDepthMixin,
+    log_figure,
+)
+from virtualdepth.lightning_unified.callbacks import (
+    AlignmentMonitor,
+    BalancednessMonitor,
+    DynamicsMonitor,
+    GapMonitor,
+    LossDescentMonitor,
+    SpectrumMonitor,
+)
 
-__all__ = ["EquivalenceModule", "TensorDataModule", "VirtualDepth"]
+__all__ = [
+    "AlignmentMonitor",
+    "BalancednessMonitor",
+    "DynamicsMonitor",
+    "EquivalenceModule",
+    "GapMonitor",
+    "LossDescentMonitor",
+    "SpectrumMonitor",
+    "TensorDataModule",
+    "VirtualDepth",
+    "log_figure",
+]
+
 
 # mypy is told that the mixins stand on pytorch_lightning; at run time they have no base.
 

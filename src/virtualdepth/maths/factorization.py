@@ -192,6 +192,33 @@ def balancedness(factors: Sequence[Tensor]) -> Tensor:
     return torch.stack(defects, dim=-1)
 
 
+def relative_balancedness(factors: Sequence[Tensor]) -> Tensor:
+    r"""Measure how far adjacent layers are from balance, relative to their size.
+
+    :math:`\|W_{j+1}^\top W_{j+1} - W_j W_j^\top\|_F \,/\, (\|W_{j+1}\|_F^2 + \|W_j\|_F^2)` for
+    j = 1, ..., N-1.
+
+    Args:
+        factors: [W_1, ..., W_N], W_1 applied first.
+
+    Returns:
+        (..., N-1) numbers between 0 (balanced) and 1 (one of the two is zero); 0 where both are.
+
+    Raises:
+        TypeError: if a factor is complex, integer or sparse.
+        ValueError: if ``factors`` is empty, or a layer is no matrix or does not fit the one before.
+
+    >>> relative_balancedness([torch.eye(2), 2 * torch.eye(2)])  # 3 sqrt(2) / (8 + 2)
+    tensor([0.4243])
+    """
+    defects = balancedness(factors)
+    if len(factors) == 1:
+        return defects
+    squares = torch.stack([torch.linalg.matrix_norm(factor).square() for factor in factors], dim=-1)
+    sizes = squares[..., 1:] + squares[..., :-1]
+    return defects / torch.where(sizes > 0, sizes, 1.0)
+
+
 def _check_chain(factors: Sequence[Tensor]) -> None:
     if len(factors) == 0:
         raise ValueError("factors: expected at least one matrix but got none")

@@ -1,11 +1,13 @@
 """The explicit linear neural network that virtual depth stands for."""
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from virtualdepth.maths import balanced_factors, check_matrix, end_to_end_product, layer_sizes
 
@@ -48,6 +50,7 @@ class DeepLinear(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        self._end_to_end_hooks: dict[int, Callable[[Tensor], None]] = OrderedDict()
         sizes = layer_sizes(in_features, out_features, depth, hidden_features)
         self.layers = nn.ModuleList(
             nn.Linear(columns, rows, bias=False, device=device, dtype=dtype)
@@ -152,7 +155,34 @@ class DeepLinear(nn.Module):
         Returns:
             (m, n).
         """
-        return end_to_end_product(self.factors)
+        product = end_to_end_product(self.factors)
+        for hook in self._end_to_end_hooks.values():
+            hook(product)
+        return product
+
+    def register_end_to_end_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
+        """Call a function with every matrix that :meth:`end_to_end` returns, before it does.
+
+        What ``register_forward_hook`` is to calls of the module: a monitor gets at the gradient by
+        the product, ``product.register_hook(...)``.
+
+        Args:
+            hook: called with the product, (m, n).
+
+        Returns:
+            A handle whose ``remove()`` takes the hook off.
+
+        >>> network, seen = DeepLinear(3, 2, depth=2), []
+        >>> handle = network.register_end_to_end_hook(lambda product: seen.append(product.shape))
+        >>> product = network.end_to_end()
+        >>> handle.remove()
+        >>> product = network.end_to_end()
+        >>> seen
+        [torch.Size([2, 3])]
+        """
+        handle = RemovableHandle(self._end_to_end_hooks)
+        self._end_to_end_hooks[handle.id] = hook
+        return handle
 
     def to_linear(self) -> nn.Linear:
         """Collapse the network into one layer that computes the same function.
