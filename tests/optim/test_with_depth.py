@@ -314,3 +314,52 @@ def test_zeros_are_warned_of_once() -> None:
     with pytest.warns(UserWarning, match="head: all weights are zero"):
         optimizer.step()
     optimizer.step()  # a second warning would be an error here
+
+
+@pytest.mark.parametrize(
+    ("options", "on", "message"),
+    [
+        ({"step_scale": "auto"}, "gradient", "step_scale.*auto"),
+        ({"step_scale": "rms"}, "update", "step_scale.*rms"),
+        ({"origin": "init"}, "gradient", "origin.*EndToEndSGD"),
+    ],
+)
+def test_a_group_asks_for_what_depth_cannot_give(
+    options: dict[str, Any], on: str, message: str
+) -> None:
+    """In its groups, in an added one, and in one changed live."""
+    p = weight()
+    p.grad = torch.ones_like(p)
+    bad = torch.optim.SGD([{"params": [p], **options}], lr=0.1)
+    with pytest.raises(ValueError, match=message):
+        vd.with_depth(bad, 2, on=on)
+    good = vd.with_depth(torch.optim.SGD([p], lr=0.1), 2, on=on)
+    with pytest.raises(ValueError, match=message):
+        good.add_param_group({"params": [weight()], **options})
+    before = p.detach().clone()
+    good.param_groups[0].update(options)
+    with pytest.raises(ValueError, match=message):
+        good.step()
+    assert torch.equal(p, before)
+
+
+def test_an_added_group_is_plain_where_parameters_were_chosen() -> None:
+    model = nn.ModuleDict({"head": nn.Linear(3, 2), "body": nn.Linear(3, 3)})
+    optimizer = torch.optim.SGD(model["head"].parameters(), lr=0.1)
+    vd.with_depth(optimizer, 3, model=model, include="head*")
+    optimizer.add_param_group({"params": list(model["body"].parameters())})
+    assert [route.depth for route in vd.routing(optimizer)] == [3, 1, 1, 1]
+
+
+def test_a_step_takes_what_the_optimizers_own_takes() -> None:
+    class Scaled(torch.optim.SGD):
+        def step(self, closure: Any = None, *, scale: float = 1.0) -> Any:
+            for group in self.param_groups:
+                group["lr"] *= scale
+            return super().step(closure)
+
+    p = weight()
+    p.grad = torch.ones_like(p)
+    optimizer = vd.with_depth(Scaled([p], lr=0.1), 2)
+    optimizer.step(scale=0.5)
+    assert optimizer.param_groups[0]["lr"] == 0.05

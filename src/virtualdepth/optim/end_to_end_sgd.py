@@ -75,7 +75,8 @@ class EndToEndSGD(Optimizer):
             changes a singular value by ``cap``; for gradients of the full batch only, and best with
             a closure, whose loss lets it halve a step that went too far. On mini-batches it
             stalls; it warns when gradients change as they do there.
-        cap: for "unit" and "auto": the largest relative change of a singular value in one step.
+        cap: for "unit" and "auto": the largest relative change of a singular value by P_W(G) in one
+            step; with momentum mu it adds up to cap / (1 - mu) at most.
         solver: how P_W(G) is computed; "svd": exactly, by one thin SVD a step; "auto" chooses.
         rtol: singular values <= rtol * (the largest) count as 0; see
             :func:`virtualdepth.precondition`.

@@ -6,6 +6,7 @@ and they vanish when the optimizer is copied.
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import FunctionType, new_class
 from typing import Any
 
@@ -22,7 +23,11 @@ from virtualdepth.optim.directions import (
 )
 from virtualdepth.optim.guard import StepGuard
 from virtualdepth.optim.matrix_view import matrices
-from virtualdepth.optim.options import check_depth_options, plain_number
+from virtualdepth.optim.options import (
+    check_depth_options,
+    check_target_options,
+    plain_number,
+)
 
 Closure = Callable[[], Any] | None
 
@@ -54,6 +59,8 @@ class OptimizerWithDepth(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; without a "depth" of its own it gets the optimizer's.
 
+        Where parameters were chosen by name or module, a group without a depth is plain.
+
         Args:
             param_group: as the optimizer takes it, and any option of :func:`with_depth`.
 
@@ -62,7 +69,11 @@ class OptimizerWithDepth(Optimizer):
                 sparse or sharded.
             ValueError: if an option is out of range, or a matrix does not divide into blocks.
         """
-        check_depth_options({**self.defaults, **param_group})
+        if "depth" not in param_group and any("matrix_counts" in g for g in self.param_groups):
+            param_group = {**param_group, "depth": 1.0}
+        options = {**self.defaults, **param_group}
+        check_depth_options(options)
+        check_target_options(options, self._on)
         self._base.add_param_group(self, param_group)
         group = self.param_groups[-1]
         try:
@@ -100,11 +111,12 @@ class OptimizerWithDepth(Optimizer):
 
     # what waits for numbers on the host would only be cut to pieces by a compiler
     @_disable_dynamo
-    def step(self, closure: Closure = None) -> Any:
+    def step(self, closure: Closure = None, **options: Any) -> Any:
         """Take the optimizer's step, with depth.
 
         Args:
             closure: reevaluates the model and returns the loss.
+            options: what else the optimizer's own step takes, by name.
 
         Returns:
             The loss, if there is a closure.
@@ -113,8 +125,8 @@ class OptimizerWithDepth(Optimizer):
         if getattr(inner, "hooked", False):
             inner = inner.__wrapped__  # type: ignore[attr-defined]
         if self._on == "gradient":
-            return self._step_on_gradient(inner, closure)
-        return self._step_on_update(inner, closure)
+            return self._step_on_gradient(partial(inner, self, **options), closure)
+        return self._step_on_update(partial(inner, self, **options), closure)
 
     def _step_on_gradient(self, inner: Callable[..., Any], closure: Closure) -> Any:
         loss = _evaluate(closure)
@@ -124,7 +136,7 @@ class OptimizerWithDepth(Optimizer):
         try:
             for p, direction in directions.items():
                 p.grad = direction
-            inner(self)
+            inner()
         finally:
             for p, grad in before.items():
                 p.grad = grad
@@ -140,9 +152,10 @@ class OptimizerWithDepth(Optimizer):
             everything = [p for p in everything if p.grad is not None]
         before = {p: p.detach().clone() for p in everything}
         try:
-            result = inner(self, closure)
+            result = inner(closure)
             steps = self._precondition(before)
-        except BaseException:
+        except BaseException as error:
+            error.add_note("the weights are as before; the optimizer's own state may have moved on")
             with torch.no_grad():
                 for p, weight in before.items():
                     p.copy_(weight)
@@ -160,6 +173,7 @@ class OptimizerWithDepth(Optimizer):
         steps, guard = [], self._depth_guard()
         try:
             for number, group in enumerate(self.param_groups):
+                check_target_options(group, self._on)
                 moving = [
                     MatrixGradient(name, p, view, p, p.grad)
                     if before is None
@@ -183,6 +197,7 @@ class OptimizerWithDepth(Optimizer):
         guard = self._depth_guard()
         try:
             for number, group in enumerate(self.param_groups):
+                check_target_options(group, self._on)
                 for name, parameter, _ in matrices(group, number):
                     if parameter.grad is not None:
                         guard.admit(name, "weight", parameter)

@@ -75,6 +75,38 @@ def check_depth_options(group: Mapping[str, Any]) -> None:
         raise TypeError(f"transposed: expected True or False but got {group['transposed']!r}")
 
 
+def check_target_options(group: Mapping[str, Any], on: str) -> None:
+    """Refuse options that an optimizer of another class cannot follow once it has depth.
+
+    Args:
+        group: option -> value.
+        on: what depth acts on, "gradient" or "update".
+
+    Raises:
+        ValueError: if the group asks for such an option.
+    """
+    scale = group["step_scale"]
+    if scale == "auto":
+        raise ValueError(
+            "step_scale: expected 'raw', 'unit' or 'rms' but got 'auto', which chooses the whole "
+            "step and leaves none to another optimizer; use EndToEndSGD"
+        )
+    if on == "update" and scale == "rms":
+        raise ValueError(
+            "step_scale: expected 'raw' or 'unit' with on='update' but got 'rms', which is a rule "
+            "for gradients"
+        )
+    if on == "gradient" and scale == "unit" and not isinstance(group.get("lr"), Real | Tensor):
+        raise ValueError(
+            "step_scale: expected 'raw' or 'rms' with an optimizer without a learning rate but got "
+            "'unit', whose cap needs one"
+        )
+    if group.get("origin") is not None:
+        raise ValueError(
+            f"origin: expected None but got {group['origin']!r}, which is an option of EndToEndSGD"
+        )
+
+
 def plain_number(value: Any) -> Any:
     """Turn a number of another library into a float, which any checkpoint reader accepts.
 

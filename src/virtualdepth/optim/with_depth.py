@@ -1,7 +1,6 @@
 """Depth for an optimizer that exists: any of torch's, or of another package."""
 
 from functools import wraps
-from numbers import Real
 from typing import Any, TypeVar
 from weakref import ref
 
@@ -12,7 +11,7 @@ from virtualdepth.optim.directions import init_memory
 from virtualdepth.optim.end_to_end_sgd import EndToEndSGD
 from virtualdepth.optim.matrix_view import matrices, parameter_name
 from virtualdepth.optim.optimizer_with_depth import class_with_depth, has_depth
-from virtualdepth.optim.options import check_depth_options
+from virtualdepth.optim.options import check_depth_options, check_target_options
 from virtualdepth.optim.param_groups import Patterns, matrix_counts, named_counts
 
 OptimizerT = TypeVar("OptimizerT", bound=Optimizer)
@@ -88,13 +87,13 @@ def with_depth(
     }
     check_depth_options(options)
     _check_optimizer(optimizer, on)
-    _check_scale(optimizer, on, step_scale)
     counts = _counts(optimizer, model, include, exclude)
     groups = [{**options, **group} for group in optimizer.param_groups]
     for number, group in enumerate(groups):
         if counts is not None:
             group["matrix_counts"] = [counts.get(p, 1) for p in group["params"]]
         init_memory(group)
+        check_target_options(group, on)
         list(matrices(group, number))  # run the checks before anything changes
     for group, complete in zip(optimizer.param_groups, groups, strict=True):
         group.update(complete)
@@ -105,27 +104,6 @@ def with_depth(
     if patched_by_scheduler:
         _let_schedulers_count(optimizer)
     return optimizer
-
-
-def _check_scale(optimizer: Optimizer, on: str, step_scale: str) -> None:
-    if step_scale == "auto":
-        raise ValueError(
-            "step_scale: expected 'raw', 'unit' or 'rms' but got 'auto', which chooses the whole "
-            "step and leaves none to another optimizer; use EndToEndSGD"
-        )
-    if on == "update" and step_scale == "rms":
-        raise ValueError(
-            "step_scale: expected 'raw' or 'unit' with on='update' but got 'rms', which is a rule "
-            "for gradients"
-        )
-    rates = [group.get("lr") for group in optimizer.param_groups]
-    if on == "gradient" and step_scale == "unit":
-        for rate in rates:
-            if not isinstance(rate, Real | Tensor):
-                raise ValueError(
-                    "step_scale: expected 'raw' or 'rms' with an optimizer without a learning "
-                    "rate but got 'unit', whose cap needs one"
-                )
 
 
 def _check_optimizer(optimizer: Optimizer, on: str) -> None:

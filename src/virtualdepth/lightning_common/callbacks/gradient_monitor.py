@@ -37,10 +37,10 @@ class GradientMonitor(IntervalMonitor):
         targets = find_targets(pl_module, self.layers)
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         for target in targets:
-            if target.is_product and scaled:
+            if scaled:
                 raise ValueError(
-                    f"precision: expected unscaled gradients for the product {target.name!r} but "
-                    "got float16 with loss scaling; use precision='bf16-mixed'"
+                    f"precision: expected unscaled gradients of {target.name!r} but got float16 "
+                    "with loss scaling; use precision='bf16-mixed'"
                 )
         self._unhook()
         self._gradients = [EndToEndGradient(target) for target in targets]
@@ -92,7 +92,9 @@ class GradientMonitor(IntervalMonitor):
         for gradient in self._gradients:
             target = gradient.target
             owner, group = self._owners[target.name]
-            if owner is optimizer and self._wants(trainer.global_step, target):
+            # several optimizers count global_step up within a batch: armed then, wanted now
+            armed = gradient.wanted and self._wants(trainer.global_step, target)
+            if owner is optimizer and armed:
                 grad = gradient.take()
                 if target.is_product:
                     grad = trainer.strategy.reduce(grad, reduce_op="mean")

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from virtualdepth.lightning_common.callbacks.targets import Target
 from virtualdepth.networks import DeepLinear
+from virtualdepth.optim.matrix_view import MatrixView
 
 
 class EndToEndGradient:
@@ -151,4 +152,6 @@ def depth_of(target: Target, group: dict[str, Any]) -> float:
     Returns:
         N times the depth with which each layer is trained, 1 but for EndToEndSGD's groups.
     """
-    return float(len(target.weights) * group.get("depth", 1))
+    place = next(i for i, p in enumerate(group["params"]) if p is target.weights[0])
+    plain = MatrixView.of(group, place) is None
+    return float(len(target.weights) * (1 if plain else group["depth"]))
