@@ -80,7 +80,7 @@ def test_contradiction_has_the_solutions_it_claims() -> None:
 
 def test_gradient_of_measurements() -> None:
     problem = random_problem(0)
-    weight = torch.eye(10, dtype=torch.float64).requires_grad_()
+    weight = torch.eye(6, dtype=torch.float64).requires_grad_()
     loss = problem.objective(weight)[1]
     (expected,) = torch.autograd.grad(loss, weight)
     found = problem.objective(weight.detach())[0]

@@ -189,7 +189,7 @@ def closed_form(second: float, depth: int) -> float:
     Source: the slides of 2019, page 31.
 
     >>> closed_form(4.9443, 3)
-    0.0929
+    0.0928
     """
     alpha = RHO[0] / RHO[1]
     if depth == 1:
