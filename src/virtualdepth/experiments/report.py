@@ -165,7 +165,7 @@ def draw(result: VerifyResult, folder: Path) -> list[str]:
     if len(gaps) > 1:
         figure = Figure(figsize=(5.5, 5.5), layout="constrained")
         ax = plot_gap(figure.subplots(), list(gaps), list(gaps.values()))
-        ax.set_title(title if result.order is None else f"{title}: order {result.order:.3f}")
+        ax.set_title(title if result.order is None else f"{title}\norder {result.order:.3f}")
         figure.savefig(folder / GAP_FIGURE, dpi=150)
         drawn.append(GAP_FIGURE)
     return drawn

@@ -80,7 +80,7 @@ def plot_gap(ax: Axes, lrs: Sequence[float], gaps: Sequence[float]) -> Axes:
     ax.set_xlabel("learning rate")
     ax.set_ylabel(r"largest gap $\|W - W_\mathrm{deep}\|_F \,/\, \|W_\mathrm{deep}\|_F$")
     ax.grid(color="0.9", linewidth=0.8)
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="lower right")  # below the line
     return ax
 
 
