@@ -253,7 +253,10 @@ def write_report(
             for name, caption in zip(names, figures, strict=True)
         ),
         "## Settings",
-        "\n".join(f"- {name}: {value}" for name, value in result.config.items()),
+        "\n".join(
+            f"- {name}: {list(value) if isinstance(value, tuple) else value}"  # as JSON has it
+            for name, value in result.config.items()
+        ),
         "Versions: " + ", ".join(f"{key} {text}" for key, text in result.versions.items()) + ".",
     ]
     (folder / REPORT).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
