@@ -63,7 +63,7 @@ def follow(
         )
         # in the trainer's dtype from the start, and leaving torch's own random numbers alone
         with trainer.init_module(), torch.random.fork_rng(devices=[]):
-            module = _Measured(inputs.shape[1], targets.shape[1], lr=lr, **module_options)
+            module = EquivalenceModule(inputs.shape[1], targets.shape[1], lr=lr, **module_options)
         recorder.start(module)
         # the optimizer takes no step from or to numbers that are not finite
         with suppress(FloatingPointError):
@@ -71,14 +71,6 @@ def follow(
         with torch.no_grad():
             recorder.complete(*module.losses(batch[0], batch[1]))
     return recorder.curve
-
-
-class _Measured(EquivalenceModule):
-    # Lightning's own log takes as long as all the rest of the step
-    logged: dict[str, Tensor]
-
-    def log_dict(self, dictionary: Any, *_: Any, **__: Any) -> None:
-        self.logged.update(dictionary)
 
 
 class Recorder(Callback):
@@ -96,17 +88,15 @@ class Recorder(Callback):
         self.curve = curve
         self.diverged = False
         self._on_step = on_step
-        self._logged: dict[str, Tensor] = {}
         self._gap_and_balance = (math.nan, math.nan)
 
     @torch.no_grad()
-    def start(self, module: _Measured) -> None:
-        """Listen to the module, and measure the start, where factoring leaves a rounding error.
+    def start(self, module: EquivalenceModule) -> None:
+        """Measure the start, where factoring leaves a rounding error.
 
         Args:
             module: not trained yet.
         """
-        module.logged = self._logged
         product = module.deep.end_to_end()
         gap = (module.single.weight - product).norm() / product.norm()
         self._gap_and_balance = gap.item(), balancedness(module.deep.factors).max().item()
@@ -117,13 +107,13 @@ class Recorder(Callback):
         """Record one step.
 
         Args:
-            trainer: is told to stop after divergence.
+            trainer: holds what the module logged, and is told to stop.
             pl_module: not used.
             outputs: not used.
             batch: not used.
             batch_idx: not used.
         """
-        logged = self._logged
+        logged = trainer.callback_metrics
         self.complete(logged["loss_single"], logged["loss_deep"])
         self._gap_and_balance = logged["gap"].item(), logged["balancedness"].item()
         if self.diverged:
