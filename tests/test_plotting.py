@@ -75,7 +75,12 @@ def test_gap(lrs: list[float], gaps: list[float]) -> None:
     assert "gap" in ax.get_ylabel()
 
 
-def test_no_figure_is_registered() -> None:
-    plot_gap(axes(), [0.1, 0.05], [0.01, 0.005])
+def open_figures() -> list[int]:
     pyplot = sys.modules.get("matplotlib.pyplot")
-    assert pyplot is None or pyplot.get_fignums() == []
+    return [] if pyplot is None else pyplot.get_fignums()
+
+
+def test_no_figure_is_registered() -> None:
+    before = open_figures()  # other tests may have left some
+    plot_gap(axes(), [0.1, 0.05], [0.01, 0.005])
+    assert open_figures() == before

@@ -218,7 +218,7 @@ def test_scaled_gradients_of_a_product_are_refused(
         "16-mixed", "cpu", torch.amp.GradScaler("cpu")
     )
     run = trainer(max_epochs=1, callbacks=[flavour.vd.AlignmentMonitor()], plugins=[precision])
-    with pytest.raises(ValueError, match=r"unscaled gradients for the product 'net'.*bf16-mixed"):
+    with pytest.raises(ValueError, match=r"unscaled gradients of 'net'.*bf16-mixed"):
         run.fit(around(flavour, deep().float()), datamodule=flavour.vd.TensorDataModule(*data))
 
 
