@@ -1,9 +1,15 @@
 """What the monitors share: an interval, a series that survives a resume, logging from rank 0."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from virtualdepth.lightning_common.callbacks.targets import (
+    Target,
+    find_targets,
+    refuse_sharded,
+)
 from virtualdepth.lightning_common.figures import log_figure
 
 if TYPE_CHECKING:
@@ -67,7 +73,7 @@ class IntervalMonitor(Callback):
         """
         if stage != "fit":
             return
-        if self.figure and find_spec("matplotlib") is None:
+        if self.figure and trainer.loggers and find_spec("matplotlib") is None:
             raise ImportError(
                 f"{type(self).__name__}: figures need matplotlib: pip install "
                 "'virtualdepth[plots]', or pass figure=False"
@@ -191,3 +197,38 @@ class WeightMonitor(IntervalMonitor):
     def _record(self, trainer: "Trainer") -> None:
         """Measure, append to the series and log; called on rank 0."""
         raise NotImplementedError
+
+
+class LayerMonitor(WeightMonitor):
+    """Record chosen matrices.
+
+    Args:
+        layers: wildcards over names of modules, see :func:`find_targets`.
+        products_only: leave single layers out.
+        interval: see :class:`IntervalMonitor`.
+        figure: see :class:`IntervalMonitor`.
+    """
+
+    def __init__(
+        self, layers: str | Sequence[str], *, products_only: bool, interval: int, figure: bool
+    ) -> None:
+        super().__init__(interval=interval, figure=figure, layers=layers)
+        self.layers = layers
+        self._products_only = products_only
+        self._targets: list[Target] = []
+
+    def _prepare(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        self._targets = find_targets(pl_module, self.layers, products_only=self._products_only)
+
+    def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        """Record the start.
+
+        Args:
+            trainer: the trainer.
+            pl_module: the model.
+
+        Raises:
+            TypeError: if a matrix is sharded.
+        """
+        refuse_sharded(self._targets)
+        super().on_train_start(trainer, pl_module)

@@ -7,7 +7,11 @@ from torch import Tensor
 
 from virtualdepth.lightning_common.callbacks.base import WeightMonitor
 from virtualdepth.lightning_common.callbacks.gradient_monitor import GradientMonitor
-from virtualdepth.lightning_common.callbacks.gradients import depth_of, refuse_scaled_steps
+from virtualdepth.lightning_common.callbacks.gradients import (
+    decay_of,
+    depth_of,
+    refuse_scaled_steps,
+)
 from virtualdepth.lightning_common.callbacks.prediction import Prediction
 from virtualdepth.lightning_common.callbacks.targets import Target
 from virtualdepth.lightning_common.callbacks.tracking import by_name, largest
@@ -27,7 +31,8 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
     G is the gradient of every step: the weight's ``grad`` for a single layer, dl/dW by hooks
     for the product of a :class:`virtualdepth.DeepLinear` or of an ``nn.Sequential`` of
     linear layers without biases. N is the number of layers times the ``depth`` of their parameter
-    group (1 but for EndToEndSGD), lambda the group's weight decay, a step takes the time lr.
+    group (1 where it has none), lambda the group's weight decay (over the depth for
+    :func:`virtualdepth.with_depth`, whose optimizers decay W once), a step takes the time lr.
 
     The singular basis is renewed every ``interval`` steps; in between its effect on the gradients
     is interpolated linearly. The relative error of an interval is :math:`\|\Delta\sigma_{theory} -
@@ -123,7 +128,10 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
         self, trainer: "Trainer", target: Target, grad: Tensor, group: dict[str, Any]
     ) -> None:
         prediction = self._predictions[target.name]
-        prediction.add(grad, float(group["lr"]), float(group.get("weight_decay", 0)))
+        grad = -grad if group.get("maximize") else grad
+        prediction.add(
+            grad, float(group["lr"]), decay_of(target, self._owners[target.name][0], group)
+        )
 
     def _record(self, trainer: "Trainer") -> None:
         step = trainer.global_step

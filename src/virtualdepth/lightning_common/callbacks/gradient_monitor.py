@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from virtualdepth.lightning_common.callbacks.base import IntervalMonitor
 from virtualdepth.lightning_common.callbacks.gradients import EndToEndGradient, owner_of
-from virtualdepth.lightning_common.callbacks.targets import Target, find_targets
+from virtualdepth.lightning_common.callbacks.targets import Target, find_targets, refuse_sharded
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
@@ -58,8 +58,10 @@ class GradientMonitor(IntervalMonitor):
             pl_module: the model.
 
         Raises:
+            TypeError: if a matrix is sharded.
             ValueError: if a matrix is in no optimizer.
         """
+        refuse_sharded(self.targets)
         self._owners = {
             target.name: owner_of(target, trainer.optimizers) for target in self.targets
         }

@@ -1,5 +1,6 @@
 """dl/dW of the matrices that a callback watches, and the options their optimizer steps with."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch.optim import Optimizer
 
 from virtualdepth.lightning_common.callbacks.targets import Target
 from virtualdepth.networks import DeepLinear
+from virtualdepth.optim.end_to_end_sgd import EndToEndSGD
 from virtualdepth.optim.matrix_view import MatrixView
 
 
@@ -101,8 +103,14 @@ def owner_of(target: Target, optimizers: Sequence[Optimizer]) -> tuple[Optimizer
             differ in learning rate, weight decay or depth.
     """
     owners = [_group_of(target.name, weight, optimizers) for weight in target.weights]
-    for option in ("lr", "weight_decay", "depth"):
-        values = [group.get(option) for _, group in owners]
+    found = {
+        option: [group.get(option) for _, group in owners] for option in ("lr", "weight_decay")
+    }
+    found["depth"] = [
+        _depth_of_layer(weight, group)
+        for weight, (_, group) in zip(target.weights, owners, strict=True)
+    ]
+    for option, values in found.items():
         if any(value != values[0] for value in values):
             raise ValueError(
                 f"{target.name}: expected one {option} for all its layers but got {values}; the "
@@ -150,8 +158,28 @@ def depth_of(target: Target, group: dict[str, Any]) -> float:
         group: its parameter group, of any optimizer.
 
     Returns:
-        N times the depth with which each layer is trained, 1 but for EndToEndSGD's groups.
+        N times the depth with which each layer is trained: 1 but for matrices given depth.
     """
-    place = next(i for i, p in enumerate(group["params"]) if p is target.weights[0])
-    plain = MatrixView.of(group, place) is None
-    return float(len(target.weights) * (1 if plain else group["depth"]))
+    return len(target.weights) * _depth_of_layer(target.weights[0], group)
+
+
+def decay_of(target: Target, owner: Optimizer, group: dict[str, Any]) -> float:
+    """Tell the decay of each of the layers that :func:`depth_of` counts.
+
+    Args:
+        target: whose.
+        owner: its optimizer. EndToEndSGD decays every virtual layer, others W once, whatever its
+            depth.
+        group: its parameter group.
+
+    Returns:
+        lambda.
+    """
+    decay = float(group.get("weight_decay", 0))
+    depth = _depth_of_layer(target.weights[0], group)
+    return decay if isinstance(owner, EndToEndSGD) or math.isinf(depth) else decay / depth
+
+
+def _depth_of_layer(weight: Tensor, group: dict[str, Any]) -> float:
+    place = next(i for i, p in enumerate(group["params"]) if p is weight)
+    return 1.0 if MatrixView.of(group, place) is None else float(group["depth"])

@@ -18,14 +18,19 @@ class Target:
     Attributes:
         name: the module's name in the LightningModule.
         module: an nn.Linear, an ungrouped convolution, a DeepLinear, a Sequential of nn.Linear.
-        weights: [W_1, ..., W_N], W_1 applied first; one for a single layer.
+        layers: the modules that hold W_1, ..., W_N, W_1 applied first; one for a single layer.
         is_product: whether it is a chain, of however many layers.
     """
 
     name: str
     module: nn.Module
-    weights: tuple[Tensor, ...]
+    layers: tuple[nn.Module, ...]
     is_product: bool
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """[W_1, ..., W_N] as they are now: strategies may replace parameters after setup."""
+        return [layer.get_parameter("weight") for layer in self.layers]
 
     @property
     def has_bias(self) -> bool:
@@ -107,15 +112,34 @@ def find_targets(
     return [target for target in known if target.name in chosen]
 
 
+def refuse_sharded(targets: Sequence[Target]) -> None:
+    """Refuse matrices of which this process holds a part: rank 0 could not measure them alone.
+
+    Args:
+        targets: as training is about to start.
+
+    Raises:
+        TypeError: if a weight is sharded.
+    """
+    for target in targets:
+        for weight in target.weights:
+            if hasattr(weight, "device_mesh") or weight.ndim < 2:
+                raise TypeError(
+                    f"{target.name}: expected weights that are whole on each process but got "
+                    f"{type(weight).__name__} of shape {tuple(weight.shape)}; monitors work on one "
+                    "device and under ddp"
+                )
+
+
 def _as_target(name: str, module: nn.Module) -> Target | None:
     if isinstance(module, DeepLinear):
-        return Target(name, module, tuple(module.factors), is_product=True)
+        return Target(name, module, tuple(module.layers), is_product=True)
     if isinstance(module, nn.Sequential):
         layers = [layer for layer in module if isinstance(layer, nn.Linear)]
         if layers and len(layers) == len(module):
-            return Target(name, module, tuple(layer.weight for layer in layers), is_product=True)
+            return Target(name, module, tuple(layers), is_product=True)
     if isinstance(module, nn.Linear) or _is_plain_convolution(module):
-        return Target(name, module, (module.get_parameter("weight"),), is_product=False)
+        return Target(name, module, (module,), is_product=False)
     return None
 
 
