@@ -34,7 +34,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     *(({"rtol": value}, TypeError, "rtol: expected") for value in ("1e-9", True)),
     *(
         ({"step_scale": value}, ValueError, "step_scale: expected one of")
-        for value in ("automatic", "RAW", None, 1)
+        for value in ("AUTO", "RAW", None, 1)
     ),
     *(
         ({"solver": value}, ValueError, "solver: expected one of")

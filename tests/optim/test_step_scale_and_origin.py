@@ -101,9 +101,9 @@ def test_rms_by_hand() -> None:
 
 
 def test_an_unknown_scale_is_an_error_that_lists_them() -> None:
-    message = r"expected one of \('raw', 'unit', 'rms'\) but got 'auto'"
+    message = r"expected one of \('raw', 'unit', 'rms', 'auto'\) but got 'best'"
     with pytest.raises(ValueError, match=message):
-        vd.EndToEndSGD([torch.ones(2, 2)], step_scale="auto")
+        vd.EndToEndSGD([torch.ones(2, 2)], step_scale="best")
 
 
 @pytest.mark.parametrize("weight_decay", [0, 0.1])

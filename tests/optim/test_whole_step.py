@@ -156,7 +156,7 @@ def test_an_svd_that_converges_at_the_second_attempt(monkeypatch: pytest.MonkeyP
         ("rtol", -1e-9, ValueError),
         ("rtol", NAN, ValueError),
         ("solver", "tracked", ValueError),
-        ("step_scale", "auto", ValueError),
+        ("step_scale", "AUTO", ValueError),
         ("origin", "start", ValueError),
     ],
 )

@@ -262,9 +262,9 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "on": (lambda: torch.optim.SGD([weight()]), {"on": "weights"}, ValueError, "^on: .*update"),
     "scale": (
         lambda: torch.optim.SGD([weight()]),
-        {"step_scale": "auto"},
+        {"step_scale": "best"},
         ValueError,
-        r"step_scale: expected one of \('raw', 'unit', 'rms'\) but got 'auto'",
+        r"step_scale: expected one of \('raw', .* but got 'best'",
     ),
     "rms": (
         lambda: torch.optim.SGD([weight()]),

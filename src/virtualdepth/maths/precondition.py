@@ -182,4 +182,6 @@ def _of_wide_matrix(
     projected = u.mT @ grad
     core = projected @ vh.mT
     direction = u @ ((inside * core) @ vh + outside * projected)
-    return EndToEndGradient(direction, sigma, core.diagonal(dim1=-2, dim2=-1))
+    # a copy: a view would keep all of core for as long as the slopes are kept
+    slopes = core.diagonal(dim1=-2, dim2=-1).clone()
+    return EndToEndGradient(direction, sigma, slopes)

@@ -48,7 +48,6 @@ def check_options(group: Mapping[str, Any], known: Mapping[str, Any]) -> None:
             "nesterov: expected momentum > 0 and dampening 0 but got "
             f"momentum={group['momentum']!r}, dampening={group['dampening']!r}"
         )
-    _check_positive("origin_scale", group["origin_scale"])
 
 
 def check_depth_options(group: Mapping[str, Any]) -> None:
@@ -66,6 +65,7 @@ def check_depth_options(group: Mapping[str, Any]) -> None:
     _check_choice("step_scale", group["step_scale"], STEP_SCALES)
     _check_choice("solver", group["solver"], SOLVERS)
     _check_choice("origin", group.get("origin"), ORIGINS)
+    _check_positive("origin_scale", group.get("origin_scale", 1e-3))
     _check_positive("cap", group["cap"])
     for name in ("conv_groups", "blocks"):
         count = group.get(name, 1)
