@@ -27,7 +27,7 @@ from virtualdepth.maths.precondition import (
     end_to_end_gradient,
     precondition,
 )
-from virtualdepth.maths.quasi_newton import QuasiNewton, Secant, inner, quasi_newton, secants
+from virtualdepth.maths.quasi_newton import Secant, inner, quasi_newton, secants
 from virtualdepth.maths.spectrum import (
     effective_rank,
     effective_rank_of_spectrum,
@@ -44,7 +44,6 @@ __all__ = [
     "EndToEndGradient",
     "EndToEndMetric",
     "LinAlgError",
-    "QuasiNewton",
     "Secant",
     "balanced_factors",
     "balancedness",

@@ -36,18 +36,6 @@ class Secant(NamedTuple):
     curvature: float
 
 
-class QuasiNewton(NamedTuple):
-    r"""A step with the inverse Hessian that the secants tell.
-
-    Attributes:
-        step: D of every matrix, to be subtracted.
-        length: gamma, Barzilai and Borwein's length in the metric.
-    """
-
-    step: Matrices
-    length: float
-
-
 def inner(first: Matrices, second: Matrices) -> float:
     """Add up the Frobenius inner products of two groups of matrices.
 
@@ -95,7 +83,7 @@ def secants(weights: Sequence[Matrices], grads: Sequence[Matrices]) -> list[Seca
 
 def quasi_newton(
     grads: Matrices, metrics: Sequence[EndToEndMetric], known: Sequence[Secant]
-) -> QuasiNewton | None:
+) -> Matrices | None:
     r"""Apply the limited-memory inverse Hessian in the metric to the gradient.
 
     With :math:`s = \Delta W`, :math:`y = \Delta G` and :math:`\rho = 1 / \langle s, y \rangle`,
@@ -116,7 +104,8 @@ def quasi_newton(
         known: secants, the newest first.
 
     Returns:
-        D and gamma; None where there is no secant, or P_W takes the newest y for 0.
+        D of every matrix, to be subtracted; None where there is no secant, or P_W maps the newest
+        y to 0.
 
     Source: Nocedal 1980, with :math:`\gamma P_W` for the first matrix.
 
@@ -124,11 +113,9 @@ def quasi_newton(
     >>> weight = torch.diag(torch.tensor([4.0, 9.0]))
     >>> last = Secant(step=[torch.ones(2, 2)], change=[2 * torch.ones(2, 2)], curvature=8.0)
     >>> found = quasi_newton(last.change, [end_to_end_metric(weight, 2.0)], [last])
-    >>> found.step[0]  # the secant equation: H maps the change to the step
+    >>> found[0]  # the secant equation: H maps the change to the step
     tensor([[1., 1.],
             [1., 1.]])
-    >>> round(found.length, 6)  # 8 / (4 (8 + 13 + 13 + 18))
-    0.038462
     """
     if not known:
         return None
@@ -146,7 +133,7 @@ def quasi_newton(
     step = [length * m.apply(q).direction for m, q in zip(metrics, rest, strict=True)]
     for secant, share in zip(reversed(known), reversed(shares), strict=True):
         step = _add(step, share - inner(secant.change, step) / secant.curvature, secant.step)
-    return QuasiNewton(step, length)
+    return step
 
 
 def _add(matrices: Matrices, factor: float, others: Matrices) -> list[Tensor]:

@@ -8,7 +8,7 @@ virtualdepth.maths.quasi_newton and virtualdepth.maths.cap.
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from itertools import pairwise
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +17,6 @@ from torch import Tensor
 from virtualdepth.maths import (
     EndToEndMetric,
     LinAlgError,
-    QuasiNewton,
     end_to_end_metric,
     inner,
     midpoint_direction,
@@ -31,9 +30,9 @@ from virtualdepth.optim.guard import StepGuard
 
 POINTS = 5  # weights and gradients before the last steps, that each parameter keeps
 MEMORY = 10  # losses that a step is compared with
-# what gives mini-batches away: of so many steps, this share shorter than the one before, and the
-# last shorter than the first by this factor
-_WINDOW, _SHORTER, _FALL = 20, 0.75, 1e-3
+# what gives mini-batches away: at so many steps, this share changed G by more than its norm, while
+# the norm kept this share of its size
+_WINDOW, _TURNED, _KEPT = 20, 0.75, 0.5
 
 State = Mapping[str, Any]
 
@@ -78,7 +77,8 @@ def init_auto(group: dict[str, Any], states: Mapping[Tensor, dict[str, Any]]) ->
         states: of the optimizer; changed.
     """
     group.setdefault("auto_losses", [])
-    group.setdefault("auto_lengths", [])
+    group.setdefault("auto_squares", [])
+    group.setdefault("auto_changes", [])
     for parameter in group["params"]:
         for age in range(POINTS):
             for key in (f"auto_weight_{age}", f"auto_grad_{age}"):
@@ -126,14 +126,15 @@ def auto_step(
         moving = [
             _moving(matrix, group, states[matrix.parameter], points, guard) for matrix in matrices
         ]
-        steps, length = _steps(moving, group)
+        steps = _steps(moving, group)
     directions = {}
     for (matrix, *_), step in zip(moving, steps, strict=True):
         scaled = step / rate
         guard.admit(matrix.name, "update", scaled)
         directions[matrix.parameter] = matrix.view.join(scaled, like=matrix.parameter)
     memory = {"auto_losses": [*losses, *([] if loss is None else [loss])][-MEMORY:]}
-    memory["auto_lengths"] = _look_for_batches([*group["auto_lengths"], length])
+    if points > 0:
+        memory |= _look_for_batches(group, moving)
     # a matrix that did not move has no part in this step's secant: its points do not go on
     memories = {p: {"auto_points": 0} for p in group["params"] if p not in weights}
     for matrix in matrices:
@@ -192,14 +193,14 @@ def _moving(
     return _Moving(matrix, metric, weights, grads)
 
 
-def _steps(moving: Sequence[_Moving], group: Mapping[str, Any]) -> tuple[Sequence[Tensor], float]:
-    """Choose what to subtract from each matrix, and tell the length of the step along P_W(G)."""
+def _steps(moving: Sequence[_Moving], group: Mapping[str, Any]) -> Sequence[Tensor]:
+    """Choose what to subtract from each matrix."""
     found = _quasi_newton(moving)
     if found is not None and all(
         float(relative_change(each.metric, step).amax()) <= group["cap"]
-        for each, step in zip(moving, found.step, strict=True)
+        for each, step in zip(moving, found, strict=True)
     ):
-        return found.step, found.length
+        return found
     gradients = [each.metric.apply(each.grads[0]) for each in moving]
     speed = max(float(relative_speed(g, float(group["depth"])).amax()) for g in gradients)
     length = group["cap"] / speed if speed > 0 else 0.0  # at speed 0 the rule stands still
@@ -207,17 +208,17 @@ def _steps(moving: Sequence[_Moving], group: Mapping[str, Any]) -> tuple[Sequenc
         _midpoint(each, gradient.direction, length, group)
         for each, gradient in zip(moving, gradients, strict=True)
     ]
-    return [length * direction for direction in turned], length
+    return [length * direction for direction in turned]
 
 
-def _quasi_newton(moving: Sequence[_Moving]) -> QuasiNewton | None:
+def _quasi_newton(moving: Sequence[_Moving]) -> Sequence[Tensor] | None:
     """Take the quasi-Newton step of all matrices, unless rounding made it climb."""
     weights, grads = (
         [list(point) for point in zip(*histories, strict=True)]
         for histories in ([each.weights for each in moving], [each.grads for each in moving])
     )
     found = quasi_newton(grads[0], [each.metric for each in moving], secants(weights, grads))
-    return found if found is not None and inner(grads[0], found.step) > 0 else None
+    return found if found is not None and inner(grads[0], found) > 0 else None
 
 
 def _midpoint(each: _Moving, direction: Tensor, length: float, group: Mapping[str, Any]) -> Tensor:
@@ -230,19 +231,23 @@ def _midpoint(each: _Moving, direction: Tensor, length: float, group: Mapping[st
         raise LinAlgError(f"{each.matrix.name}: {error}") from error
 
 
-def _look_for_batches(lengths: list[float]) -> list[float]:
-    """Warn where the lengths fall as they do on mini-batches."""
-    # Where G is mostly noise, dW = -eta P(G) makes <dW, dG> / <dG, P dG> = eta / 2 on average: the
-    # lengths halve until nothing moves. Those of a full batch go up and down.
-    recent = lengths[-_WINDOW - 1 :]
-    shorter = sum(after < before for before, after in pairwise(recent))
-    if shorter >= _SHORTER * _WINDOW and recent[-1] < _FALL * recent[0]:
+def _look_for_batches(group: Mapping[str, Any], moving: Sequence[_Moving]) -> dict[str, Any]:
+    """Warn where gradients turn as they do on mini-batches."""
+    # A step moves W by little. If G changes by more than its own norm all the same, it was mostly
+    # noise, or a steep direction that the steps are about to deal with: then it shrinks.
+    here, before = ([each.grads[age] for each in moving] for age in (0, 1))
+    change = [a - b for a, b in zip(here, before, strict=True)]
+    squares = [*group["auto_squares"], inner(here, here)][-_WINDOW:]
+    changes = [*group["auto_changes"], inner(change, change)][-_WINDOW:]
+    turned = sum(change > square for change, square in zip(changes, squares, strict=True))
+    first, last = (median(part) for part in (squares[: _WINDOW // 2], squares[-_WINDOW // 2 :]))
+    full = len(squares) == _WINDOW
+    if full and turned >= _TURNED * _WINDOW and last >= _KEPT**2 * first:
         warnings.warn(
-            f"step_scale='auto': {shorter} of {_WINDOW} steps were shorter than the one before, "
-            f"the last {recent[-1] / recent[0]:.0e} times the first, as on mini-batches, where it "
-            "stalls; it needs the gradient of the full batch. Use step_scale='unit' with a "
-            "learning rate",
+            f"step_scale='auto': at most of {_WINDOW} steps the gradient changed by more than its "
+            "norm and did not shrink, as on mini-batches, where it stalls or wanders; it needs the "
+            "gradient of the full batch. Use step_scale='unit' with a learning rate",
             stacklevel=2,
         )
-        return []
-    return recent
+        squares, changes = [], []
+    return {"auto_squares": squares, "auto_changes": changes}
