@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.contract.tools import assert_bitwise, everything
 from tests.maths.matrices import gaussian
 from torch import Tensor
 

@@ -31,8 +31,9 @@ from virtualdepth.optim.guard import StepGuard
 POINTS = 5  # weights and gradients before the last steps, that each parameter keeps
 MEMORY = 10  # losses that a step is compared with
 # what gives mini-batches away: at so many steps, this share changed G by more than its norm, while
-# the norm kept this share of its size
-_WINDOW, _TURNED, _KEPT = 20, 0.75, 0.5
+# the norm kept this share of its size, and, of the largest ever, so many units of what the
+# parameters' dtype resolves: below that all is rounding
+_WINDOW, _TURNED, _KEPT, _RESOLVED = 20, 0.75, 0.5, 8
 
 State = Mapping[str, Any]
 
@@ -79,6 +80,7 @@ def init_auto(group: dict[str, Any], states: Mapping[Tensor, dict[str, Any]]) ->
     group.setdefault("auto_losses", [])
     group.setdefault("auto_squares", [])
     group.setdefault("auto_changes", [])
+    group.setdefault("auto_largest", 0.0)
     for parameter in group["params"]:
         for age in range(POINTS):
             for key in (f"auto_weight_{age}", f"auto_grad_{age}"):
@@ -241,8 +243,10 @@ def _look_for_batches(group: Mapping[str, Any], moving: Sequence[_Moving]) -> di
     changes = [*group["auto_changes"], inner(change, change)][-_WINDOW:]
     turned = sum(change > square for change, square in zip(changes, squares, strict=True))
     first, last = (median(part) for part in (squares[: _WINDOW // 2], squares[-_WINDOW // 2 :]))
-    full = len(squares) == _WINDOW
-    if full and turned >= _TURNED * _WINDOW and last >= _KEPT**2 * first:
+    largest = max(group["auto_largest"], squares[-1])
+    coarsest = max(torch.finfo(each.matrix.parameter.dtype).eps for each in moving)
+    stays = last >= max(_KEPT**2 * first, (_RESOLVED * coarsest) ** 2 * largest)
+    if len(squares) == _WINDOW and turned >= _TURNED * _WINDOW and stays:
         warnings.warn(
             f"step_scale='auto': at most of {_WINDOW} steps the gradient changed by more than its "
             "norm and did not shrink, as on mini-batches, where it stalls or wanders; it needs the "
@@ -250,4 +254,4 @@ def _look_for_batches(group: Mapping[str, Any], moving: Sequence[_Moving]) -> di
             stacklevel=2,
         )
         squares, changes = [], []
-    return {"auto_squares": squares, "auto_changes": changes}
+    return {"auto_squares": squares, "auto_changes": changes, "auto_largest": largest}
