@@ -13,7 +13,7 @@ from virtualdepth.maths import end_to_end_metric, midpoint_direction, relative_c
 def test_relative_change(shape: tuple[int, int]) -> None:
     weight, step = gaussian(*shape, seed=1), 1e-6 * gaussian(*shape, seed=2)
     before, after = torch.linalg.svdvals(weight), torch.linalg.svdvals(weight + step)
-    expected = ((after - before).abs() / (before + 1e-3 * before[0])).max()
+    expected = ((after - before).abs() / (before + 1e-2 * before[0])).max()
     found = relative_change(end_to_end_metric(weight, 3.0), step)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
 
@@ -21,7 +21,7 @@ def test_relative_change(shape: tuple[int, int]) -> None:
 def test_relative_change_of_each_matrix_of_a_batch() -> None:
     weights = torch.eye(2, dtype=torch.float64) * torch.tensor([1.0, 10.0]).view(2, 1, 1)
     found = relative_change(end_to_end_metric(weights, 2.0), torch.ones_like(weights))
-    torch.testing.assert_close(found, torch.tensor([1, 0.1], dtype=torch.float64) / 1.001)
+    torch.testing.assert_close(found, torch.tensor([1, 0.1], dtype=torch.float64) / 1.01)
 
 
 def test_a_matrix_of_zeros_that_stands_still_does_not_change() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 import virtualdepth as vd
 from virtualdepth.maths.reference import precondition_literally
 
-FLOOR = 1e-3
+FLOOR = 1e-2
 SHAPES = {"one": [(3, 3)], "two": [(3, 3), (2, 2)]}
 
 

@@ -9,15 +9,16 @@ from torch import Tensor
 from virtualdepth.maths.metric import EndToEndMetric
 from virtualdepth.maths.precondition import end_to_end_gradient
 
-# of sigma_1: what is added to a singular value before a change is compared with it, since the
-# direction of a quasi-Newton step keeps no small one from growing
-_FLOOR = 1e-3
+# of sigma_1: what is added to a singular value before a change is compared with it. Chosen on 100 x
+# 100 completions of depth 4: with a tenth of it small modes grow too late for the others, which
+# the quasi-Newton steps hurry on, and some runs end far from the flow; with ten times, others do
+_FLOOR = 1e-2
 
 
 def relative_change(metric: EndToEndMetric, step: Tensor) -> Tensor:
     r"""Find the largest relative change of a singular value of W by a step D, to first order.
 
-    :math:`\max_r |u_r^\top D v_r| / (\sigma_r + 10^{-3} \sigma_1)`.
+    :math:`\max_r |u_r^\top D v_r| / (\sigma_r + 10^{-2} \sigma_1)`.
 
     Args:
         metric: of W.
@@ -28,7 +29,7 @@ def relative_change(metric: EndToEndMetric, step: Tensor) -> Tensor:
 
     >>> from virtualdepth.maths import end_to_end_metric
     >>> metric = end_to_end_metric(torch.diag(torch.tensor([10.0, 0.0])), 2.0)
-    >>> relative_change(metric, torch.diag(torch.tensor([0.5, 0.002])))  # .002 / (1e-3 * 10)
+    >>> relative_change(metric, torch.diag(torch.tensor([0.5, 0.02])))  # .02 / (1e-2 * 10)
     tensor(0.2000)
     """
     sigma, slopes = metric.singular_values, metric.slopes(step).abs()
