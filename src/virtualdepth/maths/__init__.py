@@ -18,6 +18,7 @@ from virtualdepth.maths.factorization import (
     layer_sizes,
     relative_balancedness,
 )
+from virtualdepth.maths.gram import GramFactors, gram_block, gram_block_size, gram_factors
 from virtualdepth.maths.kernel import check_depth, depth_kernel, gain_exponent
 from virtualdepth.maths.layers import factor_gradients, partial_products
 from virtualdepth.maths.margin import normalized_margin
@@ -43,6 +44,7 @@ from virtualdepth.maths.step_scale import relative_speed, squared_metric_norm, u
 __all__ = [
     "EndToEndGradient",
     "EndToEndMetric",
+    "GramFactors",
     "LinAlgError",
     "Secant",
     "balanced_factors",
@@ -63,6 +65,9 @@ __all__ = [
     "gain_exponent",
     "gaussian_start",
     "gradient_alignment",
+    "gram_block",
+    "gram_block_size",
+    "gram_factors",
     "guaranteed_descent",
     "inner",
     "layer_sizes",
