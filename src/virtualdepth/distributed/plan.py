@@ -105,7 +105,7 @@ def plan(matrix: ShardedMatrix, preferred: Scheme | None = None) -> Plan:
         where they are dealt out by rows, most processes hold rows of few of them.
 
     >>> plan(ShardedMatrix((50257, 768), 1, 4, 8, 0))
-    Plan(scheme=<Scheme.GRAM: 'gram'>, step_bytes=12394368)
+    Plan(scheme=<Scheme.GRAM: 'gram'>, step_bytes=12391680)
     >>> plan(ShardedMatrix((4096, 4096), 1, 4, 8, 0)).scheme
     <Scheme.GATHER: 'gather'>
     """

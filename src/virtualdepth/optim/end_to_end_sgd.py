@@ -14,6 +14,7 @@ from torch._compile import _disable_dynamo
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
+from virtualdepth.distributed import Agreement, is_distributed, local_part, mesh_of, placed
 from virtualdepth.optim.auto_step import auto_step, check_auto, init_auto
 from virtualdepth.optim.directions import (
     GroupStep,
@@ -31,6 +32,7 @@ from virtualdepth.optim.origin import (
     leave_origin,
     start_of_change,
 )
+from virtualdepth.optim.sharded import Part, described, directions, local_blocks, no_blocks, parts
 
 # keys of torch.optim.SGD's checkpoints that choose an implementation, not a result
 _TORCH_ONLY = frozenset({"foreach", "fused", "differentiable"})
@@ -92,7 +94,7 @@ class EndToEndSGD(Optimizer):
 
     Raises:
         TypeError: if an option is unknown or of the wrong type, or a matrix to get depth is
-            complex, sparse or sharded.
+            complex or sparse, or lies on processes in a way that is not supported.
         ValueError: if an option is out of range.
 
     :meth:`step` raises FloatingPointError for a non-finite weight, gradient or update and
@@ -150,6 +152,7 @@ class EndToEndSGD(Optimizer):
 
     def _reset(self) -> None:
         self._guard = StepGuard()
+        self._compared = False  # whether all processes are known to have the same parameters
         self._counted: list[State] = []  # their step counts stand or fall with the guard's verdict
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -160,8 +163,8 @@ class EndToEndSGD(Optimizer):
                 the keys that :func:`virtualdepth.param_groups` writes.
 
         Raises:
-            TypeError: if an option is unknown, or a matrix to get depth is complex, sparse or
-                sharded.
+            TypeError: if an option is unknown, or a matrix to get depth is complex or sparse, or
+                lies on processes in a way that is not supported.
             ValueError: if an option is out of range, or a matrix does not divide into blocks.
         """
         check_options({**self.defaults, **param_group}, self.defaults)
@@ -170,9 +173,11 @@ class EndToEndSGD(Optimizer):
         try:
             deque(self._matrices(group, len(self.param_groups) - 1), maxlen=0)  # run the checks
             check_auto(group)
+            deque(parts(self.param_groups), maxlen=0)
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
+        self._compared = False
         self._init_state(group)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -283,19 +288,47 @@ class EndToEndSGD(Optimizer):
     def _compute(self, loss: float | None) -> list[GroupStep]:
         """Compute the step of every matrix of depth > 1, changing nothing."""
         try:
-            return [
-                self._compute_group(number, group, loss)
-                for number, group in enumerate(self.param_groups)
-            ]
+            shards = list(parts(self.param_groups))
+            return self._compute_agreed(loss, shards) if shards else self._compute_groups(loss)
         except BaseException:
             self._guard.drop()  # no step was taken that the next one could judge
             raise
+
+    def _compute_groups(self, loss: float | None) -> list[GroupStep]:
+        return [
+            self._compute_group(number, group, loss)
+            for number, group in enumerate(self.param_groups)
+        ]
+
+    def _compute_agreed(self, loss: float | None, shards: list[Part]) -> list[GroupStep]:
+        """Compute the same step on every process, or raise the same error."""
+        mesh = mesh_of(shards[0].parameter)
+        agreement = Agreement(mesh.get_group(), shards[0].parameter.device)
+        everything = described(self.param_groups)
+        if not self._compared:
+            agreement.compare([line for _, _, line in everything])
+            self._compared = True
+        steps, blocks = [], no_blocks(shards)
+        with agreement.local_work():
+            steps = self._compute_groups(loss)
+            self._guard.settle()  # the others have to hear of it now, not one step late
+            blocks = local_blocks(shards, self._guard)
+        sums = agreement.reduce(
+            [name for name, _, _ in everything],
+            [p.grad is not None for _, p, _ in everything],
+            blocks,
+        )
+        for p, direction in directions(shards, sums, agreement, self._guard).items():
+            number = next(n for n, group in enumerate(self.param_groups) if _holds(group, p))
+            _add_decay(self.param_groups[number], direction, local_part(p))
+            steps[number].directions[p] = placed(direction, like=p)
+        return steps
 
     def _compute_group(self, number: int, group: dict[str, Any], loss: float | None) -> GroupStep:
         moving = [
             MatrixGradient(name, p, view, self._change(p, view, group), p.grad)
             for name, p, view in self._matrices(group, number)
-            if p.grad is not None
+            if p.grad is not None and not is_distributed(p)
         ]
         if group["step_scale"] == "auto":
             check_auto(group)
@@ -304,13 +337,8 @@ class EndToEndSGD(Optimizer):
         step = precondition_group(
             group, moving, self._guard, group["lr"], rounded=group["momentum"] != 0
         )
-        layers = 1.0 if math.isinf(group["depth"]) else float(group["depth"])
         for matrix in moving:
-            direction = step.directions[matrix.parameter]
-            if group["maximize"]:
-                direction.neg_()
-            if group["weight_decay"] != 0:
-                direction.add_(matrix.weight, alpha=layers * group["weight_decay"])
+            _add_decay(group, step.directions[matrix.parameter], matrix.weight)
         return step
 
     def _commit_plain(self, group: dict[str, Any], step: GroupStep, verdict: Tensor | None) -> None:
@@ -372,7 +400,7 @@ class EndToEndSGD(Optimizer):
     def _matrices(
         self, group: dict[str, Any], number: int
     ) -> Iterator[tuple[str, Tensor, MatrixView]]:
-        for name, parameter, view in matrices(group, number):
+        for name, parameter, view in matrices(group, number, distributed=True):
             if group["origin"] is not None:
                 check_origin(name, parameter)
             yield name, parameter, view
@@ -395,3 +423,15 @@ class EndToEndSGD(Optimizer):
             or any(group["step_scale"] in {"rms", "auto"} for group in self.param_groups)
             or any("origin" in kept and not kept["left_origin"] for kept in self.state.values())
         )
+
+
+def _holds(group: dict[str, Any], parameter: Tensor) -> bool:
+    return any(each is parameter for each in group["params"])
+
+
+def _add_decay(group: dict[str, Any], direction: Tensor, weight: Tensor) -> None:
+    if group["maximize"]:
+        direction.neg_()
+    if group["weight_decay"] != 0:
+        layers = 1.0 if math.isinf(group["depth"]) else float(group["depth"])
+        direction.add_(weight, alpha=layers * group["weight_decay"])

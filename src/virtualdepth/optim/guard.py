@@ -82,6 +82,21 @@ class StepGuard:
         else:
             self._judge(name, what, value.item())
 
+    def refuse(self, name: str, what: str, tensor: Tensor) -> None:
+        """Refuse a part of a tensor now, on any device; it may be empty.
+
+        Args:
+            name: the parameter.
+            what: "weight", "gradient" or "update".
+            tensor: what must be finite; a part of zeros is nothing to warn of.
+
+        Raises:
+            FloatingPointError: if it is not finite.
+        """
+        if tensor.numel():
+            value = peak(tensor).item()
+            self._judge(name, what, value or 1.0)
+
     @staticmethod
     def waits(tensor: Tensor) -> bool:
         """Tell whether reading a value of this tensor would wait for a device.

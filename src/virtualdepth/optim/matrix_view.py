@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from virtualdepth.distributed import is_distributed
 from virtualdepth.optim.options import check_depth_options
 
 
@@ -78,16 +79,19 @@ class MatrixView:
         return (matrices.mT if self.transposed else matrices).reshape(like.shape)
 
 
-def check_matrix(name: str, parameter: Tensor, view: MatrixView) -> None:
+def check_matrix(
+    name: str, parameter: Tensor, view: MatrixView, *, distributed: bool = False
+) -> None:
     """Refuse a parameter that depth cannot act on.
 
     Args:
         name: for the message.
         parameter: of two dimensions or more; its gradient, if any, is checked too.
         view: the group's.
+        distributed: whether it may lie on several processes.
 
     Raises:
-        TypeError: if it or its gradient is complex, sparse or sharded.
+        TypeError: if it or its gradient is complex or sparse, or sharded where it may not be.
         ValueError: if its rows do not divide into the view's matrices.
     """
     for what, tensor in (("parameter", parameter), ("gradient", parameter.grad)):
@@ -103,7 +107,7 @@ def check_matrix(name: str, parameter: Tensor, view: MatrixView) -> None:
                 f"{name}: expected a parameter of distinct entries but got an expanded one, "
                 f"strides {tensor.stride()}, which cannot be written to; pass its .clone()"
             )
-        if hasattr(tensor, "device_mesh"):
+        if is_distributed(tensor) and not distributed:
             raise TypeError(
                 f"{name}: expected a {what} that lies whole on one device at depth > 1 but got "
                 f"{type(tensor).__name__}; give its group depth=1"
@@ -121,18 +125,22 @@ def _overlaps(tensor: Tensor) -> bool:
     )
 
 
-def matrices(group: Mapping[str, Any], number: int) -> Iterator[tuple[str, Tensor, MatrixView]]:
+def matrices(
+    group: Mapping[str, Any], number: int, *, distributed: bool = False
+) -> Iterator[tuple[str, Tensor, MatrixView]]:
     """Name the parameters of a group that depth acts on.
 
     Args:
         group: a parameter group; its depth may have changed since it was added.
         number: the group's place in the optimizer.
+        distributed: whether parameters may lie on several processes.
 
     Yields:
         (name, parameter, view) of those that do not move plainly.
 
     Raises:
-        TypeError: if one of them, or its gradient, is complex, sparse or sharded.
+        TypeError: if one of them, or its gradient, is complex or sparse, or sharded where it may
+            not be.
         ValueError: if the depth, or an option that goes with it, is out of range, or a parameter
             does not divide into its matrices.
     """
@@ -141,7 +149,7 @@ def matrices(group: Mapping[str, Any], number: int) -> Iterator[tuple[str, Tenso
         view = MatrixView.of(group, index)
         if view is not None:
             name = parameter_name(group, number, index)
-            check_matrix(name, parameter, view)
+            check_matrix(name, parameter, view, distributed=distributed)
             yield name, parameter, view
 
 
