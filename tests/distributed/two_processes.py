@@ -24,7 +24,7 @@ PROCESSES = 2
 PLACEMENTS = {"rows": Shard(0), "columns": Shard(1), "copies": Replicate()}
 # tall and wide, uneven (odd sides), an empty part (1 on a side), long (gram) and square (gather)
 SHAPES = ((6, 6), (9, 4), (4, 9), (41, 3), (3, 41), (1, 7), (7, 1), (1, 1))
-DEPTHS = (1.5, 2, 3, math.inf)
+DEPTHS = (1.5, 3, math.inf)
 OPTIONS: dict[str, dict[str, Any]] = {
     "raw": {},
     "momentum": {"momentum": 0.9, "dampening": 0.1, "weight_decay": 0.01},
@@ -53,22 +53,22 @@ def after_steps(mesh: DeviceMesh, placement: Placement, depth: float, options: A
     """Five steps of all shapes at once, against the same on this process alone."""
     wholes = [nn.Parameter(weight_of(shape)) for shape in SHAPES]
     parts = [sharded(p.detach(), mesh, placement) for p in wholes]
-    optimizers = [EndToEndSGD(ps, lr=0.1, depth=depth, **options) for ps in (wholes, parts)]
+    optimizers = [EndToEndSGD(ps, lr=0.01, depth=depth, **options) for ps in (wholes, parts)]
     for step in range(5):
         for index, (p, part) in enumerate(zip(wholes, parts, strict=True)):
             p.grad = gaussian(*p.shape, seed=10 * step + index)
             part.grad = distribute_tensor(p.grad, mesh, [placement])
         for optimizer in optimizers:
             optimizer.step()
+    errors = []
     for p, part in zip(wholes, parts, strict=True):
-        for kept, own in zip(
-            optimizers[0].state[p].values(), optimizers[1].state[part].values(), strict=True
-        ):
-            if isinstance(own, Tensor):
-                assert isinstance(own, DTensor)
-                assert own.placements == part.placements
-                assert error(whole(own), kept) < 1e-11
-    return max(error(whole(part), p.detach()) for p, part in zip(wholes, parts, strict=True))
+        errors.append(error(whole(part), p.detach()))
+        if "momentum" in options:
+            kept, own = (o.state[q]["momentum_buffer"] for o, q in zip(optimizers, (p, part)))
+            assert isinstance(own, DTensor)
+            assert own.placements == part.placements
+            errors.append(error(whole(own), kept))
+    return max(errors)
 
 
 class Model(nn.Sequential):
@@ -180,8 +180,8 @@ def faults(rank: int, mesh: DeviceMesh) -> dict[str, Any]:
         "nan in gram": on_rank_1(lambda ps, _: local(ps[0].grad).fill_(math.nan)),
         "inf in gathered": on_rank_1(lambda ps, _: local(ps[1].grad)[0].fill_(math.inf)),
         "nan in plain": on_rank_1(lambda ps, _: ps[2].grad.fill_(math.nan)),
-        "overflow": on_rank_1(lambda ps, _: local(ps[0].grad).fill_(1e308)),
-        "exception": on_rank_1(lambda _, o: o.param_groups[0].update(momentum="high")),
+        "overflow": on_rank_1(lambda ps, _: local(ps[0].grad).fill_(1.7e308)),
+        "exception": on_rank_1(lambda ps, _: setattr(ps[2], "grad", ps[2].grad.to_sparse())),
         "missing": on_rank_1(lambda ps, _: setattr(ps[0], "grad", None)),
         "missing everywhere": fault(mesh, lambda ps, _: setattr(ps[0], "grad", None)),
     }
