@@ -1,6 +1,7 @@
 """Steps of sharded parameters on two gloo processes: one spawn, judged here."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ REFUSED = {
     "nan in gram": "FloatingPointError: rank 1: long: expected a finite gradient",
     "inf in gathered": "FloatingPointError: rank 1: square: expected a finite gradient",
     "nan in plain": "FloatingPointError: rank 1: plain: expected a finite gradient",
-    "overflow": "FloatingPointError: rank 0: long: expected a finite update",
+    "overflow": "FloatingPointError: rank [01]: long: expected a finite update",
     "exception": "TypeError: rank 1: plain: expected a dense real gradient",
     "missing": "RuntimeError: long: expected a gradient on every process or on none but rank 1",
 }
@@ -59,7 +60,7 @@ def test_all_processes_refuse_what_one_cannot_do(
     found = [rank["faults"][fault] for rank in measured]
     assert found[0]["message"] == found[1]["message"]
     for each in found:
-        assert each["message"].startswith(REFUSED[fault])
+        assert re.match(REFUSED[fault], each["message"])
         assert each["same"]
         assert each["goes on"]
 

@@ -42,7 +42,8 @@ def weight_of(shape: tuple[int, int]) -> Tensor:
 
 
 def sharded(whole: Tensor, mesh: DeviceMesh, placement: Placement) -> nn.Parameter:
-    return nn.Parameter(distribute_tensor(whole, mesh, [placement]))
+    # a copy: the parts may share its memory
+    return nn.Parameter(distribute_tensor(whole.clone(), mesh, [placement]))
 
 
 def error(result: Tensor, truth: Tensor) -> float:
@@ -64,7 +65,9 @@ def after_steps(mesh: DeviceMesh, placement: Placement, depth: float, options: A
     for p, part in zip(wholes, parts, strict=True):
         errors.append(error(whole(part), p.detach()))
         if "momentum" in options:
-            kept, own = (o.state[q]["momentum_buffer"] for o, q in zip(optimizers, (p, part)))
+            kept, own = (
+                o.state[q]["momentum_buffer"] for o, q in zip(optimizers, (p, part), strict=True)
+            )
             assert isinstance(own, DTensor)
             assert own.placements == part.placements
             errors.append(error(whole(own), kept))
@@ -172,6 +175,12 @@ def local(tensor: Any) -> Tensor:
     return part
 
 
+def huge(p: Any) -> None:
+    """A finite gradient of which P is not: about along W, which P_W doubles or more."""
+    part = local(p.detach())
+    local(p.grad).copy_(part / part.abs().max() * 1.7e308)
+
+
 def faults(rank: int, mesh: DeviceMesh) -> dict[str, Any]:
     def on_rank_1(spoil: Callable[[list[nn.Parameter], EndToEndSGD], Any]) -> Any:
         return fault(mesh, lambda ps, optimizer: spoil(ps, optimizer) if rank == 1 else None)
@@ -180,7 +189,7 @@ def faults(rank: int, mesh: DeviceMesh) -> dict[str, Any]:
         "nan in gram": on_rank_1(lambda ps, _: local(ps[0].grad).fill_(math.nan)),
         "inf in gathered": on_rank_1(lambda ps, _: local(ps[1].grad)[0].fill_(math.inf)),
         "nan in plain": on_rank_1(lambda ps, _: ps[2].grad.fill_(math.nan)),
-        "overflow": on_rank_1(lambda ps, _: local(ps[0].grad).fill_(1.7e308)),
+        "overflow": on_rank_1(lambda ps, _: huge(ps[0])),
         "exception": on_rank_1(lambda ps, _: setattr(ps[2], "grad", ps[2].grad.to_sparse())),
         "missing": on_rank_1(lambda ps, _: setattr(ps[0], "grad", None)),
         "missing everywhere": fault(mesh, lambda ps, _: setattr(ps[0], "grad", None)),
