@@ -16,7 +16,8 @@ FACADE = "virtualdepth"
 # Lowest first. Members of one rung do not import each other.
 LADDER = (
     {"maths"},
-    {"optim", "networks", "theory", "distributed", "metrics"},
+    {"distributed"},
+    {"optim", "networks", "theory", "metrics"},
     {FACADE},
     {"plotting"},
     {"lightning_common"},  # mixins that know neither flavour of Lightning
