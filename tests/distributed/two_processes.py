@@ -23,7 +23,7 @@ from virtualdepth.optim import EndToEndSGD
 PROCESSES = 2
 PLACEMENTS = {"rows": Shard(0), "columns": Shard(1), "copies": Replicate()}
 # tall and wide, uneven (odd sides), an empty part (1 on a side), long (gram) and square (gather)
-SHAPES = ((6, 6), (9, 4), (4, 9), (41, 3), (3, 41), (1, 7), (7, 1), (1, 1))
+SHAPES = ((6, 6), (9, 4), (41, 3), (3, 41), (1, 7))
 DEPTHS = (1.5, 3, math.inf)
 OPTIONS: dict[str, dict[str, Any]] = {
     "raw": {},
@@ -51,11 +51,11 @@ def error(result: Tensor, truth: Tensor) -> float:
 
 
 def after_steps(mesh: DeviceMesh, placement: Placement, depth: float, options: Any) -> float:
-    """Five steps of all shapes at once, against the same on this process alone."""
+    """Three steps of all shapes at once, against the same on this process alone."""
     wholes = [nn.Parameter(weight_of(shape)) for shape in SHAPES]
     parts = [sharded(p.detach(), mesh, placement) for p in wholes]
     optimizers = [EndToEndSGD(ps, lr=0.01, depth=depth, **options) for ps in (wholes, parts)]
-    for step in range(5):
+    for step in range(3):
         for index, (p, part) in enumerate(zip(wholes, parts, strict=True)):
             p.grad = gaussian(*p.shape, seed=10 * step + index)
             part.grad = distribute_tensor(p.grad, mesh, [placement])
