@@ -32,7 +32,7 @@ THIRD_PARTY = {
     "maths": {"torch"},
     "optim": {"torch"},
     "networks": {"torch"},
-    "theory": {"torch", "scipy"},
+    "theory": {"torch", "numpy", "scipy"},
     "distributed": {"torch"},
     "metrics": {"torch", "torchmetrics"},
     FACADE: {"torch"},

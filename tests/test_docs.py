@@ -9,7 +9,6 @@ from types import ModuleType
 
 import pytest
 
-import virtualdepth
 from virtualdepth.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -112,8 +111,3 @@ def test_options_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
 def test_documented_names_exist() -> None:
     for name in DOCUMENTED:
         assert resolve(name) is not None
-
-
-def test_version_is_in_the_changelog_or_unreleased() -> None:
-    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert f"[{virtualdepth.__version__}]" in changelog or "[Unreleased]" in changelog

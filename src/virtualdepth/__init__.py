@@ -20,7 +20,7 @@ from virtualdepth.maths import (
     stable_rank,
 )
 from virtualdepth.networks import DeepLinear, init
-from virtualdepth.optim import EndToEndSGD
+from virtualdepth.optim import EndToEndSGD, param_groups, routing, with_depth
 
 __version__ = version("virtualdepth")
 
@@ -34,12 +34,15 @@ __all__ = [
     "end_to_end_product",
     "init",
     "nuclear_norm",
+    "param_groups",
     "precondition",
+    "routing",
     "schatten_norm",
     "stable_rank",
+    "with_depth",
 ]
 
-_ON_FIRST_USE = frozenset({"lightning", "lightning_unified", "plotting"})
+_ON_FIRST_USE = frozenset({"lightning", "lightning_unified", "metrics", "plotting", "theory"})
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.lightning.conftest import IN_FEATURES, OUT_FEATURES, Flavour
@@ -93,17 +94,16 @@ def test_checkpoint_is_plain(flavour: Flavour, trainer: Make, data: Data, tmp_pa
 
 def test_hyperparameters_become_plain(flavour: Flavour) -> None:
     """Numbers as they come from numpy or pandas must not end up in a checkpoint."""
-    numpy = pytest.importorskip("numpy")
     module = flavour.vd.EquivalenceModule(
-        numpy.int64(5),
-        numpy.int32(3),
-        numpy.int64(3),
-        numpy.float64(0.05),
-        optimizer_depth=numpy.float32(2),
-        p=numpy.float64(2),
-        init_scale=numpy.float32(0.5),
-        hidden_features=(numpy.int64(4), numpy.int64(3)),
-        seed=numpy.int64(1),
+        np.int64(5),
+        np.int32(3),
+        np.int64(3),
+        np.float64(0.05),
+        optimizer_depth=np.float32(2),
+        p=np.float64(2),
+        init_scale=np.float32(0.5),
+        hidden_features=(np.int64(4), np.int64(3)),
+        seed=np.int64(1),
     )
     plain = {int, float, str, list}
     assert {type(value) for value in module.hparams.values()} <= plain

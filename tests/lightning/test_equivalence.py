@@ -176,6 +176,14 @@ def test_start_is_one_balanced_product(
     torch.testing.assert_close(weight, draw * scale / math.sqrt(IN_FEATURES))
 
 
+def test_start_is_the_same_on_every_device(flavour: Flavour) -> None:
+    with torch.device("meta"):  # as under init_module() of a trainer on a GPU
+        elsewhere = flavour.vd.EquivalenceModule(*SIZES, 3, 0.1)
+    here = flavour.vd.EquivalenceModule(*SIZES, 3, 0.1)
+    for name, value in here.state_dict().items():
+        assert torch.equal(elsewhere.state_dict()[name], value), name
+
+
 def test_float64_from_the_trainer(flavour: Flavour, trainer: Make, data: Data) -> None:
     run = trainer(max_epochs=3, precision="64-true")
     with run.init_module():
@@ -235,7 +243,7 @@ def test_depth_without_a_network(flavour: Flavour, depth: float) -> None:
     [
         ({"loss": "mae"}, "loss: expected one of"),
         ({"loss": "lp", "p": 0.5}, "p: expected a finite number >= 1"),
-        ({"optimizer_depth": 0.5}, "depth: expected"),
+        ({"optimizer_depth": 0.5}, "optimizer_depth: expected"),
         ({"init_scale": 0}, "scale: expected a finite number > 0"),
         ({"hidden_features": 2}, "hidden_features: expected widths >="),
     ],

@@ -53,7 +53,7 @@ def claim_folder(output: str | None, command: str) -> Path:
             "output", f"expected a folder to write to but got {folder}: {error.strerror}"
         ) from error
     taken = [name for name in OWN if (folder / name).exists()]
-    if taken and _command_of(folder) != command:
+    if taken and command_of(folder) != command:
         raise UnusableError(
             "output",
             f"expected a new folder or one that an earlier run of {command} left but got {folder} "
@@ -71,7 +71,15 @@ def _new_folder(command: str) -> Path:
     return folder
 
 
-def _command_of(folder: Path) -> object:
+def command_of(folder: Path) -> object:
+    """Tell which command left its result in a folder.
+
+    Args:
+        folder: any.
+
+    Returns:
+        "verify" or another command; None if there is no result.
+    """
     try:
         return json.loads((folder / RESULT).read_text(encoding="utf-8"))["command"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -153,5 +161,7 @@ def _read_curves(path: Path, rows: list[Row]) -> Iterator[Curve]:
         states = list(csv.DictReader(file))
     for row in rows:
         mine = [state for state in states if float(state["lr"]) == row.lr]
+        if not mine or (row.gap is not None and len(mine) != row.steps + 1):
+            raise ValueError(f"{len(mine)} of {row.steps + 1} states at learning rate {row.lr:g}")
         columns = {name: [float(state[name]) for state in mine] for name in _COLUMNS}
         yield Curve(lr=row.lr, **columns)

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from virtualdepth.experiments.artifacts import claim_folder, load, save
+from virtualdepth.experiments.artifacts import claim_folder, command_of, load, save
 from virtualdepth.experiments.config import VerifyConfig
 from virtualdepth.experiments.problems import load_problem
 from virtualdepth.experiments.report import terminal_table, verdict, write_report
+from virtualdepth.experiments.reproduce import report_reproduction
 from virtualdepth.experiments.results import VerifyResult
 from virtualdepth.experiments.verify import run
 
@@ -49,6 +50,9 @@ def report(folder: str) -> int:
     Raises:
         UnusableError: if no run has left its files there.
     """
+    if command_of(Path(folder)) == "reproduce":
+        report_reproduction(Path(folder))
+        return PASSED
     result = load(Path(folder))
     write_report(result, Path(folder))
     print(f"{terminal_table(result)}\n\n{verdict(result)}; report and figures in {folder}")

@@ -63,9 +63,15 @@ class VerifyConfig:
                 "dtype", f"expected one of {', '.join(DTYPES)} but got {self.dtype!r}"
             )
         if self.seed % 1 != 0 or not 0 <= self.seed < 2**63:
-            raise UnusableError("seed", f"expected an integer >= 0 but got {self.seed!r}")
-        for name in ("time", "init_scale"):
-            _check_positive(name, getattr(self, name))
+            raise UnusableError(
+                "seed", f"expected an integer >= 0 and < 2^63 but got {self.seed!r}"
+            )
+        _check_positive("time", self.time)
+        # beyond these the start, or its squares, would be 0 or infinite in float32
+        if not 1e-12 <= self.init_scale <= 1e12:
+            raise UnusableError(
+                "init_scale", f"expected a number from 1e-12 to 1e12 but got {self.init_scale}"
+            )
         object.__setattr__(self, "depth", int(self.depth))
         object.__setattr__(self, "seed", int(self.seed))
         object.__setattr__(self, "lrs", self._checked_lrs())

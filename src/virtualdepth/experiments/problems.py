@@ -124,9 +124,10 @@ def _ethanol(data_dir: str | None) -> tuple[Tensor, Tensor]:
             f"got no file {path}; put it there",
         )
     try:
-        with np.load(path) as archive:
+        # numpy leaves a file that it opened by itself open if that is no archive
+        with path.open("rb") as file, np.load(file) as archive:
             features, ppm = archive["X"], archive["y_ppm"]
-    except (OSError, BadZipFile, KeyError, ValueError) as error:
+    except (OSError, EOFError, BadZipFile, KeyError, ValueError) as error:
         raise UnusableError(
             "data_dir",
             f"expected an npz archive of X (samples, n) and y_ppm (samples,) but got {path}: "

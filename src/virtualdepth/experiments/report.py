@@ -73,7 +73,7 @@ def cells(row: Row) -> tuple[str, ...]:
         As many strings as HEADER; a dash for what is undefined.
     """
     measured = [
-        "–" if value is None else f"{value:{form}}"
+        "-" if value is None else f"{value:{form}}"
         for value, form in ((row.gap, ".2e"), (row.loss_single, "#.5g"), (row.loss_deep, "#.5g"))
     ]
     return f"{row.lr:g}", str(row.steps), *measured, f"{row.seconds:.1f}"
@@ -162,10 +162,10 @@ def draw(result: VerifyResult, folder: Path) -> list[str]:
         figure.savefig(folder / LOSS_FIGURE, dpi=150)
         drawn.append(LOSS_FIGURE)
     gaps = {row.lr: row.gap for row in result.rows if row.gap}
-    if gaps:
-        figure = Figure(figsize=(6, 5), layout="constrained")
+    if len(gaps) > 1:
+        figure = Figure(figsize=(5.5, 5.5), layout="constrained")
         ax = plot_gap(figure.subplots(), list(gaps), list(gaps.values()))
-        ax.set_title(title if result.order is None else f"{title}: order {result.order:.3f}")
+        ax.set_title(title if result.order is None else f"{title}\norder {result.order:.3f}")
         figure.savefig(folder / GAP_FIGURE, dpi=150)
         drawn.append(GAP_FIGURE)
     return drawn
@@ -182,12 +182,17 @@ def _loss_figure(curves: list[Curve]) -> Figure:
     rows = math.ceil(len(curves) / columns)
     figure = Figure(figsize=(1 + 3.5 * columns, 1 + 2.5 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for ax, curve in zip(panels.flat, curves, strict=False):
+    for number, (ax, curve) in enumerate(zip(panels.flat, curves, strict=False)):
         plot_losses(ax, curve.time, curve.loss_single, curve.loss_deep)
         ax.set_title(f"learning rate {curve.lr:g}", fontsize="medium")
-        if ax is not panels[0, 0]:
+        if number > 0:
             ax.get_legend().remove()
-        ax.label_outer()
+        if number % columns > 0:
+            ax.set_ylabel("")
+        lowest = number + columns >= len(curves)  # of its column, whose last place may be empty
+        ax.tick_params(labelbottom=lowest)
+        if not lowest:
+            ax.set_xlabel("")
     for ax in panels.flat[len(curves) :]:
         ax.remove()
     return figure
@@ -195,5 +200,5 @@ def _loss_figure(curves: list[Curve]) -> Figure:
 
 def _shown(value: object) -> str:
     if value is None or value == []:
-        return "–"
+        return "-"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

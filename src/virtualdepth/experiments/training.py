@@ -2,7 +2,6 @@
 
 import logging
 import math
-import signal
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -62,7 +61,8 @@ def follow(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        with trainer.init_module():  # else the start would be drawn and factored in float32
+        # in the trainer's dtype from the start, and leaving torch's own random numbers alone
+        with trainer.init_module(), torch.random.fork_rng(devices=[]):
             module = EquivalenceModule(inputs.shape[1], targets.shape[1], lr=lr, **module_options)
         recorder.start(module)
         # the optimizer takes no step from or to numbers that are not finite
@@ -154,17 +154,13 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Undo what Lightning makes of Ctrl-C: it ignores any further one and exits with status 1."""
-    handler = signal.getsignal(signal.SIGINT)
+    """Undo what Lightning makes of Ctrl-C: an exit with status 1."""
     try:
         yield
     except SystemExit as exit_:
         if isinstance(exit_.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
-    finally:
-        if signal.getsignal(signal.SIGINT) is not handler:
-            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

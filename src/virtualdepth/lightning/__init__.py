@@ -5,20 +5,67 @@ whose ``Trainer`` you use, since Lightning refuses modules of the other flavour.
 """
 
 try:
-    from pytorch_lightning import LightningDataModule, LightningModule
+    from pytorch_lightning import Callback, LightningDataModule, LightningModule
 except ModuleNotFoundError as error:
     raise ImportError(
         "virtualdepth.lightning needs pytorch-lightning: pip install 'virtualdepth[lightning]'"
     ) from error
 
-from virtualdepth.lightning_common import EquivalenceMixin, TensorDataMixin
+from virtualdepth.lightning.callbacks import (
+    AlignmentMonitor,
+    BalancednessMonitor,
+    DynamicsMonitor,
+    GapMonitor,
+    LossDescentMonitor,
+    SpectrumMonitor,
+)
+from virtualdepth.lightning_common import (
+    EquivalenceMixin,
+    TensorDataMixin,
+    VirtualDepthMixin,
+    log_figure,
+)
 
-__all__ = ["EquivalenceModule", "TensorDataModule"]
+__all__ = [
+    "AlignmentMonitor",
+    "BalancednessMonitor",
+    "DynamicsMonitor",
+    "EquivalenceModule",
+    "GapMonitor",
+    "LossDescentMonitor",
+    "SpectrumMonitor",
+    "TensorDataModule",
+    "VirtualDepth",
+    "log_figure",
+]
 
 
 class EquivalenceModule(EquivalenceMixin, LightningModule):
-    """:class:`~virtualdepth.lightning_common.EquivalenceMixin` for pytorch_lightning."""
+    """:class:`~virtualdepth.lightning_common.EquivalenceMixin` for pytorch_lightning.
+
+    >>> module = EquivalenceModule(in_features=8, out_features=3, depth=4, lr=0.1)
+    >>> groups = module.configure_optimizers().param_groups
+    >>> [(group["depth"], len(group["params"])) for group in groups]
+    [(4, 1), (1, 4)]
+    >>> module.measure()["gap"] < 1e-6  # one start
+    tensor(True)
+    """
 
 
 class TensorDataModule(TensorDataMixin, LightningDataModule):
-    """:class:`~virtualdepth.lightning_common.TensorDataMixin` for pytorch_lightning."""
+    """:class:`~virtualdepth.lightning_common.TensorDataMixin` for pytorch_lightning.
+
+    >>> import torch
+    >>> data = TensorDataModule(torch.ones(10, 8), torch.ones(10, 3), batch_size=4)
+    >>> [tuple(inputs.shape) for inputs, targets in data.train_dataloader()]
+    [(4, 8), (4, 8), (2, 8)]
+    """
+
+
+class VirtualDepth(VirtualDepthMixin, Callback):
+    """:class:`~virtualdepth.lightning_common.VirtualDepthMixin` for pytorch_lightning.
+
+    >>> callback = VirtualDepth(depth=3, include="head*", on="update")
+    >>> callback.depth, callback.include
+    (3.0, 'head*')
+    """

@@ -52,7 +52,8 @@ class ShuffledBatches(Sampler[Tensor]):
         # torch's generator keeps 32 bits of a seed: a hash of both mixes them, seed + epoch would
         # give neighbouring seeds each other's epochs
         mixed = random.Random(f"{self.seed}, {self.epoch}").getrandbits(32)
-        order = torch.randperm(self.samples, generator=torch.Generator().manual_seed(mixed))
+        generator = torch.Generator().manual_seed(mixed)
+        order = torch.randperm(self.samples, generator=generator, device="cpu")
         yield from torch.split(order, self.batch_size)
 
     def __len__(self) -> int:

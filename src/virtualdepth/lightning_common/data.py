@@ -15,8 +15,9 @@ else:
 class TensorDataMixin(LightningDataModule):
     """Train on tensors: on the full batch, or on mini-batches that a resumed run sees again.
 
-    With the full batch an epoch is one step, so ``max_epochs`` is the number of steps. For your own
-    data in a ``LightningCLI`` subclass it and pass the tensors on.
+    With the full batch an epoch is one step: ``max_epochs`` is the number of steps, and a logger
+    wants ``log_every_n_steps=1``. To name your own data in a file for ``LightningCLI``, subclass it
+    and pass the tensors on.
 
     Args:
         inputs: x, (samples, n).

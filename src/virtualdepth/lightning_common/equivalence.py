@@ -4,6 +4,7 @@ Source: arXiv 1802.06509, Theorem 1.
 """
 
 from collections.abc import Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -61,6 +62,7 @@ class EquivalenceMixin(LightningModule):
         largest_gap: the largest gap after any step so far; checkpoints keep it.
 
     Raises:
+        TypeError: if a width or the seed is no integer.
         ValueError: if an argument is out of range, or ``depth`` has no explicit network to compare
             with.
 
@@ -90,13 +92,15 @@ class EquivalenceMixin(LightningModule):
         super().__init__()
         depth = _check_twin_depth(depth)
         if optimizer_depth is not None:
-            optimizer_depth = check_depth(optimizer_depth)
+            optimizer_depth = check_depth(optimizer_depth, "optimizer_depth")
         if loss not in LOSSES:
             raise ValueError(f"loss: expected one of {LOSSES} but got {loss!r}")
         p = check_power(p)
         # a checkpoint takes plain numbers alone, not numpy's
-        in_features, out_features, seed = int(in_features), int(out_features), int(seed)
+        in_features, out_features, seed = index(in_features), index(out_features), index(seed)
         lr, init_scale = float(lr), float(init_scale)
+        if not lr >= 0:
+            raise ValueError(f"lr: expected a number >= 0 but got {lr!r}")
         if hidden_features is not None:
             hidden_features = _plain_widths(hidden_features)
         self.save_hyperparameters()
@@ -179,13 +183,19 @@ class EquivalenceMixin(LightningModule):
             kwargs: the same, by name.
         """
         super().optimizer_step(*args, **kwargs)
-        self.log_dict(self._measure())
+        measures = self.measure()
+        self.largest_gap.copy_(torch.maximum(self.largest_gap, measures["gap"]))
+        self.log_dict(measures)
 
     @torch.no_grad()
-    def _measure(self) -> dict[str, Tensor]:
+    def measure(self) -> dict[str, Tensor]:
+        """Compare the two models as they stand.
+
+        Returns:
+            The scalars ``gap`` and ``balancedness``, as they are logged.
+        """
         product = self.deep.end_to_end()
         gap = (self.single.weight - product).norm() / product.norm()
-        self.largest_gap.copy_(torch.maximum(self.largest_gap, gap))
         return {"gap": gap, "balancedness": balancedness(self.deep.factors).max()}
 
 
@@ -199,4 +209,4 @@ def _check_twin_depth(depth: float) -> int:
 
 
 def _plain_widths(widths: int | Sequence[int]) -> int | list[int]:
-    return [int(width) for width in widths] if isinstance(widths, Sequence) else int(widths)
+    return [index(width) for width in widths] if isinstance(widths, Sequence) else index(widths)

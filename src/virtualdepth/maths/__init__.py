@@ -1,31 +1,85 @@
 """The mathematics of depth: pure functions of tensors, without state (level 0)."""
 
+from virtualdepth.maths.alignment import gradient_alignment, match_triples
+from virtualdepth.maths.barzilai_borwein import Secant, midpoint_direction, secant_gradient
+from virtualdepth.maths.checks import check_finite, check_matrix
+from virtualdepth.maths.comparison import deficiency_margin, end_to_end_gap
+from virtualdepth.maths.completion import reconstruction_error, squared_errors
 from virtualdepth.maths.decomposition import LinAlgError, thin_svd
+from virtualdepth.maths.dynamics import (
+    guaranteed_descent,
+    singular_slopes,
+    singular_value_velocity,
+)
 from virtualdepth.maths.factorization import (
     balanced_factors,
     balancedness,
     end_to_end_product,
     layer_sizes,
+    relative_balancedness,
 )
 from virtualdepth.maths.kernel import check_depth, depth_kernel, gain_exponent
-from virtualdepth.maths.precondition import check_rtol, end_to_end_gradient, precondition
-from virtualdepth.maths.spectrum import effective_rank, nuclear_norm, schatten_norm, stable_rank
+from virtualdepth.maths.layers import factor_gradients, partial_products
+from virtualdepth.maths.margin import normalized_margin
+from virtualdepth.maths.precondition import (
+    EndToEndGradient,
+    check_rtol,
+    end_to_end_gradient,
+    precondition,
+)
+from virtualdepth.maths.spectrum import (
+    effective_rank,
+    effective_rank_of_spectrum,
+    nuclear_norm,
+    schatten_norm,
+    singular_values,
+    spectral_norm,
+    stable_rank,
+)
+from virtualdepth.maths.start import gaussian_start
+from virtualdepth.maths.step_scale import relative_speed, squared_metric_norm, unit_scale
 
 __all__ = [
+    "EndToEndGradient",
     "LinAlgError",
+    "Secant",
     "balanced_factors",
     "balancedness",
     "check_depth",
+    "check_finite",
+    "check_matrix",
     "check_rtol",
+    "deficiency_margin",
     "depth_kernel",
     "effective_rank",
+    "effective_rank_of_spectrum",
+    "end_to_end_gap",
     "end_to_end_gradient",
     "end_to_end_product",
+    "factor_gradients",
     "gain_exponent",
+    "gaussian_start",
+    "gradient_alignment",
+    "guaranteed_descent",
     "layer_sizes",
+    "match_triples",
+    "midpoint_direction",
+    "normalized_margin",
     "nuclear_norm",
+    "partial_products",
     "precondition",
+    "reconstruction_error",
+    "relative_balancedness",
+    "relative_speed",
     "schatten_norm",
+    "secant_gradient",
+    "singular_slopes",
+    "singular_value_velocity",
+    "singular_values",
+    "spectral_norm",
+    "squared_errors",
+    "squared_metric_norm",
     "stable_rank",
     "thin_svd",
+    "unit_scale",
 ]

@@ -1,6 +1,8 @@
 """A thin singular value decomposition that does not give up at the first failure."""
 
+import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -9,6 +11,9 @@ SVD = tuple[Tensor, Tensor, Tensor]
 
 # torch.linalg does not declare it in its __all__
 LinAlgError: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-defined]
+
+# back ends whose singular vectors have come out not orthogonal (pytorch issue 196112)
+_DOUBTED = {"mps"}
 
 
 def _thin(matrix: Tensor) -> SVD:
@@ -45,7 +50,9 @@ def thin_svd(matrix: Tensor) -> SVD:
     r"""Decompose :math:`W = U\,\mathrm{diag}(\sigma)\,V^\top`, trying again where LAPACK fails.
 
     A decomposition that does not converge is tried on the transpose, then in float64 after a QR,
-    then (on CUDA) by QR iteration; each is a different path through the library.
+    then (on CUDA) by QR iteration; each is a different path through the library. On back ends that
+    are known to return singular vectors that are not orthogonal (Apple's MPS) that is checked, to
+    the precision of the dtype, and such a matrix decomposed on the CPU, with one warning.
 
     Args:
         matrix: (..., m, n), finite, float32 or float64.
@@ -60,6 +67,37 @@ def thin_svd(matrix: Tensor) -> SVD:
     >>> s
     tensor([4., 3.])
     """
+    if matrix.device.type in _DOUBTED:
+        return _checked(matrix)
+    return _converging(matrix)
+
+
+def _checked(matrix: Tensor) -> SVD:
+    u, s, vh = _thin(matrix)
+    if _is_orthonormal(u) and _is_orthonormal(vh.mT):
+        return u, s, vh
+    _warn_of(matrix.device.type)
+    u, s, vh = _converging(matrix.cpu())
+    return u.to(matrix.device), s.to(matrix.device), vh.to(matrix.device)
+
+
+def _is_orthonormal(columns: Tensor) -> bool:
+    count = columns.shape[-1]
+    identity = torch.eye(count, dtype=columns.dtype, device=columns.device)
+    defect = (columns.mT @ columns - identity).abs().max()
+    return bool(defect <= 10 * max(columns.shape[-2:]) * torch.finfo(columns.dtype).eps)
+
+
+@cache
+def _warn_of(device_type: str) -> None:
+    warnings.warn(
+        f"the SVD on {device_type!r} returned singular vectors that are not orthogonal; such "
+        "matrices are decomposed on the CPU from now on",
+        stacklevel=2,
+    )
+
+
+def _converging(matrix: Tensor) -> SVD:
     failures = []
     for attempt in _attempts(matrix):
         try:

@@ -37,7 +37,7 @@ def layer_sizes(
         N + 1 widths: n, the hidden widths, m.
 
     Raises:
-        TypeError: if depth or a width is no number.
+        TypeError: if depth or a width is no integer.
         ValueError: if depth is no positive integer, or a width is too small or their number wrong.
 
     >>> layer_sizes(10, 6, 3)
@@ -45,14 +45,14 @@ def layer_sizes(
     """
     depth = _integer_depth(depth)
     for name, width in (("in_features", in_features), ("out_features", out_features)):
-        if width < 1:
+        if _width(width, name) < 1:
             raise ValueError(f"{name}: expected a width >= 1 but got {width}")
     narrowest = min(in_features, out_features)
     if hidden_features is None:
         hidden_features = narrowest
     if not isinstance(hidden_features, Sequence):
         hidden_features = [hidden_features] * (depth - 1)
-    hidden = [_width(width) for width in hidden_features]
+    hidden = [_width(width, "hidden_features") for width in hidden_features]
     if len(hidden) != depth - 1:
         raise ValueError(
             f"hidden_features: expected one width or {depth - 1} widths for depth {depth} but got "
@@ -66,13 +66,11 @@ def layer_sizes(
     return [in_features, *hidden, out_features]
 
 
-def _width(width: int) -> int:
+def _width(width: int, name: str) -> int:
     try:
         return index(width)
     except TypeError:
-        raise TypeError(
-            f"hidden_features: expected an integer or a list of integers but got {width!r}"
-        ) from None
+        raise TypeError(f"{name}: expected an integer width but got {width!r}") from None
 
 
 def _integer_depth(depth: float) -> int:
@@ -192,6 +190,33 @@ def balancedness(factors: Sequence[Tensor]) -> Tensor:
     if not defects:
         return factors[0].new_empty(*factors[0].shape[:-2], 0)
     return torch.stack(defects, dim=-1)
+
+
+def relative_balancedness(factors: Sequence[Tensor]) -> Tensor:
+    r"""Measure how far adjacent layers are from balance, relative to their size.
+
+    :math:`\|W_{j+1}^\top W_{j+1} - W_j W_j^\top\|_F \,/\, (\|W_{j+1}\|_F^2 + \|W_j\|_F^2)` for
+    j = 1, ..., N-1.
+
+    Args:
+        factors: [W_1, ..., W_N], W_1 applied first.
+
+    Returns:
+        (..., N-1) numbers between 0 (balanced) and 1 (one of the two is zero); 0 where both are.
+
+    Raises:
+        TypeError: if a factor is complex, integer or sparse.
+        ValueError: if ``factors`` is empty, or a layer is no matrix or does not fit the one before.
+
+    >>> relative_balancedness([torch.eye(2), 2 * torch.eye(2)])  # 3 sqrt(2) / (8 + 2)
+    tensor([0.4243])
+    """
+    defects = balancedness(factors)
+    if len(factors) == 1:
+        return defects
+    squares = torch.stack([torch.linalg.matrix_norm(factor).square() for factor in factors], dim=-1)
+    sizes = squares[..., 1:] + squares[..., :-1]
+    return defects / torch.where(sizes > 0, sizes, 1.0)
 
 
 def _check_chain(factors: Sequence[Tensor]) -> None:

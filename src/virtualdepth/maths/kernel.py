@@ -96,11 +96,13 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
         return torch.ones_like(high)
     # high = 0 makes the ratio 0/0; its value does not matter there, the leading power is 0
     ratio = torch.where(high > 0, torch.minimum(a, b) / high, 1.0)
-    log_ratio = ratio.log()
-    numerator = torch.expm1(2 * log_ratio)
+    # a ratio of 0 or 1 has a limit, taken below; a stand-in keeps its NaN out of the derivative
+    log_ratio = torch.where((ratio == 0) | (ratio == 1), 0.5, ratio).log()
     if math.isinf(depth):
-        denominator, limit = 2 * log_ratio, 1.0
+        denominator, at_one, at_zero = 2 * log_ratio, 1.0, 0.0
     else:
-        denominator, limit = torch.expm1(2 * log_ratio / depth), depth
-    quotient = torch.where(denominator == 0, limit, numerator / denominator)
+        denominator, at_one, at_zero = torch.expm1(2 * log_ratio / depth), depth, 1.0
+    quotient = torch.expm1(2 * log_ratio) / denominator
+    quotient = torch.where(ratio == 0, at_zero, quotient)
+    quotient = torch.where(ratio == 1, at_one, quotient)
     return high.pow(gain_exponent(depth)) * quotient

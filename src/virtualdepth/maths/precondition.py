@@ -42,8 +42,8 @@ def precondition(
 
     Returns:
         P_W(G) in the shape and dtype of ``grad``; the inputs are not written to. Half precision is
-        computed in float32. Differentiable in ``grad``; its derivative in ``weight`` is that of the
-        SVD, which is infinite at equal singular values.
+        computed in float32. Differentiable in ``grad``, and in ``weight`` where its singular values
+        are distinct and positive (elsewhere the derivative of the SVD is infinite).
 
     Raises:
         TypeError: if an input is complex, integer or sparse, or ``depth`` or ``rtol`` is no real
@@ -177,9 +177,11 @@ def _of_wide_matrix(
     sigma = torch.where(sigma > rtol * sigma[..., :1], sigma, 0.0)
     rows, columns = sigma.unsqueeze(-1), sigma.unsqueeze(-2)
     # K(sigma, 0): what acts on the null space of W, where the thin SVD has no basis
-    outside = depth_kernel(rows, torch.zeros_like(rows), depth)
+    outside = rows.pow(gain_exponent(depth)) if math.isfinite(depth) else torch.zeros_like(rows)
     inside = depth_kernel(rows, columns, depth) - outside
     projected = u.mT @ grad
     core = projected @ vh.mT
     direction = u @ ((inside * core) @ vh + outside * projected)
-    return EndToEndGradient(direction, sigma, core.diagonal(dim1=-2, dim2=-1))
+    # a copy: a view would keep all of core for as long as the slopes are kept
+    slopes = core.diagonal(dim1=-2, dim2=-1).clone()
+    return EndToEndGradient(direction, sigma, slopes)

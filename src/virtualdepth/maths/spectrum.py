@@ -13,6 +13,30 @@ from torch import Tensor
 from virtualdepth.maths.checks import check_finite, check_matrix
 
 
+def singular_values(weight: Tensor) -> Tensor:
+    r"""Compute the singular values, :math:`\sigma_1 \ge \sigma_2 \ge \dots \ge 0`.
+
+    Args:
+        weight: W, (..., m, n), finite.
+
+    Returns:
+        (..., min(m, n)), falling, in float64 if W is, else in float32.
+
+    Raises:
+        TypeError: if W is complex, integer or sparse.
+        ValueError: if W has fewer than two dimensions or is not finite.
+
+    >>> singular_values(torch.tensor([[0.0, 3.0], [4.0, 0.0]]))
+    tensor([4., 3.])
+    """
+    check_matrix(weight)
+    check_finite(weight)
+    sigma: Tensor = torch.linalg.svdvals(
+        weight.to(torch.promote_types(weight.dtype, torch.float32))
+    )
+    return sigma
+
+
 def nuclear_norm(weight: Tensor) -> Tensor:
     r"""Sum the singular values: :math:`\|W\|_* = \sum_r \sigma_r`.
 
@@ -29,7 +53,26 @@ def nuclear_norm(weight: Tensor) -> Tensor:
     >>> nuclear_norm(torch.diag(torch.tensor([3.0, 4.0])))
     tensor(7.)
     """
-    return _singular_values(weight).sum(-1)
+    return singular_values(weight).sum(-1)
+
+
+def spectral_norm(weight: Tensor) -> Tensor:
+    r"""Take the largest singular value, :math:`\sigma_1`.
+
+    Args:
+        weight: W, (..., m, n), finite.
+
+    Returns:
+        (...), in the units of W; 0 for a matrix of zeros.
+
+    Raises:
+        TypeError: if W is complex, integer or sparse.
+        ValueError: if W has fewer than two dimensions or is not finite.
+
+    >>> spectral_norm(torch.diag(torch.tensor([3.0, 4.0])))
+    tensor(4.)
+    """
+    return singular_values(weight)[..., :1].sum(-1)
 
 
 def schatten_norm(weight: Tensor, p: float) -> Tensor:
@@ -56,7 +99,7 @@ def schatten_norm(weight: Tensor, p: float) -> Tensor:
         raise TypeError(f"p: expected a number > 0 or inf but got {p!r}")
     if not p > 0:
         raise ValueError(f"p: expected a number > 0 or inf but got {p!r}")
-    largest, relative = _relative(_singular_values(weight))
+    largest, relative = _relative(singular_values(weight))
     if math.isinf(p):
         return largest
     return largest * relative.pow(p).sum(-1).pow(1 / p)
@@ -78,7 +121,7 @@ def stable_rank(weight: Tensor) -> Tensor:
     >>> stable_rank(torch.diag(torch.tensor([2.0, 1.0, 1.0])))
     tensor(1.5000)
     """
-    _, relative = _relative(_singular_values(weight))
+    _, relative = _relative(singular_values(weight))
     return relative.square().sum(-1)
 
 
@@ -103,20 +146,26 @@ def effective_rank(weight: Tensor) -> Tensor:
     >>> effective_rank(torch.diag(torch.tensor([2.0, 2.0, 0.0])))
     tensor(2.)
     """
-    _, relative = _relative(_singular_values(weight))
+    return effective_rank_of_spectrum(singular_values(weight))
+
+
+def effective_rank_of_spectrum(sigma: Tensor) -> Tensor:
+    """Compute :func:`effective_rank` where the singular values are at hand.
+
+    Args:
+        sigma: singular values, (..., k), falling.
+
+    Returns:
+        (...) between 1 and k; 0 if all are zero.
+
+    >>> effective_rank_of_spectrum(torch.tensor([2.0, 2.0, 0.0]))
+    tensor(2.)
+    """
+    _, relative = _relative(sigma)
     total = relative.sum(-1)
     share = relative / torch.where(total > 0, total, 1.0).unsqueeze(-1)
     rank = torch.special.entr(share).sum(-1).exp()
     return torch.where(total > 0, rank, 0.0)
-
-
-def _singular_values(weight: Tensor) -> Tensor:
-    check_matrix(weight)
-    check_finite(weight)
-    sigma: Tensor = torch.linalg.svdvals(
-        weight.to(torch.promote_types(weight.dtype, torch.float32))
-    )
-    return sigma
 
 
 def _relative(sigma: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,15 @@
 """The explicit linear neural network that virtual depth stands for."""
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from virtualdepth.maths import balanced_factors, end_to_end_product, layer_sizes
+from virtualdepth.maths import balanced_factors, check_matrix, end_to_end_product, layer_sizes
 
 
 class DeepLinear(nn.Module):
@@ -30,7 +32,7 @@ class DeepLinear(nn.Module):
     Raises:
         ValueError: if depth is no positive integer or the widths do not fit.
 
-    Source: arXiv 1802.06509, section 3.
+    Source: arXiv 1802.06509, section 4.
 
     >>> twin = DeepLinear.from_weight(torch.diag(torch.tensor([8.0, 27.0])), depth=3)
     >>> len(twin.layers), twin(torch.tensor([1.0, 1.0]))
@@ -48,6 +50,7 @@ class DeepLinear(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        self._end_to_end_hooks: dict[int, Callable[[Tensor], None]] = OrderedDict()
         sizes = layer_sizes(in_features, out_features, depth, hidden_features)
         self.layers = nn.ModuleList(
             nn.Linear(columns, rows, bias=False, device=device, dtype=dtype)
@@ -70,23 +73,26 @@ class DeepLinear(nn.Module):
             the dtype of W.
 
         Raises:
-            ValueError: if ``weight`` is no matrix, or depth or widths do not fit.
+            TypeError: if ``weight`` is complex, integer or sparse.
+            ValueError: if ``weight`` is no finite matrix, or depth or widths do not fit.
 
         Source: arXiv 1810.02281, Procedure 1.
         """
+        check_matrix(weight)
         if weight.ndim != 2:
             raise ValueError(f"weight: expected a matrix (m, n) but got {tuple(weight.shape)}")
         out_features, in_features = weight.shape
-        network = cls(
-            in_features,
-            out_features,
-            depth,
-            hidden_features,
-            device=weight.device,
-            dtype=weight.dtype,
-        )
-        network.set_end_to_end_(weight)
-        return network
+        # the random start that __init__ draws is replaced: leave the generators as they were
+        with torch.random.fork_rng([weight.device] if weight.is_cuda else []):
+            network = cls(
+                in_features,
+                out_features,
+                depth,
+                hidden_features,
+                device=weight.device,
+                dtype=weight.dtype,
+            )
+        return network.set_end_to_end_(weight)
 
     @property
     def in_features(self) -> int:
@@ -149,7 +155,34 @@ class DeepLinear(nn.Module):
         Returns:
             (m, n).
         """
-        return end_to_end_product(self.factors)
+        product = end_to_end_product(self.factors)
+        for hook in self._end_to_end_hooks.values():
+            hook(product)
+        return product
+
+    def register_end_to_end_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
+        """Call a function with every matrix that :meth:`end_to_end` returns, before it does.
+
+        What ``register_forward_hook`` is to calls of the module: a monitor gets at the gradient by
+        the product, ``product.register_hook(...)``.
+
+        Args:
+            hook: called with the product, (m, n).
+
+        Returns:
+            A handle whose ``remove()`` takes the hook off.
+
+        >>> network, seen = DeepLinear(3, 2, depth=2), []
+        >>> handle = network.register_end_to_end_hook(lambda product: seen.append(product.shape))
+        >>> product = network.end_to_end()
+        >>> handle.remove()
+        >>> product = network.end_to_end()
+        >>> seen
+        [torch.Size([2, 3])]
+        """
+        handle = RemovableHandle(self._end_to_end_hooks)
+        self._end_to_end_hooks[handle.id] = hook
+        return handle
 
     def to_linear(self) -> nn.Linear:
         """Collapse the network into one layer that computes the same function.
@@ -159,12 +192,8 @@ class DeepLinear(nn.Module):
         """
         weight = self.end_to_end().detach()
         linear = nn.Linear(
-            self.in_features,
-            self.out_features,
-            bias=False,
-            device=weight.device,
-            dtype=weight.dtype,
-        )
+            self.in_features, self.out_features, bias=False, device="meta", dtype=weight.dtype
+        ).to_empty(device=weight.device)
         with torch.no_grad():
             linear.weight.copy_(weight)
         return linear

@@ -9,11 +9,13 @@ Source: arXiv 1810.02281, Procedure 1 and section 5.
 """
 
 from collections.abc import Callable, Iterator
+from numbers import Real
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from virtualdepth.maths import gaussian_start
 from virtualdepth.networks.deep_linear import DeepLinear
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -37,6 +39,7 @@ def balanced_(
         ``module``.
 
     Raises:
+        TypeError: if ``scale`` is no real number.
         ValueError: if ``scale`` is not positive and finite, or there is no linear layer.
 
     Source: arXiv 1810.02281, Procedure 1.
@@ -49,7 +52,7 @@ def balanced_(
     """
 
     def draw(weight: Tensor) -> Tensor:
-        return _gaussian(weight, scale / weight.shape[1] ** 0.5, generator)
+        return gaussian_start(weight, scale, generator)
 
     return _set_end_to_end(module, scale, draw)
 
@@ -59,7 +62,7 @@ def identity_(module: ModuleT, scale: float = 1.0) -> ModuleT:
 
     The factors of a :class:`DeepLinear` are exactly balanced; square ones are
     :math:`\mathrm{scale}^{1/N} I` up to a rotation of the hidden units. A rectangular matrix has
-    ones on its main diagonal.
+    ``scale`` on its main diagonal and zeros elsewhere.
 
     Args:
         module: a layer, or a module that contains layers.
@@ -69,6 +72,7 @@ def identity_(module: ModuleT, scale: float = 1.0) -> ModuleT:
         ``module``.
 
     Raises:
+        TypeError: if ``scale`` is no real number.
         ValueError: if ``scale`` is not positive and finite, or there is no linear layer.
 
     Source: arXiv 1810.02281, section 3 (identity initialization).
@@ -102,6 +106,7 @@ def near_zero_(
         ``module``.
 
     Raises:
+        TypeError: if ``scale`` is no real number.
         ValueError: if ``scale`` is not positive and finite, or there is no linear layer.
 
     Source: arXiv 1810.02281, section 5 (layer-wise independent initialization).
@@ -111,13 +116,8 @@ def near_zero_(
     """
     for layer in _layers(module, scale):
         for weight in layer.factors if isinstance(layer, DeepLinear) else [layer.weight]:
-            weight.copy_(_gaussian(weight, scale, generator))
+            weight.copy_(gaussian_start(weight, scale * weight.shape[1] ** 0.5, generator))
     return module
-
-
-def _gaussian(like: Tensor, std: float, generator: torch.Generator | None) -> Tensor:
-    # empty_like keeps device and dtype; normal_ then draws from the caller's generator
-    return torch.empty_like(like, requires_grad=False).normal_(0, std, generator=generator)
 
 
 @torch.no_grad()
@@ -131,6 +131,8 @@ def _set_end_to_end(module: ModuleT, scale: float, draw: Callable[[Tensor], Tens
 
 
 def _layers(module: nn.Module, scale: float) -> list[nn.Linear | DeepLinear]:
+    if isinstance(scale, bool) or not isinstance(scale, Real):
+        raise TypeError(f"scale: expected a finite number > 0 but got {scale!r}")
     if not 0 < scale < float("inf"):
         raise ValueError(
             f"scale: expected a finite number > 0 but got {scale!r}; at zero the rule stands still"

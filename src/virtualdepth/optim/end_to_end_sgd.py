@@ -3,21 +3,34 @@
 Source: arXiv 1802.06509, Theorem 1.
 """
 
+import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, overload
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from virtualdepth.maths import LinAlgError
-from virtualdepth.optim.direction import descent_direction
+from virtualdepth.optim.auto_step import auto_step, check_auto, init_auto
+from virtualdepth.optim.directions import (
+    GroupStep,
+    MatrixGradient,
+    init_memory,
+    precondition_group,
+)
 from virtualdepth.optim.guard import StepGuard, only_if
+from virtualdepth.optim.matrix_view import MatrixView, matrices
 from virtualdepth.optim.momentum import State, descend, init_momentum
 from virtualdepth.optim.options import check_options, plain_number
-from virtualdepth.optim.routing import matrices
+from virtualdepth.optim.origin import (
+    check_origin,
+    init_origin,
+    leave_origin,
+    start_of_change,
+)
 
 # keys of torch.optim.SGD's checkpoints that choose an implementation, not a result
 _TORCH_ONLY = frozenset({"foreach", "fused", "differentiable"})
@@ -52,11 +65,27 @@ class EndToEndSGD(Optimizer):
         weight_decay: lambda, the decay on every one of the N layers: N * lambda on W.
         nesterov: as in torch.optim.SGD.
         maximize: ascend instead.
-        step_scale: "raw": the theorem, eta = lr.
+        step_scale: what multiplies P_W(G), never the decay. "raw": 1, the theorem. "unit": 1 over
+            the largest eigenvalue N sigma_1^{2-2/N} of P_W, so that a learning rate that is stable
+            for SGD is stable at every depth and scale of W, and at most what changes a singular
+            value by ``cap``; see :func:`virtualdepth.maths.unit_scale`. "rms": one over the root of
+            a running mean of <G, P_W(G)>, summed over the group's matrices: the published step rule
+            of arXiv 1905.13655. "auto": no learning rate (``lr`` is ignored, unless it is 0):
+            Barzilai and Borwein's length in the metric of the rule, one for the group, at most what
+            changes a singular value by ``cap``; for gradients of the full batch only, and best with
+            a closure, whose loss lets it halve a step that went too far. On mini-batches it
+            stalls; it warns when gradients change as they do there.
+        cap: for "unit" and "auto": the largest relative change of a singular value by P_W(G) in one
+            step; with momentum mu it adds up to cap / (1 - mu) at most.
         solver: how P_W(G) is computed; "svd": exactly, by one thin SVD a step; "auto" chooses.
         rtol: singular values <= rtol * (the largest) count as 0; see
             :func:`virtualdepth.precondition`.
-        origin: reserved; None.
+        origin: None: P of W. "init": P of W - W(0), where W(0) is W at the first step, so that the
+            change of a pretrained layer has the bias to low rank; decay pulls to W(0). A small
+            random start of standard deviation ``origin_scale / sqrt(n)`` (an option of the group,
+            1e-3) is added to W once, since the rule stands still at a change of zero. It is the
+            same in every run. Not for half precision, where
+            rounding would drown the change.
 
     Raises:
         TypeError: if an option is unknown or of the wrong type, or a matrix to get depth is
@@ -89,6 +118,7 @@ class EndToEndSGD(Optimizer):
         nesterov: bool = False,
         maximize: bool = False,
         step_scale: str = "raw",
+        cap: float = 0.05,
         solver: str = "auto",
         rtol: float | None = None,
         origin: str | None = None,
@@ -102,9 +132,14 @@ class EndToEndSGD(Optimizer):
             "nesterov": nesterov,
             "maximize": maximize,
             "step_scale": step_scale,
+            "cap": cap,
             "solver": solver,
             "rtol": rtol,
             "origin": origin,
+            "origin_scale": 1e-3,
+            "conv_groups": 1,
+            "blocks": 1,
+            "transposed": False,
         }
         check_options(defaults, defaults)
         self._reset()
@@ -118,22 +153,24 @@ class EndToEndSGD(Optimizer):
         """Add parameters with options of their own; a refused group leaves the optimizer as it was.
 
         Args:
-            param_group: "params" and any of the constructor's options.
+            param_group: "params" and any of the constructor's options; also "origin_scale", and
+                the keys that :func:`virtualdepth.param_groups` writes.
 
         Raises:
             TypeError: if an option is unknown, or a matrix to get depth is complex, sparse or
                 sharded.
-            ValueError: if an option is out of range.
+            ValueError: if an option is out of range, or a matrix does not divide into blocks.
         """
         check_options({**self.defaults, **param_group}, self.defaults)
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            deque(matrices(group, len(self.param_groups) - 1), maxlen=0)  # run the checks
-        except TypeError:
+            deque(self._matrices(group, len(self.param_groups) - 1), maxlen=0)  # run the checks
+            check_auto(group)
+        except (TypeError, ValueError):
             self.param_groups.pop()
             raise
-        self._states(group, group["params"])
+        self._init_state(group)
 
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
@@ -186,7 +223,7 @@ class EndToEndSGD(Optimizer):
                 group.pop(key, None)
             for key, value in own.items():
                 group.setdefault(key, value)
-            self._states(group, group["params"])
+            self._init_state(group)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -194,6 +231,8 @@ class EndToEndSGD(Optimizer):
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
 
+    # what waits for numbers on the host would only be cut to pieces by a compiler
+    @_disable_dynamo
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Move every parameter that has a gradient, or none.
@@ -216,14 +255,16 @@ class EndToEndSGD(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         self._settle()
-        directions = self._directions()
+        steps = self._compute(loss)
         verdict = self._guard.verdict()
-        if verdict is not None and self._has_sparse_gradients():
-            # they cannot be masked, and their kernels wait for the device anyway
+        if verdict is not None and not self._maskable():
             self._settle()
             verdict = None
-        for group in self.param_groups:
-            self._commit(group, directions, verdict)
+        # torch may refuse a plain step, of a sparse gradient say: before any matrix has moved
+        for group, step in zip(self.param_groups, steps, strict=True):
+            self._commit_plain(group, step, verdict)
+        for group, step in zip(self.param_groups, steps, strict=True):
+            self._commit_matrices(group, step, verdict)
         return loss
 
     def _settle(self) -> None:
@@ -236,52 +277,61 @@ class EndToEndSGD(Optimizer):
                 state["step"] -= 1
             raise
 
-    def _directions(self) -> dict[Tensor, Tensor]:
-        """Compute the descent direction of every matrix of depth > 1, changing nothing."""
-        directions = {}
+    def _compute(self, loss: float | None) -> list[GroupStep]:
+        """Compute the step of every matrix of depth > 1, changing nothing."""
         try:
-            for number, group in enumerate(self.param_groups):
-                for name, parameter in matrices(group, number):
-                    if parameter.grad is not None:
-                        directions[parameter] = self._direction(
-                            name, parameter, parameter.grad, group
-                        )
+            return [
+                self._compute_group(number, group, loss)
+                for number, group in enumerate(self.param_groups)
+            ]
         except BaseException:
             self._guard.drop()  # no step was taken that the next one could judge
             raise
-        return directions
 
-    def _direction(
-        self, name: str, parameter: Tensor, grad: Tensor, group: dict[str, Any]
-    ) -> Tensor:
-        self._guard.admit(name, "weight", parameter)
-        self._guard.admit(name, "gradient", grad)
-        weight, grad = parameter.flatten(1), grad.flatten(1)
-        if self._guard.waits(parameter):
-            # LAPACK-like routines throw on NaN; the commit is masked, so the value does not matter
-            weight = weight.nan_to_num(0, 0, 0)
-        try:
-            direction = descent_direction(weight, grad, group)
-        except LinAlgError as error:
-            raise LinAlgError(f"{name}: {error}") from error
-        self._guard.admit(name, "update", direction)
-        return direction.reshape(parameter.shape)
+    def _compute_group(self, number: int, group: dict[str, Any], loss: float | None) -> GroupStep:
+        moving = [
+            MatrixGradient(name, p, view, self._change(p, view, group), p.grad)
+            for name, p, view in self._matrices(group, number)
+            if p.grad is not None
+        ]
+        if group["step_scale"] == "auto":
+            check_auto(group)
+            init_auto(group, self.state)
+            return auto_step(group, moving, self.state, loss, self._guard)
+        step = precondition_group(
+            group, moving, self._guard, group["lr"], rounded=group["momentum"] != 0
+        )
+        layers = 1.0 if math.isinf(group["depth"]) else float(group["depth"])
+        for matrix in moving:
+            direction = step.directions[matrix.parameter]
+            if group["maximize"]:
+                direction.neg_()
+            if group["weight_decay"] != 0:
+                direction.add_(matrix.weight, alpha=layers * group["weight_decay"])
+        return step
 
-    def _commit(
-        self, group: dict[str, Any], directions: dict[Tensor, Tensor], verdict: Tensor | None
-    ) -> None:
+    def _commit_plain(self, group: dict[str, Any], step: GroupStep, verdict: Tensor | None) -> None:
         moving = [(p, p.grad) for p in group["params"] if p.grad is not None]
-        plain = [(p, grad) for p, grad in moving if p not in directions]
+        plain = [(p, grad) for p, grad in moving if p not in step.directions]
         # torch's foreach implementation (not used on CPUs) adds Nesterov's term to the gradients
         copies = group["nesterov"] and any(p.device.type != "cpu" for p, _ in plain)
         grads = [grad.clone() if copies else grad for _, grad in plain]
         self._descend(group, [p for p, _ in plain], grads, verdict)
+
+    def _commit_matrices(
+        self, group: dict[str, Any], step: GroupStep, verdict: Tensor | None
+    ) -> None:
         # the direction holds sign and decay already; it may be float32 beside a half parameter,
         # which foreach does not take; one by one, so that a mask keeps one matrix at a time
         finished = {**group, "weight_decay": 0, "maximize": False}
-        for p, _ in moving:
-            if p in directions:
-                self._descend(finished, [p], [directions[p]], verdict, foreach=False)
+        for p, direction in step.directions.items():
+            # a step of rate 0, as checkpoints take to make state, must change nothing
+            if group["origin"] and not self.state[p]["left_origin"] and group["lr"] != 0:
+                leave_origin(self.state[p], p, step.weights[p])
+            self._descend(finished, [p], [direction], verdict, foreach=False)
+        group.update(step.memory)
+        for p, memory in step.memories.items():
+            self.state[p].update(memory)
 
     def _descend(
         self,
@@ -291,18 +341,54 @@ class EndToEndSGD(Optimizer):
         verdict: Tensor | None,
         foreach: bool | None = None,
     ) -> None:
-        states = self._states(group, params)
+        states = self._momenta(group, params)
         if verdict is not None:
             self._counted += states
         with only_if(verdict, [*params, *(state["momentum_buffer"] for state in states)]):
             descend(params, grads, states, group, foreach)
 
-    def _states(self, group: dict[str, Any], params: list[Tensor]) -> list[State]:
+    def _init_state(self, group: dict[str, Any]) -> None:
+        """Make the state now that a step will need, so that a checkpoint can be loaded into it."""
+        self._momenta(group, group["params"])
+        init_memory(group)
+        if group["step_scale"] == "auto":
+            init_auto(group, self.state)
+        if group["origin"] is not None:
+            for index, parameter in enumerate(group["params"]):
+                if MatrixView.of(group, index) is not None:
+                    init_origin(self.state[parameter], parameter)
+                else:  # distributed checkpoints want state for every parameter, or for none
+                    self.state[parameter].setdefault("left_origin", False)
+
+    def _momenta(self, group: dict[str, Any], params: list[Tensor]) -> list[State]:
         """Return the momentum of some parameters of a group, made now if need be."""
         if group["momentum"] == 0:
             return []
         return [init_momentum(self.state[parameter], parameter) for parameter in params]
 
-    def _has_sparse_gradients(self) -> bool:
-        grads = (p.grad for group in self.param_groups for p in group["params"])
-        return any(grad is not None and grad.is_sparse for grad in grads)
+    def _matrices(
+        self, group: dict[str, Any], number: int
+    ) -> Iterator[tuple[str, Tensor, MatrixView]]:
+        for name, parameter, view in matrices(group, number):
+            if group["origin"] is not None:
+                check_origin(name, parameter)
+            yield name, parameter, view
+
+    def _change(self, parameter: Tensor, view: MatrixView, group: dict[str, Any]) -> Tensor:
+        """Return what P is taken of: W, or its change since the origin, at first a small start."""
+        if group["origin"] is None:
+            return parameter
+        state = init_origin(self.state[parameter], parameter)
+        if state["left_origin"]:
+            change: Tensor = parameter - state["origin"]
+            return change
+        return start_of_change(parameter, view, group["origin_scale"])
+
+    def _maskable(self) -> bool:
+        """Tell whether a flag on the device can undo the step: not sparse or plain values."""
+        everything = [p for group in self.param_groups for p in group["params"]]
+        return not (
+            any(p.grad is not None and p.grad.is_sparse for p in everything)
+            or any(group["step_scale"] in {"rms", "auto"} for group in self.param_groups)
+            or any("origin" in kept and not kept["left_origin"] for kept in self.state.values())
+        )

@@ -9,12 +9,17 @@ from torch import Tensor
 
 from virtualdepth.maths import check_depth, check_rtol
 
-STEP_SCALES = ("raw",)
+STEP_SCALES = ("raw", "unit", "rms", "auto")
 SOLVERS = ("auto", "svd")
+ORIGINS = (None, "init")
 
-# keys of a group that are not options of ours: torch's own, and those that schedulers and loggers
-# leave in groups which a user then hands to a new optimizer
-_FOREIGN_KEYS = frozenset({"params", "param_names", "name", "initial_lr"})
+# keys of a group that are not options of ours: torch's own, those that schedulers and loggers
+# leave in groups which a user then hands to a new optimizer, and what a group remembers
+_OTHER_KEYS = frozenset(
+    {"params", "param_names", "name", "matrix_counts", "rms_mean", "rms_steps"}
+    | {"auto_losses", "auto_lengths"}
+    | {"initial_lr", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum"}
+)
 
 
 def check_options(group: Mapping[str, Any], known: Mapping[str, Any]) -> None:
@@ -28,7 +33,7 @@ def check_options(group: Mapping[str, Any], known: Mapping[str, Any]) -> None:
         TypeError: if an option is unknown or a value is of the wrong type.
         ValueError: if a value is out of range.
     """
-    unknown = sorted(set(group) - set(known) - _FOREIGN_KEYS)
+    unknown = sorted(set(group) - set(known) - _OTHER_KEYS)
     if unknown:
         raise TypeError(f"expected options among {sorted(known)} but got {unknown}")
     check_depth_options(group)
@@ -59,8 +64,47 @@ def check_depth_options(group: Mapping[str, Any]) -> None:
     check_rtol(group["rtol"])
     _check_choice("step_scale", group["step_scale"], STEP_SCALES)
     _check_choice("solver", group["solver"], SOLVERS)
-    if group["origin"] is not None:
-        raise ValueError(f"origin: expected None but got {group['origin']!r}")
+    _check_choice("origin", group.get("origin"), ORIGINS)
+    _check_positive("origin_scale", group.get("origin_scale", 1e-3))
+    _check_positive("cap", group["cap"])
+    for name in ("conv_groups", "blocks"):
+        count = group.get(name, 1)
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f"{name}: expected an integer >= 1 but got {count!r}")
+    if not isinstance(group.get("transposed", False), bool):
+        raise TypeError(f"transposed: expected True or False but got {group['transposed']!r}")
+
+
+def check_target_options(group: Mapping[str, Any], on: str) -> None:
+    """Refuse options that an optimizer of another class cannot follow once it has depth.
+
+    Args:
+        group: option -> value.
+        on: what depth acts on, "gradient" or "update".
+
+    Raises:
+        ValueError: if the group asks for such an option.
+    """
+    scale = group["step_scale"]
+    if scale == "auto":
+        raise ValueError(
+            "step_scale: expected 'raw', 'unit' or 'rms' but got 'auto', which chooses the whole "
+            "step and leaves none to another optimizer; use EndToEndSGD"
+        )
+    if on == "update" and scale == "rms":
+        raise ValueError(
+            "step_scale: expected 'raw' or 'unit' with on='update' but got 'rms', which is a rule "
+            "for gradients"
+        )
+    if on == "gradient" and scale == "unit" and not isinstance(group.get("lr"), Real | Tensor):
+        raise ValueError(
+            "step_scale: expected 'raw' or 'rms' with an optimizer without a learning rate but got "
+            "'unit', whose cap needs one"
+        )
+    if group.get("origin") is not None:
+        raise ValueError(
+            f"origin: expected None but got {group['origin']!r}, which is an option of EndToEndSGD"
+        )
 
 
 def plain_number(value: Any) -> Any:
@@ -93,6 +137,12 @@ def _check_not_negative(name: str, value: Any) -> None:
         raise ValueError(f"{name}: expected a number >= 0 but got {value!r}")
 
 
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+def _check_positive(name: str, value: Any) -> None:
+    _check_finite(name, value)
+    if value <= 0:
+        raise ValueError(f"{name}: expected a number > 0 but got {value!r}")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str | None, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name}: expected one of {choices} but got {value!r}")

@@ -1,52 +1,115 @@
-"""Which parameters depth acts on, what a message calls them, and what depth cannot act on."""
+"""What an optimizer does with each parameter, as a table."""
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import astuple, dataclass, fields
 
-import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-from virtualdepth.optim.options import check_depth_options
+from virtualdepth.optim.matrix_view import MatrixView, parameter_name
 
 
-def matrices(group: dict[str, Any], number: int) -> Iterator[tuple[str, Tensor]]:
-    """Name the parameters of a group that depth acts on.
+@dataclass(frozen=True)
+class Route:
+    """What happens to one parameter.
+
+    Attributes:
+        parameter: its name, or its place where the optimizer was given no names.
+        shape: of the parameter.
+        matrix: what depth acts on, as "m x n" or "count of m x n"; "-" for a plain parameter.
+        depth: number of layers N; 1 for a plain parameter.
+        solver: "svd", "closed form" for single rows and columns, "plain" for torch's own step.
+        state_bytes: what the optimizer keeps for it now.
+    """
+
+    parameter: str
+    shape: tuple[int, ...]
+    matrix: str
+    depth: float
+    solver: str
+    state_bytes: int
+
+
+@dataclass(frozen=True)
+class RoutingTable:
+    """One :class:`Route` a parameter; ``print`` it.
+
+    Attributes:
+        routes: in the order of the optimizer's groups.
+    """
+
+    routes: tuple[Route, ...]
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self.routes)
+
+    def __len__(self) -> int:
+        return len(self.routes)
+
+    def __str__(self) -> str:
+        header = [field.name.replace("_", " ") for field in fields(Route)]
+        rows = [header, *([_cell(value) for value in astuple(route)] for route in self.routes)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        if any(route.depth == float("inf") for route in self.routes):
+            lines.append(
+                "depth inf freezes the row and column spaces of a weight: use it for square "
+                "weights of full rank"
+            )
+        return "\n".join(lines)
+
+
+def routing(optimizer: Optimizer) -> RoutingTable:
+    """Show what an optimizer with depth does with each of its parameters.
 
     Args:
-        group: a parameter group; its depth may have changed since it was added.
-        number: the group's place in the optimizer.
+        optimizer: an :class:`virtualdepth.EndToEndSGD`, or one that has depth by
+            :func:`virtualdepth.with_depth`; on any other everything is plain.
 
-    Yields:
-        (name, parameter) of those of two or more dimensions that are not empty; none at depth 1.
+    Returns:
+        A table to print or to iterate over.
 
-    Raises:
-        TypeError: if one of them, or its gradient, is complex, sparse or sharded.
-        ValueError: if the depth, or an option that goes with it, is out of range.
+    >>> import torch
+    >>> from virtualdepth.optim import EndToEndSGD, param_groups
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(4, 8, 3, groups=2), torch.nn.Linear(8, 1))
+    >>> print(routing(EndToEndSGD(param_groups(model, depth=3))))
+    parameter  shape         matrix       depth  solver       state bytes
+    0.weight   (8, 2, 3, 3)  2 of 4 x 18  3      svd          0
+    0.bias     (8,)          -            1      plain        0
+    1.bias     (1,)          -            1      plain        0
+    1.weight   (1, 8)        1 x 8        3      closed form  0
     """
-    check_depth_options(group)
-    if group["depth"] == 1:
-        return
-    for index, parameter in enumerate(group["params"]):
-        if parameter.ndim < 2 or parameter.numel() == 0:
-            continue
-        if "param_names" in group:
-            name = str(group["param_names"][index])
-        else:
-            name = f"parameter {index} of group {number}, shape {tuple(parameter.shape)}"
-        _check_dense(name, "parameter", parameter)
-        if parameter.grad is not None:
-            _check_dense(name, "gradient", parameter.grad)
-        yield name, parameter
+    return RoutingTable(
+        tuple(
+            _route(optimizer, number, index, parameter)
+            for number, group in enumerate(optimizer.param_groups)
+            for index, parameter in enumerate(group["params"])
+        )
+    )
 
 
-def _check_dense(name: str, what: str, tensor: Tensor) -> None:
-    if tensor.layout is not torch.strided or not tensor.is_floating_point():
-        raise TypeError(
-            f"{name}: expected a dense real {what} at depth > 1 but got {tensor.dtype}, "
-            f"{tensor.layout}; give its group depth=1"
-        )
-    if hasattr(tensor, "device_mesh"):
-        raise TypeError(
-            f"{name}: expected a {what} that lies whole on one device at depth > 1 but got "
-            f"{type(tensor).__name__}; give its group depth=1"
-        )
+def _route(optimizer: Optimizer, number: int, index: int, parameter: Tensor) -> Route:
+    group = optimizer.param_groups[number]
+    state = optimizer.state.get(parameter, {})
+    matrix, depth, solver = "-", 1.0, "plain"
+    view = MatrixView.of(group, index)
+    if view is not None:
+        depth = float(group["depth"])
+        rows, columns = view.split(parameter).shape[-2:]
+        matrix = f"{view.count} of " * (view.count > 1) + f"{rows} x {columns}"
+        solver = "closed form" if 1 in (rows, columns) else "svd"
+    return Route(
+        parameter_name(group, number, index),
+        tuple(parameter.shape),
+        matrix,
+        depth,
+        solver,
+        sum(value.nbytes for value in state.values() if isinstance(value, Tensor)),
+    )
+
+
+def _cell(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,6 +1,18 @@
-"""The theorems on deep linear networks, each cited by number (level 1)."""
+"""The gradient flow of deep linear networks and what is known of it (level 1)."""
 
 from virtualdepth.theory.convergence import ConvergenceCertificate, convergence_certificate
 from virtualdepth.theory.curl import rule_curl
+from virtualdepth.theory.dynamics import singular_value_velocity, singular_vector_velocity
+from virtualdepth.theory.flow import FlowResult, integrate_flow
+from virtualdepth.theory.tangent import tangent_kernel
 
-__all__ = ["ConvergenceCertificate", "convergence_certificate", "rule_curl"]
+__all__ = [
+    "ConvergenceCertificate",
+    "FlowResult",
+    "convergence_certificate",
+    "integrate_flow",
+    "rule_curl",
+    "singular_value_velocity",
+    "singular_vector_velocity",
+    "tangent_kernel",
+]

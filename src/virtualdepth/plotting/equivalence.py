@@ -72,14 +72,23 @@ def plot_gap(ax: Axes, lrs: Sequence[float], gaps: Sequence[float]) -> Axes:
     line = [gaps[largest] * lr / lrs[largest] for lr in lrs]
     ax.plot(lrs, line, color=THEORY, linestyle="--", label="slope 1: gap ∝ learning rate")
     ax.plot(lrs, gaps, color=MEASURED, marker="o", linestyle="none", label="measured")
-    ax.set_aspect("equal", adjustable="datalim")
-    for scale, axis in ((ax.set_xscale, ax.xaxis), (ax.set_yscale, ax.yaxis)):
-        scale("log")
+    ax.set(xscale="log", yscale="log", box_aspect=1, **_square_limits(lrs, [*gaps, *line]))
+    for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_locator(NullLocator())
     ax.set_xlabel("learning rate")
     ax.set_ylabel(r"largest gap $\|W - W_\mathrm{deep}\|_F \,/\, \|W_\mathrm{deep}\|_F$")
     ax.grid(color="0.9", linewidth=0.8)
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="lower right")  # below the line
     return ax
+
+
+def _square_limits(x: Sequence[float], y: Sequence[float]) -> dict[str, tuple[float, float]]:
+    """Give both axes as many decades, those of the wider data and a margin."""
+    ends = {"xlim": (min(x), max(x)), "ylim": (min(y), max(y))}
+    factor = 1.5 * max(high / low for low, high in ends.values()) ** 0.5
+    return {
+        name: ((low * high) ** 0.5 / factor, (low * high) ** 0.5 * factor)
+        for name, (low, high) in ends.items()
+    }

@@ -1,0 +1,193 @@
+"""What the monitors share: an interval, a series that survives a resume, logging from rank 0."""
+
+from copy import deepcopy
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from virtualdepth.lightning_common.figures import log_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pytorch_lightning import Callback, LightningModule, Trainer
+else:
+    Callback = object
+
+Series = dict[str, list[Any]]
+
+
+class IntervalMonitor(Callback):
+    """Record something every ``interval`` optimizer steps.
+
+    All processes count the steps; rank 0 alone measures, keeps the series and logs.
+
+    Args:
+        interval: optimizer steps between two records, >= 1; the start is recorded too.
+        figure: draw figures when training ends, and log them if the trainer has a logger.
+        key: arguments that tell two callbacks of one class apart in a checkpoint.
+
+    Attributes:
+        series: name of the layer -> column -> one entry per record; "step" is a column.
+
+    Raises:
+        ValueError: if ``interval`` is not a positive integer.
+    """
+
+    series: dict[str, Series]
+
+    def __init__(self, *, interval: int, figure: bool, **key: Any) -> None:
+        super().__init__()
+        if isinstance(interval, bool) or interval < 1 or interval % 1 != 0:
+            raise ValueError(f"interval: expected an integer >= 1 but got {interval!r}")
+        self.interval = int(interval)
+        self.figure = figure
+        # Lightning asks for the key at every hook: it is made once
+        self._state_key = f"{type(self).__qualname__}{key!r}"
+        self._reset()
+
+    def _reset(self) -> None:
+        """Forget every record: another run begins."""
+        self.series = {}
+        self._last: dict[str, int] = {}  # of what -> the step of its last record
+
+    @property
+    def state_key(self) -> str:
+        """The name of this callback's state in a checkpoint: its class and its layers."""
+        return self._state_key
+
+    def setup(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
+        """Find what to watch, before training.
+
+        Args:
+            trainer: the trainer.
+            pl_module: the model.
+            stage: only "fit" matters.
+
+        Raises:
+            ImportError: if figures are wanted and matplotlib is missing.
+        """
+        if stage != "fit":
+            return
+        if self.figure and find_spec("matplotlib") is None:
+            raise ImportError(
+                f"{type(self).__name__}: figures need matplotlib: pip install "
+                "'virtualdepth[plots]', or pass figure=False"
+            )
+        self._prepare(trainer, pl_module)
+
+    def _prepare(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        """Find what to watch; an error here ends the run before it begins."""
+
+    def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        """Forget an earlier run of the same callback.
+
+        Args:
+            trainer: the trainer.
+            pl_module: the model.
+        """
+        if trainer.global_step == 0:
+            self._reset()
+
+    def on_train_end(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        """Log the figures.
+
+        Args:
+            trainer: the trainer.
+            pl_module: the model.
+        """
+        # a trainer without loggers was told to leave nothing behind
+        if self.figure and trainer.loggers and trainer.is_global_zero:
+            for name, figure in self.figures().items():
+                log_figure(trainer, name, figure)
+
+    def figures(self) -> dict[str, "Figure"]:
+        """Draw what has been recorded so far.
+
+        Returns:
+            Name -> figure; empty if there is nothing to draw.
+        """
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Hand the series to a checkpoint.
+
+        Returns:
+            Plain numbers, lists and tensors.
+        """
+        return deepcopy({"series": self.series, "last": self._last})
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the series up where a checkpoint left it.
+
+        Args:
+            state_dict: what :meth:`state_dict` returned.
+        """
+        self.series = deepcopy(state_dict["series"])
+        self._last = dict(state_dict["last"])
+
+    def _is_due(self, step: int, what: str = "") -> bool:
+        # a step count may jump, where several optimizers step in one batch
+        last = self._last.get(what)
+        return last is None or step // self.interval > last // self.interval
+
+    def _append(self, name: str, row: dict[str, Any]) -> None:
+        columns = self.series.setdefault(name, {})
+        for column, value in row.items():
+            columns.setdefault(column, []).append(value)
+
+    def _log(self, trainer: "Trainer", step: int, values: dict[str, float]) -> None:
+        # not pl_module.log: it drops what does not fall on a multiple of log_every_n_steps
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=step)
+
+
+class WeightMonitor(IntervalMonitor):
+    """Record the weights after every ``interval`` steps, at the start and at the end."""
+
+    def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        """Record the start.
+
+        Args:
+            trainer: the trainer.
+            pl_module: the model.
+        """
+        super().on_train_start(trainer, pl_module)
+        self._visit(trainer, self._is_due(trainer.global_step))
+
+    def on_train_batch_end(
+        self,
+        trainer: "Trainer",
+        pl_module: "LightningModule",
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Record the weights if a step has made it due.
+
+        Args:
+            trainer: the trainer.
+            pl_module: the model.
+            outputs: not used.
+            batch: not used.
+            batch_idx: not used.
+        """
+        self._visit(trainer, self._is_due(trainer.global_step))
+
+    def on_train_end(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        """Record the end, and log the figures.
+
+        Args:
+            trainer: the trainer.
+            pl_module: the model.
+        """
+        self._visit(trainer, self._last.get("") != trainer.global_step)
+        super().on_train_end(trainer, pl_module)
+
+    def _visit(self, trainer: "Trainer", due: bool) -> None:
+        if due:
+            self._last[""] = trainer.global_step
+            if trainer.is_global_zero:
+                self._record(trainer)
+
+    def _record(self, trainer: "Trainer") -> None:
+        """Measure, append to the series and log; called on rank 0."""
+        raise NotImplementedError

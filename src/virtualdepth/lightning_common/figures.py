@@ -1,0 +1,73 @@
+"""A figure into whatever loggers a trainer has."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pytorch_lightning import Trainer
+
+
+def log_figure(trainer: "Trainer", name: str, figure: "Figure") -> list[Path]:
+    """Send a figure to each logger of a trainer; call it on rank 0.
+
+    TensorBoard, Weights & Biases and MLflow get it as an image called ``name``. For a logger
+    without images, such as CSVLogger, and for a trainer without loggers it becomes the file
+    ``figures/<name>.png`` in the log directory, which a later figure of that name replaces.
+
+    Args:
+        trainer: whose loggers, and whose ``global_step``.
+        name: may hold slashes, which group figures.
+        figure: of matplotlib; it is left open.
+
+    Returns:
+        The files written, one for each log directory.
+    """
+    without_images = [
+        logger for logger in trainer.loggers if not _takes_image(logger, name, figure, trainer)
+    ]
+    root = trainer.default_root_dir
+    folders = {Path(logger.log_dir or logger.save_dir or root) for logger in without_images}
+    if not trainer.loggers:
+        folders = {Path(root)}
+    files = [folder / "figures" / f"{name}.png" for folder in sorted(folders)]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(file)
+    return files
+
+
+def _takes_image(logger: Any, name: str, figure: "Figure", trainer: "Trainer") -> bool:
+    # told apart by what they offer: the classes differ between the flavours of Lightning
+    step = trainer.global_step
+    if hasattr(logger, "log_image"):  # Weights & Biases
+        logger.log_image(name, [figure], step=step)
+    elif hasattr(logger.experiment, "add_figure"):  # TensorBoard
+        logger.experiment.add_figure(name, figure, global_step=step, close=False)
+    elif hasattr(logger, "run_id") and hasattr(logger.experiment, "log_figure"):  # MLflow
+        logger.experiment.log_figure(logger.run_id, figure, f"figures/{name}.png")
+    else:
+        return False
+    return True
+
+
+def new_figure(title: str = "", *, beside: float = 0.0) -> tuple["Figure", "Axes"]:
+    """Make a figure with one pair of axes, outside pyplot, which would keep it open.
+
+    Margins are fixed: a layout engine would draw everything twice.
+
+    Args:
+        title: of the axes.
+        beside: room on the right for a legend, as a share of the width.
+
+    Returns:
+        The figure and its axes.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), dpi=120)
+    ax: Axes = figure.subplots()
+    figure.subplots_adjust(left=0.145, right=0.97 - beside, bottom=0.13, top=0.92)
+    ax.set_title(title)
+    return figure, ax

@@ -1,0 +1,40 @@
+"""Measures of end-to-end matrices as torchmetrics metrics (extra ``lightning``).
+
+Each holds state only; the formula is a pure function in :mod:`virtualdepth.maths`. Measures of one
+matrix are averaged over all matrices seen since the last reset, on all processes; of gaps, defects
+and margins the worst is kept.
+"""
+
+try:
+    import torchmetrics  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "virtualdepth.metrics needs torchmetrics: pip install 'virtualdepth[lightning]'"
+    ) from error
+
+from virtualdepth.metrics.alignment import GradientAlignment
+from virtualdepth.metrics.balance import Balancedness
+from virtualdepth.metrics.comparison import DeficiencyMargin, EndToEndGap
+from virtualdepth.metrics.completion import ReconstructionError
+from virtualdepth.metrics.margin import NormalizedMargin
+from virtualdepth.metrics.spectrum import (
+    EffectiveRank,
+    NuclearNorm,
+    SchattenNorm,
+    SpectralNorm,
+    StableRank,
+)
+
+__all__ = [
+    "Balancedness",
+    "DeficiencyMargin",
+    "EffectiveRank",
+    "EndToEndGap",
+    "GradientAlignment",
+    "NormalizedMargin",
+    "NuclearNorm",
+    "ReconstructionError",
+    "SchattenNorm",
+    "SpectralNorm",
+    "StableRank",
+]

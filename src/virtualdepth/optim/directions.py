@@ -1,0 +1,173 @@
+"""From gradients to descent directions: what every optimizer with depth shares.
+
+Nothing here changes a parameter, a gradient or a state.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from virtualdepth.maths import (
+    EndToEndGradient,
+    LinAlgError,
+    end_to_end_gradient,
+    squared_metric_norm,
+    unit_scale,
+)
+from virtualdepth.optim.guard import StepGuard
+from virtualdepth.optim.matrix_view import MatrixView
+
+# the published step rule of arXiv 1905.13655: its averaging and its floor
+_RMS_DECAY = 0.99
+_RMS_FLOOR = 1e-4
+
+
+class MatrixGradient(NamedTuple):
+    """One parameter of depth > 1, ready to be preconditioned.
+
+    Attributes:
+        name: for error messages.
+        parameter: what will move.
+        view: the parameter as matrices.
+        weight: what P is taken of: the parameter, or its change since the origin.
+        grad: G.
+    """
+
+    name: str
+    parameter: Tensor
+    view: MatrixView
+    weight: Tensor
+    grad: Tensor
+
+
+class GroupStep(NamedTuple):
+    """What a group's step needs.
+
+    Attributes:
+        directions: parameter -> scaled P_W(G), shaped as the parameter, float32 or float64.
+        weights: parameter -> what P was taken of.
+        memory: what the group must remember once the step is taken.
+        memories: what each parameter's state must remember.
+    """
+
+    directions: dict[Tensor, Tensor]
+    weights: dict[Tensor, Tensor]
+    memory: dict[str, Any]
+    memories: dict[Tensor, dict[str, Any]] = {}  # noqa: RUF012 - never written to
+
+
+def init_memory(group: dict[str, Any]) -> None:
+    """Make the memory that a group's ``step_scale`` needs, unless it is there already.
+
+    Args:
+        group: options; changed.
+    """
+    if group["step_scale"] == "rms":
+        group.setdefault("rms_mean", 0.0)
+        group.setdefault("rms_steps", 0)
+
+
+def precondition_group(
+    group: Mapping[str, Any],
+    matrices: Sequence[MatrixGradient],
+    guard: StepGuard,
+    lr: float | Tensor,
+    *,
+    rounded: bool,
+) -> GroupStep:
+    """Precondition the gradients of a group's matrices and scale them by its ``step_scale``.
+
+    Args:
+        group: options; see :class:`virtualdepth.EndToEndSGD`.
+        matrices: parameters of depth > 1 with a gradient.
+        guard: what checks them.
+        lr: what the directions will be multiplied by.
+        rounded: whether they will be kept in the parameters' dtype, as momentum or gradients are.
+
+    Returns:
+        The directions, and what to remember.
+
+    Raises:
+        FloatingPointError: if a weight, gradient or direction is not finite, or, ``rounded``, not
+            in the range of the parameter's dtype.
+        LinAlgError: if an SVD does not converge.
+    """
+    found = [_precondition(matrix, group, guard) for matrix in matrices]
+    scales, memory = _scales(group, matrices, found, lr)
+    directions = {}
+    for matrix, gradient, scale in zip(matrices, found, scales, strict=True):
+        scaled = gradient.direction if scale is None else scale * gradient.direction
+        kept = scaled.to(matrix.parameter.dtype) if rounded else scaled
+        guard.admit(matrix.name, "update", kept)
+        directions[matrix.parameter] = matrix.view.join(scaled, like=matrix.parameter)
+    weights = {matrix.parameter: matrix.weight for matrix in matrices}
+    return GroupStep(directions, weights, memory)
+
+
+def _precondition(
+    matrix: MatrixGradient, group: Mapping[str, Any], guard: StepGuard
+) -> EndToEndGradient:
+    guard.admit(matrix.name, "weight", matrix.weight)
+    guard.admit(matrix.name, "gradient", matrix.grad)
+    weight, grad = matrix.view.split(matrix.weight), matrix.view.split(matrix.grad)
+    if guard.waits(weight):
+        # an SVD throws on NaN; the commit is masked, so the value does not matter
+        weight = weight.nan_to_num(0, 0, 0)
+    try:
+        with without_autocast(weight.device.type):
+            return end_to_end_gradient(weight, grad, float(group["depth"]), group["rtol"])
+    except LinAlgError as error:
+        raise LinAlgError(f"{matrix.name}: {error}") from error
+
+
+def _scales(
+    group: Mapping[str, Any],
+    matrices: Sequence[MatrixGradient],
+    found: Sequence[EndToEndGradient],
+    lr: float | Tensor,
+) -> tuple[Sequence[Tensor | None], dict[str, Any]]:
+    if group["step_scale"] == "unit":
+        scales = [
+            unit_scale(gradient, float(group["depth"]), lr, group["cap"]) for gradient in found
+        ]
+        return [scale[..., None, None] for scale in scales], {}
+    if group["step_scale"] == "rms" and found:
+        return _rms_scales(group, matrices, found, lr)
+    return [None] * len(found), {}
+
+
+def _rms_scales(
+    group: Mapping[str, Any],
+    matrices: Sequence[MatrixGradient],
+    found: Sequence[EndToEndGradient],
+    lr: float | Tensor,
+) -> tuple[Sequence[Tensor | None], dict[str, Any]]:
+    squares = [
+        squared_metric_norm(matrix.view.split(matrix.grad), gradient)
+        for matrix, gradient in zip(matrices, found, strict=True)
+    ]
+    square = torch.stack([each.to(squares[0]) for each in squares]).sum()
+    steps = group.get("rms_steps", 0) + 1
+    before = torch.as_tensor(group.get("rms_mean", 0.0)).to(square)
+    mean = torch.lerp(square, before, _RMS_DECAY)
+    scale = 1 / ((mean / (1 - _RMS_DECAY**steps)).sqrt() + _RMS_FLOOR)
+    # a step of rate 0, as checkpoints take to make state, must change nothing
+    memory = {} if lr == 0 else {"rms_mean": mean, "rms_steps": steps}
+    return [scale.to(gradient.direction) for gradient in found], memory
+
+
+def without_autocast(device_type: str) -> AbstractContextManager[object]:
+    """Switch autocast off, where it is on.
+
+    Args:
+        device_type: "cpu", "cuda", ...
+
+    Returns:
+        A context.
+    """
+    if torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()

@@ -1,0 +1,108 @@
+"""How singular values and vectors of one matrix move under the flow dW/dt = -P_W(G).
+
+Source: Arora, Cohen, Hu, Luo, "Implicit Regularization in Deep Matrix Factorization", NeurIPS 2019,
+arXiv 1905.13655, Theorem 3 and Lemma 2.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from virtualdepth.maths import check_depth, depth_kernel, singular_slopes, thin_svd
+from virtualdepth.maths import singular_value_velocity as velocity_of_spectrum
+
+
+def singular_value_velocity(weight: Tensor, grad: Tensor, depth: float) -> Tensor:
+    r"""Evaluate :math:`d\sigma_r/dt = -N \sigma_r^{2-2/N} \langle G, u_r v_r^\top \rangle`.
+
+    The deeper, the slower a small singular value and the faster a large one: the source of the
+    bias to low rank.
+
+    Args:
+        weight: W, (..., m, n), finite.
+        grad: G = dl/dW, of the same shape.
+        depth: number of layers N, real, 1 <= N <= inf; at inf time is rescaled by 1/N.
+
+    Returns:
+        (..., min(m, n)), in the order of falling singular values. Where two are equal, the pair's
+        velocities depend on the basis that the decomposition chose.
+
+    Raises:
+        TypeError: if ``depth`` is not a real number.
+        ValueError: if ``depth`` is out of range.
+        torch.linalg.LinAlgError: if the SVD of W does not converge.
+
+    Source: arXiv 1905.13655, Theorem 3.
+
+    >>> weight = torch.diag(torch.tensor([8.0, 1.0]))
+    >>> singular_value_velocity(weight, -torch.eye(2), 3)  # 3 * 8^{4/3}, 3
+    tensor([48.,  3.])
+    """
+    u, sigma, vh = thin_svd(weight)
+    return velocity_of_spectrum(sigma, singular_slopes(grad, u, vh), depth)
+
+
+def singular_vector_velocity(weight: Tensor, grad: Tensor, depth: float) -> tuple[Tensor, Tensor]:
+    r"""Evaluate the velocities of the singular vectors under the flow.
+
+    With W = U S V^T (thin), C = U^T G V, :math:`F_{rs} = 1/(\sigma_s^{2/N} - \sigma_r^{2/N})` and
+    :math:`F_{rr} = 0`,
+
+    .. math::
+        \dot U &= -U (F \circ [C S + S C^\top]) - (I - U U^\top)\, G V S^{1-2/N}, \\
+        \dot V &= -V (F \circ [S C + C^\top S]) - (I - V V^\top)\, G^\top U S^{1-2/N}.
+
+    Args:
+        weight: W, (m, n), finite, with singular values that are positive and distinct.
+        grad: G = dl/dW, of the same shape.
+        depth: number of layers N, real, 1 <= N <= inf; at inf time is rescaled by 1/N.
+
+    Returns:
+        dU/dt (m, k) and dV/dt (n, k), k = min(m, n), of the vectors and signs that
+        ``torch.linalg.svd(weight, full_matrices=False)`` gives.
+
+    Raises:
+        TypeError: if ``depth`` is not a real number.
+        ValueError: if ``depth`` is out of range, or if singular values coincide or vanish to
+            working precision, where the vectors are not determined.
+        torch.linalg.LinAlgError: if the SVD of W does not converge.
+
+    Source: arXiv 1905.13655, Lemma 2.
+
+    >>> weight = torch.diag(torch.tensor([9.0, 4.0]))
+    >>> du, dv = singular_vector_velocity(weight, torch.tensor([[0.0, 1.0], [0.0, 0.0]]), 2)
+    >>> du.abs(), dv.abs()  # rotations at rates 4 / (9 - 4) and 9 / (9 - 4)
+    (tensor([[0.0000, 0.8000],
+            [0.8000, 0.0000]]), tensor([[0.0000, 1.8000],
+            [1.8000, 0.0000]]))
+    """
+    depth = check_depth(depth)
+    u, sigma, vh = thin_svd(weight)
+    v = vh.mT
+    rates = _rotation_rates(sigma, depth)
+    core = u.mT @ grad @ v
+    left, right = core * sigma, sigma.unsqueeze(-1) * core
+    # what turns a vector out of the span of the others; K(sigma, 0) / sigma, and 0 at N = inf
+    leaving = depth_kernel(sigma, torch.zeros_like(sigma), depth) / sigma
+    moved, moved_back = grad @ v, grad.mT @ u
+    du = -u @ (rates * (left + left.mT)) - leaving * (moved - u @ (u.mT @ moved))
+    dv = -v @ (rates * (right + right.mT)) - leaving * (moved_back - v @ (v.mT @ moved_back))
+    return du, dv
+
+
+def _rotation_rates(sigma: Tensor, depth: float) -> Tensor:
+    """Compute F; at infinite depth the limit of F / N."""
+    gaps = -sigma.diff(append=sigma.new_zeros(1))
+    if (gaps <= torch.finfo(sigma.dtype).eps * sigma[:1]).any():
+        raise ValueError(
+            "weight: expected positive and distinct singular values, else the vectors are not "
+            f"determined, but got {sigma.tolist()}"
+        )
+    log_ratio = (sigma.unsqueeze(-1) / sigma.unsqueeze(-2)).log()
+    # sigma_s^{2/N} - sigma_r^{2/N} without cancellation
+    if math.isinf(depth):
+        differences = -2 * log_ratio
+    else:
+        differences = -sigma.pow(2 / depth) * torch.expm1(2 / depth * log_ratio)
+    return differences.fill_diagonal_(torch.inf).reciprocal()

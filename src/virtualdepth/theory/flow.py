@@ -1,0 +1,208 @@
+"""The gradient flow of a deep linear network on its end-to-end matrix, by an adaptive integrator.
+
+Source: arXiv 1802.06509, Theorem 1 (the flow); the integrator is scipy's RK23, Bogacki and
+Shampine's pair of orders 3 and 2. The flow ends in a stiff tail, where stability and not accuracy
+bounds the step: there a low order costs the fewest gradients.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from scipy.integrate import RK23
+from torch import Tensor
+
+from virtualdepth.maths import (
+    balanced_factors,
+    check_depth,
+    end_to_end_gradient,
+    factor_gradients,
+    partial_products,
+)
+
+Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowResult:
+    """Where the flow ended.
+
+    Attributes:
+        weight: W at the end, in the shape and dtype of the start.
+        time: how long it flowed.
+        loss: of ``weight``.
+        evaluations: of the gradient.
+        finished: whether it reached ``time`` or ``stop_loss`` within ``max_evaluations``.
+    """
+
+    weight: Tensor
+    time: float
+    loss: float
+    evaluations: int
+    finished: bool
+
+
+class _Coordinates(Protocol):
+    """What the integrator moves: flat float64 numbers that stand for a matrix."""
+
+    start: Tensor
+
+    def weight(self, state: Tensor) -> Tensor: ...
+
+    def velocity(self, state: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+        """Return the flat velocity and the loss."""
+
+
+class _Matrix:
+    """W itself, under dW/dt = -P_W(G)."""
+
+    def __init__(self, weight: Tensor, depth: float) -> None:
+        self.start = weight.flatten()
+        self._shape, self._depth = weight.shape, depth
+
+    def weight(self, state: Tensor) -> Tensor:
+        return state.view(self._shape)
+
+    def velocity(self, state: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+        weight = self.weight(state)
+        grad, loss = objective(weight)
+        direction = end_to_end_gradient(weight, grad, self._depth).direction
+        return -direction.flatten(), loss
+
+
+class _Layers:
+    """Balanced factors of W, each under its own gradient: the same flow without an SVD."""
+
+    def __init__(self, weight: Tensor, depth: int) -> None:
+        factors = balanced_factors(weight, depth)
+        self.start = torch.cat([factor.flatten() for factor in factors])
+        self._shapes = [factor.shape for factor in factors]
+        self._sizes = [factor.numel() for factor in factors]
+
+    def _factors(self, state: Tensor) -> list[Tensor]:
+        pieces = torch.split(state, self._sizes)
+        return [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
+
+    def weight(self, state: Tensor) -> Tensor:
+        return partial_products(self._factors(state))[-1]
+
+    def velocity(self, state: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+        factors = self._factors(state)
+        products = partial_products(factors)
+        grad, loss = objective(products[-1])
+        gradients = factor_gradients(factors, products, -grad)
+        return torch.cat([gradient.flatten() for gradient in gradients]), loss
+
+
+def integrate_flow(
+    objective: Objective,
+    weight: Tensor,
+    depth: float,
+    time: float = math.inf,
+    *,
+    stop_loss: float | None = None,
+    rtol: float = 2e-4,
+    max_evaluations: int = 100_000,
+) -> FlowResult:
+    r"""Follow :math:`dW/dt = -P_W(\nabla l(W))` for a time, or until the loss is small enough.
+
+    At integer depth one SVD at the start gives balanced factors, whose own gradient flow is
+    integrated, by matrix products alone, and multiplied out at the end. At real and infinite depth
+    W itself is integrated, with one SVD an evaluation.
+
+    An accepted step has an estimated error of about :math:`\tau` times the root mean square of what
+    is integrated, :math:`\tau = \mathrm{rtol} \cdot \min(1, \sqrt{l / l_0})`: the loss falls by
+    orders of magnitude, and errors of a fixed size would keep the end from converging. The
+    gradient is computed in the dtype of ``weight``, all else in float64.
+
+    Args:
+        objective: W -> (gradient, loss); ``torch.func.grad_and_value(loss)`` makes one of any
+            differentiable loss.
+        weight: the start W(0), (m, n), finite.
+        depth: number of layers N, real, 1 <= N <= inf; at inf time is rescaled by 1/N.
+        time: how long to flow, > 0; may be infinite if ``stop_loss`` is given.
+        stop_loss: end as soon as the loss is no larger.
+        rtol: relative tolerance of a step where the loss has not fallen yet, > 0.
+        max_evaluations: end after about as many gradients.
+
+    Returns:
+        The end; see ``finished`` for whether it is the one asked for.
+
+    Raises:
+        TypeError: if ``depth`` is not a real number.
+        ValueError: if an argument is out of range.
+        FloatingPointError: if loss or gradient is not finite along the flow, or changes too fast
+            for any step.
+        torch.linalg.LinAlgError: if an SVD does not converge.
+
+    Source: arXiv 1802.06509, Theorem 1.
+
+    >>> target = torch.diag(torch.tensor([3.0, 1.0]))
+    >>> start = 0.01 * torch.eye(2)
+    >>> end = integrate_flow(lambda w: (w - target, (w - target).square().sum() / 2), start, 3, 2.0)
+    >>> end.weight  # the larger singular value first
+    tensor([[3.000, 0.000],
+            [0.000, 0.051]])
+    """
+    depth = check_depth(depth)
+    _check(weight, time, stop_loss, rtol)
+    layered = depth % 1 == 0  # inf % 1 is NaN
+    coordinates = _Layers(weight, int(depth)) if layered else _Matrix(weight, depth)
+    evaluations, loss = 0, math.inf
+
+    def velocity(_: float, state: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> object:
+        nonlocal evaluations, loss
+        evaluations += 1
+        point = torch.from_numpy(state).to(weight)
+        result, value = coordinates.velocity(point, objective)
+        loss = float(value)
+        return result.double().cpu().numpy()
+
+    state = coordinates.start.double().cpu().numpy()
+    size = _root_mean_square(state)
+    solver = RK23(velocity, 0.0, state, time, rtol=rtol, atol=rtol * size)
+    first_loss = loss
+    while not (done := _reached(loss, stop_loss)) and evaluations < max_evaluations:
+        tolerance = rtol * min(1.0, math.sqrt(loss / first_loss))
+        # the solver reads both anew at each step
+        solver.rtol, solver.atol = tolerance, tolerance * _root_mean_square(solver.y)
+        # a trial step too long may overflow; the solver then answers with a shorter one
+        with np.errstate(over="ignore", invalid="ignore"):
+            solver.step()
+        # the last evaluation of a step is at its end, so that `loss` is the loss there
+        if solver.status == "failed" or not math.isfinite(loss):
+            raise FloatingPointError(
+                f"objective: expected a flow that can be followed but got loss {loss} at time "
+                f"{solver.t}, where it is not finite or changes too fast for any step"
+            )
+        if done := solver.status == "finished":
+            break
+    end = coordinates.weight(torch.from_numpy(solver.y)).to(weight)
+    return FlowResult(weight=end, time=solver.t, loss=loss, evaluations=evaluations, finished=done)
+
+
+def _check(weight: Tensor, time: float, stop_loss: float | None, rtol: float) -> None:
+    if weight.ndim != 2 or not torch.isfinite(weight).all():
+        raise ValueError(
+            f"weight: expected a finite matrix (m, n) but got shape {tuple(weight.shape)}"
+            + ("" if weight.ndim != 2 else " with NaN or inf")
+        )
+    if not time > 0:
+        raise ValueError(f"time: expected a number > 0 or inf but got {time!r}")
+    if math.isinf(time) and stop_loss is None:
+        raise ValueError("stop_loss: expected a number where time is infinite but got None")
+    if stop_loss is not None and not stop_loss >= 0:
+        raise ValueError(f"stop_loss: expected None or a number >= 0 but got {stop_loss!r}")
+    if not 0 < rtol < 1:
+        raise ValueError(f"rtol: expected a number between 0 and 1 but got {rtol!r}")
+
+
+def _reached(loss: float, stop_loss: float | None) -> bool:
+    return stop_loss is not None and loss <= stop_loss
+
+
+def _root_mean_square(state: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
+    return float(np.sqrt(np.mean(np.square(state))))

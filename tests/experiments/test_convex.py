@@ -1,0 +1,56 @@
+"""The convex baselines against a general solver and against their own optimality conditions."""
+
+import cvxpy
+import pytest
+import torch
+
+from virtualdepth.experiments.completion import low_rank_problem
+from virtualdepth.experiments.convex import minimise_nuclear_norm, soft_impute, soft_impute_held_out
+from virtualdepth.maths import nuclear_norm
+
+
+@pytest.mark.parametrize(("observed", "seed"), [(40, 0), (40, 1), (90, 2)])
+def test_nuclear_norm_against_a_general_solver(observed: int, seed: int) -> None:
+    problem = low_rank_problem(12, 2, observed, seed)
+    found = minimise_nuclear_norm(problem.truth, problem.mask, gap=1e-5)
+    assert -1e-12 <= found.gap <= 1e-5
+    torch.testing.assert_close(
+        found.weight * problem.mask, problem.truth * problem.mask, rtol=0, atol=1e-12
+    )
+    variable = cvxpy.Variable((12, 12))
+    mask = problem.mask.numpy()
+    fits = cvxpy.multiply(mask, variable) == mask * problem.truth.numpy()
+    smallest = cvxpy.Problem(cvxpy.Minimize(cvxpy.normNuc(variable)), [fits]).solve(
+        solver=cvxpy.CLARABEL
+    )
+    assert float(nuclear_norm(found.weight)) == pytest.approx(smallest, rel=2e-5)
+
+
+def test_gap_is_honest_before_convergence() -> None:
+    problem = low_rank_problem(12, 2, 60, 3)
+    rough = minimise_nuclear_norm(problem.truth, problem.mask, gap=0, max_iterations=25)
+    fine = minimise_nuclear_norm(problem.truth, problem.mask, gap=1e-5)
+    excess = 1 - float(nuclear_norm(fine.weight)) / float(nuclear_norm(rough.weight))
+    assert excess <= rough.gap
+
+
+def test_soft_impute_is_optimal() -> None:
+    problem = low_rank_problem(12, 2, 80, 4)
+    threshold = 1.0
+    found = soft_impute(problem.truth, problem.mask, threshold, tol=1e-12, max_iterations=20_000)
+    residual = (problem.truth - found) * problem.mask
+    # the subgradient: lambda times the singular directions of X, plus what is smaller than lambda
+    u, sigma, vh = torch.linalg.svd(found)
+    rank = int((sigma > 1e-8).sum())
+    assert float(torch.linalg.matrix_norm(residual, 2)) == pytest.approx(threshold, rel=1e-6)
+    inner = u[:, :rank].T @ residual @ vh[:rank].T
+    torch.testing.assert_close(
+        inner, threshold * torch.eye(rank, dtype=torch.float64), rtol=0, atol=1e-6
+    )
+
+
+def test_held_out_choice_completes_an_easy_problem() -> None:
+    problem = low_rank_problem(20, 1, 250, 5)
+    completed, threshold = soft_impute_held_out(problem.truth, problem.mask)
+    assert threshold > 0
+    assert problem.error(completed) < 0.05

@@ -1,0 +1,105 @@
+"""`virtualdepth reproduce`: quick reruns through the command line, and what they leave."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from virtualdepth.cli import main
+from virtualdepth.experiments.norms import contradiction, random_problem
+from virtualdepth.experiments.singular_values import closed_form, theory_trajectory
+
+NEEDS_IMAGE = pytest.mark.skipif(
+    not Path(os.environ.get("VIRTUALDEPTH_DATA", "."), "images/camera.png").is_file(),
+    reason="needs images/camera.png under VIRTUALDEPTH_DATA",
+)
+KEYS = {"command", "name", "config", "versions", "published", "measured", "claims"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "matrix-completion",
+        "norms",
+        "singular-values",
+        pytest.param("image-inpainting", marks=NEEDS_IMAGE),
+    ],
+)
+def test_quick_rerun(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["reproduce", name, "--quick", "--seeds", "1", "--output", str(tmp_path)]
+    status = main(arguments)
+    printed = capsys.readouterr().out
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert set(result) >= KEYS
+    assert result["name"] == name
+    assert status == (0 if all(claim["held"] for claim in result["claims"]) else 1)
+    for claim in result["claims"]:
+        assert claim["claim"] in printed
+    first = (tmp_path / "report.md").read_text()
+    assert (tmp_path / "figure-1.png").stat().st_size > 10_000
+    (tmp_path / "report.md").unlink()
+    assert main(["report", str(tmp_path)]) == 0
+    assert (tmp_path / "report.md").read_text() == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "name: expected one of image-inpainting"),
+        (["norms", "--seeds", "x"], "seeds: expected integers"),
+        (["norms", "--seeds", "-1"], "seeds: expected"),
+        (["image-inpainting", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
+    ],
+)
+def test_unusable(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["reproduce", *arguments])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_contradiction_has_the_solutions_it_claims() -> None:
+    problem = contradiction()
+    for solution in ([0.0, 0.0, 2.2], [1.0, 1.0, 0.0]):
+        weight = torch.diag(torch.tensor(solution, dtype=torch.float64))
+        assert float(problem.objective(weight)[1]) < 1e-20
+    assert problem.smallest_nuclear_norm() == pytest.approx(2)
+
+
+def test_gradient_of_measurements() -> None:
+    problem = random_problem(0)
+    weight = torch.eye(6, dtype=torch.float64).requires_grad_()
+    loss = problem.objective(weight)[1]
+    (expected,) = torch.autograd.grad(loss, weight)
+    found = problem.objective(weight.detach())[0]
+    torch.testing.assert_close((found + found.T) / 2, (expected + expected.T) / 2)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_theory_against_fine_steps(depth: int) -> None:
+    # d sigma / dt = -N sigma^{2 - 2/N} c with c = -(1 + t) / 4
+    time = torch.linspace(0, 1, 20_001, dtype=torch.float64)
+    slopes = -(1 + time).unsqueeze(-1) / 4
+    sigma = torch.tensor([0.2], dtype=torch.float64)
+    lr = 1 / 20_000
+    found = theory_trajectory(sigma, slopes, depth, lr)[-1]
+    for slope in slopes[:-1]:
+        sigma = sigma - lr * depth * sigma ** (2 - 2 / depth) * slope
+    torch.testing.assert_close(found, sigma, rtol=1e-3, atol=0)
+
+
+def test_closed_form_saturates_at_depth_3() -> None:
+    assert closed_form(1e9, 3) == pytest.approx(0.15625, rel=1e-2)
+    assert closed_form(1e9, 4) == pytest.approx(0.0625, rel=1e-3)

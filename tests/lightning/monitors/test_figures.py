@@ -1,0 +1,208 @@
+"""Figures in each logger, read back from what it left on disk; nothing reaches a network."""
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tests.lightning.conftest import IN_FEATURES, OUT_FEATURES, Flavour
+from torch import Tensor
+
+Make = Callable[..., Any]
+Data = tuple[Tensor, Tensor]
+
+FIGURES = {
+    "spectrum/single",
+    "spectrum/deep",
+    "effective_rank",
+    "balance/deep",
+    "alignment/single",
+    "alignment/deep",
+    "dynamics/single",
+    "dynamics/deep",
+    "equivalence/gap",
+}
+SCALARS = {
+    "spectrum/single/sigma_1",
+    "spectrum/deep/effective_rank",
+    "spectrum/deep/nuclear_norm",
+    "balance/deep/pair_1",
+    "balance/deep/relative_2",
+    "alignment/single/diagonal",
+    "alignment/deep/off_diagonal",
+    "dynamics/single/relative_error",
+    "dynamics/deep/sigma_1",
+    "dynamics/deep/theory_1",
+    "equivalence/gap",
+    "descent/deep/violations",
+}
+
+
+def fit(flavour: Flavour, trainer: Make, data: Data, logger: Any, **options: Any) -> Any:
+    vd = flavour.vd
+    monitors = [
+        vd.SpectrumMonitor(interval=2, **options),
+        vd.BalancednessMonitor(interval=2, **options),
+        vd.AlignmentMonitor(interval=2, **options),
+        vd.DynamicsMonitor(interval=2, **options),
+        vd.GapMonitor(interval=2, **options),
+        vd.LossDescentMonitor("deep", loss="loss_deep", interval=2),
+    ]
+    module = vd.EquivalenceModule(IN_FEATURES, OUT_FEATURES, 3, 0.1).double()
+    run = trainer(max_epochs=4, logger=logger, log_every_n_steps=1, callbacks=monitors)
+    run.fit(module, datamodule=vd.TensorDataModule(*data))
+    return run
+
+
+def png_names(folder: Path) -> set[str]:
+    return {str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.png")}
+
+
+def assert_shows_something(file: Path) -> None:
+    image = matplotlib.image.imread(file)
+    assert image.shape[0] > 300
+    assert len(np.unique(image.reshape(-1, image.shape[-1]), axis=0)) > 20
+
+
+def test_tensorboard(flavour: Flavour, trainer: Make, data: Data, tmp_path: Path) -> None:
+    logger = flavour.submodule("loggers").TensorBoardLogger(tmp_path)
+    fit(flavour, trainer, data, logger)
+    events = EventAccumulator(logger.log_dir)
+    events.Reload()
+    assert set(events.Tags()["images"]) == FIGURES
+    assert set(events.Tags()["scalars"]) >= SCALARS
+    (image,) = events.Images("spectrum/deep")
+    assert image.step == 4
+    assert (image.width, image.height) == (768, 480)
+    assert [scalar.step for scalar in events.Scalars("spectrum/deep/sigma_1")] == [0, 2, 4]
+    assert not list(tmp_path.rglob("*.png"))
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    import wandb
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    for variable in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    yield
+    wandb.teardown()
+
+
+@pytest.mark.usefixtures("offline")
+def test_weights_and_biases(flavour: Flavour, trainer: Make, data: Data, tmp_path: Path) -> None:
+    logger = flavour.submodule("loggers").WandbLogger(save_dir=tmp_path, offline=True)
+    fit(flavour, trainer, data, logger)
+    logger.experiment.finish()
+    (media,) = tmp_path.glob("wandb/offline-run-*/files/media/images")
+    files = {file.relative_to(media): file for file in media.rglob("*.png")}
+    # wandb appends _<step>_<hash>
+    assert {str(name).rsplit("_", 2)[0] for name in files} == FIGURES
+    for file in files.values():
+        assert_shows_something(file)
+    (record,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    written = record.read_bytes()
+    for name in SCALARS:
+        assert name.encode() in written
+
+
+@pytest.mark.parametrize("kind", ["files", "sqlite"])
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+def test_mlflow(
+    flavour: Flavour,
+    trainer: Make,
+    data: Data,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    artifacts = tmp_path / "artifacts"
+    logger = flavour.submodule("loggers").MLFlowLogger(
+        "depth",
+        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db" if kind == "sqlite" else tmp_path.as_uri(),
+        artifact_location=artifacts.as_uri(),
+    )
+    fit(flavour, trainer, data, logger)
+    figures = artifacts / logger.run_id / "artifacts" / "figures"
+    assert png_names(figures) == FIGURES
+    for file in figures.rglob("*.png"):
+        assert_shows_something(file)
+    history = logger.experiment.get_metric_history(logger.run_id, "spectrum/deep/sigma_1")
+    assert [metric.step for metric in history] == [0, 2, 4]
+    assert set(logger.experiment.get_run(logger.run_id).data.metrics) >= SCALARS
+
+
+def test_csv_gets_png_files(flavour: Flavour, trainer: Make, data: Data, tmp_path: Path) -> None:
+    logger = flavour.submodule("loggers").CSVLogger(tmp_path)
+    fit(flavour, trainer, data, logger)
+    assert png_names(Path(logger.log_dir) / "figures") == FIGURES
+    for file in tmp_path.rglob("*.png"):
+        assert_shows_something(file)
+    with open(Path(logger.log_dir) / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert set(rows[0]) >= SCALARS
+    steps = [int(row["step"]) for row in rows if row["spectrum/deep/sigma_1"]]
+    assert steps == [0, 2, 4]
+
+
+def test_several_loggers_each_get_them(
+    flavour: Flavour, trainer: Make, data: Data, tmp_path: Path
+) -> None:
+    loggers = flavour.submodule("loggers")
+    board, table = loggers.TensorBoardLogger(tmp_path / "b"), loggers.CSVLogger(tmp_path / "t")
+    fit(flavour, trainer, data, [board, table])
+    events = EventAccumulator(board.log_dir)
+    events.Reload()
+    assert set(events.Tags()["images"]) == FIGURES
+    assert png_names(Path(table.log_dir) / "figures") == FIGURES
+
+
+@pytest.mark.parametrize(("logger", "options"), [(False, {}), (True, {"figure": False})])
+def test_no_figure_without_logger_or_without_wish(
+    flavour: Flavour,
+    trainer: Make,
+    data: Data,
+    tmp_path: Path,
+    logger: bool,
+    options: dict[str, Any],
+) -> None:
+    target = flavour.submodule("loggers").CSVLogger(tmp_path) if logger else False
+    run = fit(flavour, trainer, data, target, **options)
+    assert not list(tmp_path.rglob("*.png"))
+    names = {name for monitor in run.callbacks if monitor.series for name in names_of(monitor)}
+    assert names == FIGURES
+
+
+def names_of(monitor: Any) -> set[str]:
+    figures = getattr(monitor, "figures", dict)()
+    assert all(isinstance(figure, Figure) for figure in figures.values())
+    return set(figures)
+
+
+def test_log_figure_by_hand(flavour: Flavour, trainer: Make, tmp_path: Path) -> None:
+    figure = Figure()
+    figure.subplots().plot([1, 2])
+    assert flavour.vd.log_figure(trainer(), "mine/line", figure) == [
+        tmp_path / "figures" / "mine" / "line.png"
+    ]
+    logger = flavour.submodule("loggers").CSVLogger(tmp_path, name="run")
+    (file,) = flavour.vd.log_figure(trainer(logger=logger), "mine/line", figure)
+    assert file == Path(logger.log_dir) / "figures" / "mine" / "line.png"
+    assert_shows_something(file)
+
+
+def test_missing_matplotlib_is_told_at_setup(
+    flavour: Flavour, trainer: Make, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "virtualdepth.lightning_common.callbacks.base.find_spec"
+    monkeypatch.setattr(module, lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install 'virtualdepth\[plots\]', or pass figure"):
+        fit(flavour, trainer, data, False)
+    fit(flavour, trainer, data, False, figure=False)

@@ -1,0 +1,83 @@
+"""Which matrices a pattern chooses."""
+
+import pytest
+import torch
+from torch import nn
+
+import virtualdepth as vd
+from virtualdepth.lightning_common.callbacks.targets import find_targets
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.deep = vd.DeepLinear(4, 3, depth=2)
+        self.chain = nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2))
+        self.mixed = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+        self.conv = nn.Conv2d(2, 3, 5)
+        self.grouped = nn.Conv2d(2, 2, 3, groups=2)
+        self.transposed = nn.ConvTranspose2d(2, 3, 5)
+        self.embedding = nn.Embedding(7, 2)
+        self.norm = nn.LayerNorm(2)
+        self.attention = nn.MultiheadAttention(4, 2)
+
+
+ALL = ["deep", "chain", "mixed.0", "mixed.2", "conv", "attention.out_proj"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        ("*", ALL),
+        ("deep", ["deep"]),
+        ("deep*", ["deep"]),
+        ("deep.layers.*", ["deep.layers.0", "deep.layers.1"]),
+        ("*.0", ["deep.layers.0", "chain.0", "mixed.0"]),
+        ("chain.?", ["chain.0", "chain.1"]),
+        (["conv", "deep"], ["deep", "conv"]),
+        (["deep", "deep.layers.1"], ["deep", "deep.layers.1"]),
+        (["*", "deep.layers.1"], ["deep", "deep.layers.1", *ALL[1:]]),
+        ("mixed*", ["mixed.0", "mixed.2"]),
+    ],
+)
+def test_patterns(patterns: str | list[str], names: list[str]) -> None:
+    assert [target.name for target in find_targets(Model(), patterns)] == names
+
+
+def test_products_only() -> None:
+    assert [t.name for t in find_targets(Model(), "*", products_only=True)] == ["deep", "chain"]
+
+
+@pytest.mark.parametrize("patterns", ["Deep", "", "conv.weight", "grouped", ["*", "embedding"]])
+def test_unmatched_pattern_is_an_error_that_lists_the_names(patterns: str | list[str]) -> None:
+    with pytest.raises(ValueError, match=r"layers: expected .* matches none of \['deep', 'deep.la"):
+        find_targets(Model(), patterns)
+
+
+def test_single_layers_are_no_products() -> None:
+    with pytest.raises(ValueError, match="name of a DeepLinear or a Sequential of Linear layers"):
+        find_targets(Model(), "conv", products_only=True)
+
+
+def test_matrices() -> None:
+    model = Model()
+    found = {target.name: target for target in find_targets(model, "*")}
+    weight = model.chain[1].weight @ model.chain[0].weight
+    assert torch.equal(found["chain"].matrix(), weight)
+    assert torch.equal(found["deep"].matrix(), model.deep.end_to_end())
+    assert torch.equal(found["conv"].matrix(), model.conv.weight.reshape(3, 50))
+    assert not any(target.matrix().requires_grad for target in found.values())
+    assert {name for name, target in found.items() if target.has_bias} == set(ALL) - {"deep"}
+
+
+def test_half_precision_is_measured_in_float32() -> None:
+    (target,) = find_targets(nn.ModuleDict({"x": nn.Linear(3, 2, dtype=torch.bfloat16)}), "x")
+    assert target.matrix().dtype == torch.float32
+
+
+def test_diverged_weights_are_named() -> None:
+    model = Model()
+    nn.init.constant_(model.conv.weight, torch.nan)
+    (target,) = find_targets(model, "conv")
+    with pytest.raises(ValueError, match="conv: expected finite numbers"):
+        target.matrix()

@@ -1,0 +1,74 @@
+"""BalancednessMonitor and GapMonitor against numpy on the weights that a run went through."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.lightning.conftest import IN_FEATURES, OUT_FEATURES, Flavour
+from tests.lightning.monitors.models import around, deep, sequential, single, spy
+from torch import Tensor, nn
+
+Make = Callable[..., Any]
+Data = tuple[Tensor, Tensor]
+
+
+@pytest.mark.parametrize(
+    ("network", "names"),
+    [
+        (deep, [f"net.layers.{layer}.weight" for layer in range(3)]),
+        (lambda: sequential(5, 4, 6, 3), [f"net.{layer}.weight" for layer in range(3)]),
+    ],
+)
+def test_balancedness(
+    flavour: Flavour,
+    trainer: Make,
+    data: Data,
+    network: Callable[[], nn.Module],
+    names: list[str],
+) -> None:
+    monitor, watcher = flavour.vd.BalancednessMonitor(interval=4), spy(flavour)
+    trainer(max_epochs=6, callbacks=[watcher, monitor]).fit(
+        around(flavour, network()), datamodule=flavour.vd.TensorDataModule(*data)
+    )
+    series = monitor.series["net"]
+    assert series["step"] == [0, 4, 6]
+    for record, step in enumerate(series["step"]):
+        layers = [watcher.weights[step][name].numpy() for name in names]
+        defects = [np.linalg.norm(b.T @ b - a @ a.T) for a, b in pairwise(layers)]
+        norms = [(a**2).sum() + (b**2).sum() for a, b in pairwise(layers)]
+        assert series["absolute"][record] == pytest.approx(defects, rel=1e-10, abs=1e-14)
+        relative = [defect / norm for defect, norm in zip(defects, norms, strict=True)]
+        assert series["relative"][record] == pytest.approx(relative, rel=1e-10, abs=1e-14)
+    assert max(series["absolute"][-1]) > 1e-4  # a step of descent does move it
+
+
+def test_balancedness_needs_a_product(flavour: Flavour, trainer: Make, data: Data) -> None:
+    run = trainer(max_epochs=1, callbacks=[flavour.vd.BalancednessMonitor()])
+    with pytest.raises(ValueError, match=r"a Sequential of Linear layers but .*none of \[]"):
+        run.fit(around(flavour, single()), datamodule=flavour.vd.TensorDataModule(*data))
+
+
+def test_gap(flavour: Flavour, trainer: Make, data: Data) -> None:
+    monitor, watcher = flavour.vd.GapMonitor(interval=3), spy(flavour)
+    module = flavour.vd.EquivalenceModule(IN_FEATURES, OUT_FEATURES, 3, 0.1).double()
+    trainer(max_epochs=7, callbacks=[watcher, monitor]).fit(
+        module, datamodule=flavour.vd.TensorDataModule(*data)
+    )
+    series = monitor.series["gap"]
+    assert series["step"] == [0, 3, 6, 7]
+    for step, gap in zip(series["step"], series["gap"], strict=True):
+        weights = {name: value.numpy() for name, value in watcher.weights[step].items()}
+        product = weights["deep.layers.2.weight"] @ weights["deep.layers.1.weight"]
+        product = product @ weights["deep.layers.0.weight"]
+        truth = np.linalg.norm(weights["single.weight"] - product) / np.linalg.norm(product)
+        assert gap == pytest.approx(truth, rel=1e-10, abs=1e-14)
+    assert max(series["gap"]) <= module.largest_gap.item()
+    assert series["gap"][-1] > 1e-4
+
+
+def test_gap_is_of_the_equivalence_module(flavour: Flavour, trainer: Make, data: Data) -> None:
+    run = trainer(max_epochs=1, callbacks=[flavour.vd.GapMonitor()])
+    with pytest.raises(TypeError, match="model: expected an EquivalenceModule but got Around"):
+        run.fit(around(flavour, deep()), datamodule=flavour.vd.TensorDataModule(*data))

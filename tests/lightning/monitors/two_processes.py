@@ -1,0 +1,67 @@
+"""A script that trains under ddp on two processes, as a user would; `test_ddp.py` runs it."""
+
+import importlib
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+STEPS = 4
+
+
+def problem() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    inputs = torch.randn(8, 5, dtype=torch.float64, generator=generator)
+    return inputs, torch.randn(8, 3, dtype=torch.float64, generator=generator)
+
+
+def monitors(vd: Any) -> list[Any]:
+    return [
+        vd.SpectrumMonitor(interval=2),
+        vd.BalancednessMonitor(interval=2),
+        vd.AlignmentMonitor(interval=2),
+        vd.DynamicsMonitor(interval=2),
+        vd.GapMonitor(interval=2),
+        vd.LossDescentMonitor("deep", loss="loss_deep"),
+    ]
+
+
+def fit(package: str, ours: str, folder: Path, devices: int) -> None:
+    folder.mkdir(exist_ok=True)
+    pl, vd = importlib.import_module(package), importlib.import_module(ours)
+    logger = importlib.import_module(f"{package}.loggers").CSVLogger(folder, name="", version="")
+    found = monitors(vd)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        max_epochs=STEPS,
+        callbacks=found,
+        logger=logger,
+        log_every_n_steps=1,
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+    module = vd.EquivalenceModule(5, 3, 3, 0.1).double()
+    # the distributed sampler deals samples 0, 2, ... and 1, 3, ...: each process sees half of them
+    loader = DataLoader(TensorDataset(*problem()), batch_size=8 // devices)
+    trainer.fit(module, loader)
+    state = {
+        "rank": trainer.global_rank,
+        "series": [monitor.series for monitor in found],
+        "violations": found[-1].violations,
+    }
+    (folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(state))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    fit(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))

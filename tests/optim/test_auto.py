@@ -1,0 +1,189 @@
+"""``step_scale="auto"``: its step against the formulas, its memory, what it refuses."""
+
+import copy
+import io
+import warnings
+
+import pytest
+import torch
+from torch import Tensor
+
+import virtualdepth as vd
+from virtualdepth.maths.reference import precondition_literally
+
+CAP = 0.05
+
+
+def problem() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(2, 4, 4, generator=generator, dtype=torch.float64)
+    # both near multiples of the identity: no singular value has to cross 0, which none does
+    identity = torch.eye(4, dtype=torch.float64)
+    target, start = 2 * identity + 0.3 * normal[0], 0.1 * identity + 0.02 * normal[1]
+    return target, start
+
+
+class Run:
+    """Half the squared distance to a target, by closure."""
+
+    def __init__(self, **options: object) -> None:
+        self.target, start = problem()
+        self.weight = torch.nn.Parameter(start)
+        self.optimizer = vd.EndToEndSGD(
+            [self.weight], **{"depth": 3, "step_scale": "auto", **options}
+        )
+        self.losses: list[float] = []
+
+    def closure(self) -> float:
+        self.optimizer.zero_grad()
+        loss = (self.weight - self.target).square().sum() / 2
+        loss.backward()
+        self.losses.append(loss.item())
+        return loss.item()
+
+    def steps(self, count: int) -> None:
+        for _ in range(count):
+            self.optimizer.step(self.closure)
+
+
+def capped_step(weight: Tensor, grad: Tensor, depth: int) -> Tensor:
+    u, sigma, vh = torch.linalg.svd(weight)
+    slopes = (u * (grad @ vh.mT)).sum(0).abs()
+    length = CAP / float((depth * sigma ** (1 - 2 / depth) * slopes).max())
+    first = precondition_literally(weight, grad, depth)
+    return weight - length * precondition_literally(weight - length / 2 * first, grad, depth)
+
+
+def test_first_step_is_the_capped_midpoint() -> None:
+    run = Run()
+    expected = capped_step(run.weight.detach(), run.weight.detach() - run.target, 3)
+    run.steps(1)
+    torch.testing.assert_close(run.weight.detach(), expected, rtol=1e-9, atol=1e-10)
+
+
+def test_later_steps_have_the_secant_length() -> None:
+    run = Run(cap=1e6)
+    before = run.weight.detach().clone()
+    run.optimizer.param_groups[0]["cap"] = 1e-3  # so that the first step is small
+    run.steps(1)
+    run.optimizer.param_groups[0]["cap"] = 1e6
+    here = run.weight.detach().clone()
+    change = here - before  # of the gradient too: the Hessian is the identity
+    metric = precondition_literally(here, change, 3)
+    length = change.square().sum() / (change * metric).sum()
+    run.steps(1)
+    expected = here - length * precondition_literally(here, here - run.target, 3)
+    torch.testing.assert_close(run.weight.detach(), expected, rtol=1e-8, atol=1e-9)
+
+
+def test_learning_rate_does_not_matter() -> None:
+    ends = []
+    for lr in (1e-3, 0.5):
+        run = Run(lr=lr)
+        run.steps(40)
+        ends.append(run.weight.detach())
+    torch.testing.assert_close(*ends, rtol=1e-7, atol=1e-9)
+
+
+def test_it_converges() -> None:
+    run = Run()
+    run.steps(300)
+    assert run.losses[-1] < 1e-12
+
+
+def test_step_too_far_is_halved() -> None:
+    run = Run()
+    run.steps(5)
+    before = run.weight.detach().clone()
+    run.steps(1)
+    here = run.weight.detach().clone()
+    run.optimizer.param_groups[0]["auto_losses"] = [0.0]  # now every loss is too large
+    run.steps(1)
+    torch.testing.assert_close(run.weight.detach(), (before + here) / 2, rtol=1e-12, atol=1e-14)
+
+
+def test_rate_zero_changes_nothing() -> None:
+    run = Run()
+    run.steps(3)
+    weight = run.weight.detach().clone()
+    state = copy.deepcopy(run.optimizer.state_dict())
+    run.optimizer.param_groups[0]["lr"] = 0.0
+    run.steps(1)
+    torch.testing.assert_close(run.weight.detach(), weight, rtol=0, atol=0)
+    run.optimizer.param_groups[0]["lr"] = 1e-3
+    assert str(run.optimizer.state_dict()) == str(state)
+
+
+def test_checkpoint_continues_bitwise() -> None:
+    run, other = Run(), Run()
+    run.steps(12)
+    file = io.BytesIO()
+    torch.save({"weight": run.weight, "optimizer": run.optimizer.state_dict()}, file)
+    file.seek(0)
+    checkpoint = torch.load(file, weights_only=True)
+    other.weight.data.copy_(checkpoint["weight"].data)
+    other.optimizer.load_state_dict(checkpoint["optimizer"])
+    run.steps(12)
+    other.steps(12)
+    torch.testing.assert_close(other.weight, run.weight, rtol=0, atol=0)
+
+
+def test_two_matrices_share_a_length() -> None:
+    # one block-diagonal problem as two parameters of the same target: they stay equal
+    run = Run()
+    twin = [torch.nn.Parameter(run.weight.detach().clone()) for _ in range(2)]
+    optimizer = vd.EndToEndSGD(twin, depth=3, step_scale="auto")
+    for _ in range(20):
+        run.steps(1)
+        for parameter in twin:
+            parameter.grad = parameter.detach() - run.target
+        optimizer.step()
+    for parameter in twin:
+        torch.testing.assert_close(parameter.detach(), run.weight.detach(), rtol=1e-7, atol=1e-9)
+
+
+def test_mini_batches_are_noticed() -> None:
+    run = Run()
+    generator = torch.Generator().manual_seed(1)
+
+    def train(steps: int) -> None:
+        for _ in range(steps):
+            noise = 5 * torch.randn(4, 4, generator=generator, dtype=torch.float64)
+            run.weight.grad = run.weight.detach() - run.target + noise
+            run.optimizer.step()
+
+    with pytest.warns(UserWarning, match="needs the gradient of the full batch"):
+        train(300)
+
+
+def test_full_batch_is_not_suspected() -> None:
+    run = Run()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run.steps(200)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"momentum": 0.9}, "momentum: expected 0"),
+        ({"weight_decay": 0.1}, "weight_decay: expected 0"),
+        ({"maximize": True}, "maximize: expected False"),
+        ({"origin": "init"}, "origin: expected None"),
+        ({"depth": 1}, "step_scale: expected matrices of depth > 1"),
+    ],
+)
+def test_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Run(**options)
+
+
+def test_vectors_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(3,\)"):
+        vd.EndToEndSGD([torch.nn.Parameter(torch.ones(3))], step_scale="auto")
+
+
+def test_other_optimizers_cannot_have_it() -> None:
+    sgd = torch.optim.SGD([torch.nn.Parameter(torch.eye(2))], lr=0.1)
+    with pytest.raises(ValueError, match="use EndToEndSGD"):
+        vd.with_depth(sgd, 2, step_scale="auto")

@@ -1,0 +1,38 @@
+"""Every example runs, as a user would run it, and says what it found."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SCRIPTS = sorted(EXAMPLES.glob("*.py"))
+
+
+def run(name: str, cwd: Path) -> str:
+    finished = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning:virtualdepth", str(EXAMPLES / name)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def numbers(pattern: str, text: str) -> list[float]:
+    return [float(found) for found in re.findall(pattern + r" ([0-9.]+[0-9])", text)]
+
+
+@pytest.mark.parametrize("name", [script.name for script in SCRIPTS])
+def test_it_runs_and_learns(name: str, tmp_path: Path) -> None:
+    output = run(name, tmp_path)
+    if name == "fine_tuning.py":
+        plain, on_weight, on_change = numbers("relative error", output)
+        assert on_change < 0.05 < 0.5 < min(plain, on_weight)
+    else:
+        losses = numbers("loss", output)
+        assert losses[-1] < 1.0, output  # ten classes: 2.3 at the start

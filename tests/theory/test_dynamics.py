@@ -1,0 +1,97 @@
+"""Velocities of singular values and vectors against finite differences of an explicit network."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from virtualdepth.maths import precondition
+from virtualdepth.networks import DeepLinear
+from virtualdepth.theory import singular_value_velocity, singular_vector_velocity
+
+SHAPES = [(4, 4), (3, 5), (5, 3), (1, 4), (4, 1)]
+SVD = tuple[Tensor, Tensor, Tensor]
+
+
+def draw(shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """A matrix with well separated singular values, and a gradient."""
+    generator = torch.Generator().manual_seed(7)
+    u, _, vh = torch.linalg.svd(
+        torch.randn(shape, generator=generator, dtype=torch.float64), full_matrices=False
+    )
+    sigma = 2.0 ** -torch.arange(min(shape), dtype=torch.float64)
+    return u * sigma @ vh, torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def explicit_step(weight: Tensor, grad: Tensor, depth: int, time: float) -> Tensor:
+    """Move balanced factors of W by the gradient of <G, product>, for a short time."""
+    network = DeepLinear.from_weight(weight, depth)
+    torch.sum(grad * network.end_to_end()).backward()
+    with torch.no_grad():
+        for factor in network.factors:
+            factor -= time * factor.grad
+        return network.end_to_end()
+
+
+def single_step(weight: Tensor, grad: Tensor, depth: float, time: float) -> Tensor:
+    return weight - time * precondition(weight, grad, depth)
+
+
+def aligned(weight: Tensor, reference: SVD) -> SVD:
+    """The thin SVD with the signs of another one."""
+    u, sigma, vh = torch.linalg.svd(weight, full_matrices=False)
+    signs = (u * reference[0]).sum(0).sign()
+    return u * signs, sigma, vh * signs.unsqueeze(-1)
+
+
+def differences(step, weight: Tensor, grad: Tensor, depth: float) -> SVD:
+    """Central differences of u, sigma and v."""
+    time = 1e-5
+    here = torch.linalg.svd(weight, full_matrices=False)
+    ahead, behind = (aligned(step(weight, grad, depth, t), here) for t in (time, -time))
+    du, dsigma, dvh = ((a - b) / (2 * time) for a, b in zip(ahead, behind, strict=True))
+    return du, dsigma, dvh.mT
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("depth", [1, 2, 3, 5])
+def test_explicit_network(shape: tuple[int, int], depth: int) -> None:
+    weight, grad = draw(shape)
+    du, dsigma, dv = differences(explicit_step, weight, grad, depth)
+    scale = depth * 100.0
+    torch.testing.assert_close(
+        singular_value_velocity(weight, grad, depth), dsigma, rtol=0, atol=1e-7 * scale
+    )
+    for found, expected in zip(
+        singular_vector_velocity(weight, grad, depth), (du, dv), strict=True
+    ):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-7 * scale)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("depth", [1.5, math.pi, math.inf])
+def test_real_and_infinite_depth(shape: tuple[int, int], depth: float) -> None:
+    weight, grad = draw(shape)
+    du, dsigma, dv = differences(single_step, weight, grad, depth)
+    torch.testing.assert_close(
+        singular_value_velocity(weight, grad, depth), dsigma, rtol=0, atol=1e-6
+    )
+    for found, expected in zip(
+        singular_vector_velocity(weight, grad, depth), (du, dv), strict=True
+    ):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_values_of_a_batch() -> None:
+    pairs = [draw((3, 4)), tuple(2 * x for x in draw((3, 4)))]
+    weights, grads = (torch.stack(both) for both in zip(*pairs, strict=True))
+    expected = torch.stack([singular_value_velocity(w, g, 3) for w, g in pairs])
+    torch.testing.assert_close(singular_value_velocity(weights, grads, 3), expected)
+
+
+@pytest.mark.parametrize("spectrum", [[2.0, 2.0, 1.0], [2.0, 1.0, 0.0]])
+def test_undetermined_vectors_are_refused(spectrum: list[float]) -> None:
+    weight = torch.diag(torch.tensor(spectrum, dtype=torch.float64))
+    with pytest.raises(ValueError, match="positive and distinct singular values"):
+        singular_vector_velocity(weight, torch.ones_like(weight), 2)
