@@ -15,7 +15,7 @@ from virtualdepth.experiments.lp_figures import draw
 from virtualdepth.experiments.lp_methods import Method, by_torch, explicit, normalised, rule
 from virtualdepth.experiments.lp_problem import LpRegression, ethanol_regression
 from virtualdepth.experiments.lp_rivals import barzilai_borwein, hits, lbfgs
-from virtualdepth.experiments.lp_search import Trace, at_edge, checkpoints, descend, search
+from virtualdepth.experiments.lp_search import Trace, checkpoints, descend, rate_of, search
 from virtualdepth.experiments.lp_toy import toy_rows
 from virtualdepth.experiments.reproduction import Progress, Record, ReproduceConfig, Reproduction
 from virtualdepth.maths import gaussian_start
@@ -26,8 +26,9 @@ TITLE = (
     "Linear regression by one weight vector as if it were N layers deep, under l_2 and l_4 loss, "
     "full batch, float64: on two samples, and on the ethanol data (2565 x 128, standardised). "
     "Every method is at its best constant learning rate on a quarter-decade grid, widened until "
-    "the best is inside; loss over optimum is the smallest along the way, and iterations are those "
-    "of the rate that reaches the target first."
+    "the best is inside. Loss over optimum is the smallest along the way, which a run may leave "
+    "again; end over optimum is the smallest that a run of the grid still has at its end; "
+    "iterations are those of the rate that reaches the target first."
 )
 PUBLISHED: list[Record] = [
     {"source": "arXiv 1802.06509, section 8", "statement": "l_2: depth slows training down"},
@@ -148,10 +149,14 @@ class _Study:
         for name, trace in traces.items():
             counts = [trace.iterations(target) for target in range(len(RATIOS))]
             row = self._row(name, float(trace.best[trace.winner]), counts)
-            row |= {"rate": trace.rate, "inside": not at_edge(trace)}
+            row |= {"rate": rate_of(trace.exponents[trace.winner]), "inside": not trace.at_edge()}
+            row |= {
+                "end_over_optimum": float(trace.ends[trace.steadiest]) / self.optimum,
+                "end_rate": rate_of(trace.exponents[trace.steadiest]),
+            }
             ends = [row["loss_over_optimum"], *spread.get(name, [])]
             row |= {"seeds_from": min(ends), "seeds_to": max(ends)}
-            yield row, (trace.curves[:, trace.winner] / self.optimum).numpy()
+            yield row, (trace.curves[:, trace.steadiest] / self.optimum).numpy()
         shown = checkpoints(self.steps)
         for name, method in SINGLE.items():
             self.progress(name)
@@ -176,7 +181,9 @@ class _Study:
     ) -> dict[str, list[float]]:
         """Run further starts, at the rate that was best for the first."""
         runs = [
-            BATCHED[name][0](start, torch.tensor([trace.rate], dtype=torch.float64))
+            BATCHED[name][0](
+                start, torch.tensor([rate_of(trace.exponents[trace.winner])], dtype=torch.float64)
+            )
             for start in starts
             for name, trace in traces.items()
         ]

@@ -37,9 +37,22 @@ class Trace:
         return int(self.best.argmin())
 
     @property
-    def rate(self) -> float:
-        """The learning rate of :attr:`winner`."""
-        return rate_of(self.exponents[self.winner])
+    def ends(self) -> Tensor:
+        """The losses after the last iteration, (runs,); inf where not finite."""
+        return self.curves[-1].nan_to_num(nan=torch.inf)
+
+    @property
+    def steadiest(self) -> int:
+        """The column of the smallest loss at the end: of no run that diverges after its best."""
+        return int(self.ends.argmin())
+
+    def at_edge(self) -> bool:
+        """Tell whether the grid begins or ends with the best learning rate, by either measure.
+
+        Returns:
+            Whether it does.
+        """
+        return not {0, len(self.exponents) - 1}.isdisjoint({self.winner, self.steadiest})
 
     def iterations(self, target: int) -> int | None:
         """Count iterations to a target, at the learning rate that reaches it first.
@@ -186,24 +199,13 @@ def search(
     return found
 
 
-def at_edge(trace: Trace) -> bool:
-    """Tell whether the best learning rate is the grid's first or last.
-
-    Args:
-        trace: of a method.
-
-    Returns:
-        Whether it is.
-    """
-    return trace.winner in (0, len(trace.exponents) - 1)
-
-
 def _beyond(trace: Trace) -> range | None:
-    if not at_edge(trace):
+    if not trace.at_edge():
         return None
     first, last = trace.exponents[0], trace.exponents[-1]
-    # where nothing was finite, the winner is the first column
-    return range(first - 4, first) if trace.winner == 0 else range(last + 1, last + 5)
+    # where nothing was finite, both winners are the first column
+    below = 0 in (trace.winner, trace.steadiest)
+    return range(first - 4, first) if below else range(last + 1, last + 5)
 
 
 def _traces(
