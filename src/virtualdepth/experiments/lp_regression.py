@@ -114,7 +114,7 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
 
             study = _Study(problem.compressed(), optimum, steps, tell)
             for row, curve in study.rows(start, config.seeds):
-                key = {"power": power, "start": start, "optimum": optimum}
+                key = {"part": "ethanol", "power": power, "start": start, "optimum": optimum}
                 measured.append(key | row)
                 arrays[_name(power, start, row["method"])] = curve
     return Reproduction(

@@ -102,6 +102,7 @@ def toy_rows(seeds: Sequence[int]) -> Iterator[Record]:
             found = steps_to_converge(problem, depth, starts(seeds))
             counts = [end[0] for end in found if end is not None]
             yield {
+                "part": "two samples",
                 "targets": f"({first:g}, {second:g})",
                 "power": power,
                 "depth": depth,
