@@ -58,7 +58,7 @@ def _probability(rows: list[Record]) -> Iterator[Claim]:
     small = [row for row in rows if row["deviation"].endswith("/ d")]
     yield Claim(
         claim="Theorem 2: with standard deviation a ||Phi|| / d, a = 0.1, 0.5, 1, a random "
-        f"balanced start satisfies the theorem with probability above {FLOOR}, at d = 20 and at 100",
+        f"balanced start satisfies the theorem with probability above {FLOOR}, at d = 20 and 100",
         held=all(row["from"] > FLOOR for row in small),
         evidence=_intervals(small),
     )

@@ -5,13 +5,20 @@ Neural Networks", ICLR 2019, arXiv 1810.02281, Theorem 1.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from virtualdepth.maths import balancedness, end_to_end_product, layer_sizes
+from virtualdepth.maths import (
+    balancedness,
+    check_finite,
+    check_matrix,
+    deficiency_margin,
+    end_to_end_product,
+    layer_sizes,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +97,9 @@ def convergence_certificate(
         The certificate; without a margin its bounds are 0.
 
     Raises:
-        ValueError: if shapes or the number of factors do not fit, or ``margin`` is out of range.
+        TypeError: if a matrix is complex, integer or sparse, or ``depth`` is no number.
+        ValueError: if shapes or the number of factors do not fit, if a matrix is not finite, or if
+            ``margin`` is out of range.
 
     Source: arXiv 1810.02281, Theorem 1.
 
@@ -99,49 +108,53 @@ def convergence_certificate(
     >>> certificate.max_lr, certificate.iterations(1e-6)
     (1.483e-05, 534215)
     """
-    factors = None if isinstance(start, Tensor) else list(start)
-    weight = end_to_end_product(factors) if factors is not None else start
-    assert isinstance(weight, Tensor)
-    if weight.ndim != 2 or weight.shape != target.shape:
-        raise ValueError(
-            f"start: expected a matrix, or factors with a product, of the target's shape "
-            f"{tuple(target.shape)} but got {tuple(weight.shape)}"
-        )
-    hidden = None if factors is None else [factor.shape[0] for factor in factors[:-1]]
+    factors = [] if isinstance(start, Tensor) else list(start)
+    weight = start if isinstance(start, Tensor) else end_to_end_product(factors)
+    check_matrix(weight, "start")
+    check_finite(weight, "start")
+    if weight.ndim != 2:
+        raise ValueError(f"start: expected one matrix but got a batch, {tuple(weight.shape)}")
+    largest = deficiency_margin(weight, target).item()
+    hidden = [factor.shape[0] for factor in factors[:-1]] if factors else None
     layers = len(layer_sizes(weight.shape[1], weight.shape[0], depth, hidden)) - 1
-    distance = torch.linalg.matrix_norm(weight - target).item()
-    smallest = torch.linalg.svdvals(target)[-1].item()
-    largest_margin = smallest - distance
-    if margin is not None and not 0 < margin <= max(largest_margin, 0):
+    if margin is not None and not 0 < margin <= max(largest, 0):
         raise ValueError(
-            f"margin: expected 0 < c <= {largest_margin:.3g}, the start's own, but got {margin!r}"
+            f"margin: expected 0 < c <= {largest:.3g}, the start's own, but got {margin!r}"
         )
-    c = max(largest_margin, 0.0) if margin is None else margin
+    c = max(largest, 0.0) if margin is None else margin
     norm = torch.linalg.matrix_norm(target).item()
-    delta = c**2 / (256 * layers**3 * norm ** (2 * (layers - 1) / layers)) if c else 0.0
-    defects = balancedness(factors) if factors is not None else weight.new_zeros(0)
-    imbalance = defects.max().item() if len(defects) else 0.0
-    failures = []
-    if not c > 0:
-        failures.append(
-            f"no deficiency margin: ||W(0) - Phi||_F = {distance:.3g} is not below "
-            f"sigma_min(Phi) = {smallest:.3g}; start closer to the target"
-        )
-    elif imbalance > delta:
-        failures.append(
-            f"factors out of balance: {imbalance:.3g} is above delta = {delta:.3g}; start them by "
-            "virtualdepth.balanced_factors"
-        )
+    delta, max_lr = _bounds(c, norm, layers)
+    imbalance = balancedness(factors).max().item() if len(factors) > 1 else 0.0
+    distance = torch.linalg.matrix_norm(weight - target).item()
     return ConvergenceCertificate(
         depth=layers,
         loss=distance**2 / 2,
-        largest_margin=largest_margin,
+        largest_margin=largest,
         margin=c,
         delta=delta,
         imbalance=imbalance,
-        max_lr=c ** ((4 * layers - 2) / layers)
-        / (6144 * layers**3 * norm ** ((6 * layers - 4) / layers))
-        if c
-        else 0.0,
-        failures=tuple(failures),
+        max_lr=max_lr,
+        failures=tuple(_failures(largest, distance, imbalance, delta)),
     )
+
+
+def _bounds(margin: float, norm: float, depth: int) -> tuple[float, float]:
+    """Return the admissible imbalance and learning rate, for the Frobenius norm of Phi."""
+    if not margin > 0:
+        return 0.0, 0.0
+    delta = margin**2 / (256 * depth**3 * norm ** (2 * (depth - 1) / depth))
+    exponent = (4 * depth - 2) / depth
+    return delta, margin**exponent / (6144 * depth**3 * norm ** ((6 * depth - 4) / depth))
+
+
+def _failures(margin: float, distance: float, imbalance: float, delta: float) -> Iterator[str]:
+    if not margin > 0:
+        yield (
+            f"no deficiency margin: ||W(0) - Phi||_F = {distance:.3g} is not below "
+            f"sigma_min(Phi) = {margin + distance:.3g}; start closer to the target"
+        )
+    elif imbalance > delta:
+        yield (
+            f"factors out of balance: {imbalance:.3g} is above delta = {delta:.3g}; start them by "
+            "virtualdepth.balanced_factors"
+        )

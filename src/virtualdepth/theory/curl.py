@@ -29,7 +29,7 @@ def rule_curl(weight: Tensor, loss: Callable[[Tensor], Tensor], depth: float) ->
 
     Raises:
         TypeError: if ``depth`` is not a real number.
-        ValueError: if ``depth`` is out of range.
+        ValueError: if ``depth`` is out of range, or the rule has no derivative at ``weight``.
 
     Source: arXiv 1802.06509, Theorem 2 and its proof (section 6).
 
@@ -42,9 +42,16 @@ def rule_curl(weight: Tensor, loss: Callable[[Tensor], Tensor], depth: float) ->
 
     def field(flat: Tensor) -> Tensor:
         point = flat.view_as(weight)
-        grad = torch.func.grad(loss)(point)
+        (grad,) = torch.autograd.grad(loss(point), point, create_graph=True)
         return end_to_end_gradient(point, grad, depth).direction.flatten()
 
-    jacobian = torch.func.jacrev(field)(weight.flatten())
-    assert isinstance(jacobian, Tensor)
+    # torch.func.jacrev does the same, but loads torch's compiler first: seconds
+    jacobian: Tensor = torch.autograd.functional.jacobian(  # type: ignore[no-untyped-call]
+        field, weight.flatten()
+    )
+    if not bool(jacobian.isfinite().all()):
+        raise ValueError(
+            "weight: expected a matrix of full rank with distinct singular values, where the rule "
+            "has a derivative, but got a derivative that is not finite; perturb it"
+        )
     return jacobian - jacobian.mT
