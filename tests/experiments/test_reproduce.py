@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.experiments.lp import NEEDS_ETHANOL
 
 from virtualdepth.cli import main
 from virtualdepth.experiments.norms import contradiction, random_problem
@@ -23,9 +24,12 @@ KEYS = {"command", "name", "config", "versions", "published", "measured", "claim
     "name",
     [
         "matrix-completion",
+        "no-regulariser",
         "norms",
         "singular-values",
+        pytest.param("convergence", marks=NEEDS_ETHANOL),
         pytest.param("image-inpainting", marks=NEEDS_IMAGE),
+        pytest.param("lp-regression", marks=NEEDS_ETHANOL),
     ],
 )
 def test_quick_rerun(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,10 +52,11 @@ def test_quick_rerun(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonsense"], "name: expected one of image-inpainting"),
+        (["nonsense"], "name: expected one of convergence, image-inpainting"),
         (["norms", "--seeds", "x"], "seeds: expected integers"),
         (["norms", "--seeds", "-1"], "seeds: expected"),
         (["image-inpainting", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
+        (["lp-regression", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
     ],
 )
 def test_unusable(

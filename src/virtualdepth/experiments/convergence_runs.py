@@ -183,7 +183,7 @@ def unbalanced_rows() -> Iterator[Record]:
                 "margin": float(deficiency_margin(SCALAR_START * one, one)),
                 "imbalance": certificate.imbalance,
                 "delta": certificate.delta,
-                "loss": _loss_after(factors, one, lr, 20_000),
+                "loss": _loss_after(factors, one, lr, 10_000),
             }
 
 
