@@ -43,7 +43,7 @@ def draw(result: Reproduction) -> dict[str, Figure]:
     starts = list(dict.fromkeys(row["start"] for row in rows))
     return {
         "Loss over the optimum against iterations, every depth as one vector at the constant "
-        "learning rate that ends lowest; crosses: explicit networks of depth 2 and 3.": _depths(
+        "learning rate that ends lowest; crosses: explicit networks, at their own.": _depths(
             result, starts
         ),
         "Depths 2 and 3 beside other ways to step, each at the constant rate that ends lowest; "
