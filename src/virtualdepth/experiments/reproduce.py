@@ -20,7 +20,14 @@ from virtualdepth.experiments.reproduction import (
     write_report,
 )
 
-EXPERIMENTS = ("image-inpainting", "matrix-completion", "norms", "singular-values")
+EXPERIMENTS = (
+    "image-inpainting",
+    "margin",
+    "matrix-completion",
+    "mnist",
+    "norms",
+    "singular-values",
+)
 
 
 class _Experiment(Protocol):
