@@ -179,7 +179,7 @@ def _sooner(measured: Sequence[Record]) -> Iterator[Claim]:
         less = "fewer steps" if name == "steps_to_plain" else "less CPU time"
         ratios = _ratios(measured, BEST, kind, name)
         yield Claim(
-            claim=f"{kind}: the plain network's last loss in less {unit} on every seed, at {BEST}",
+            claim=f"{kind}: the plain network's last loss in {less} on every seed, at {BEST}",
             held=all(ratio is not None and ratio > 1 for ratio in ratios),
             evidence=_factors(ratios),
         )
