@@ -180,9 +180,11 @@ def draw(result: Reproduction) -> dict[str, Figure]:
             tables = np.stack([result.arrays[_name(kind, lr, seed)] for seed in seeds])
             _draw_network(pair, kind, lr, tables)
         pair[0].set(xlabel="step", ylabel="cross-entropy of the training batches, nats")
-        pair[1].set(xlabel="CPU time, seconds on one thread", xscale="log")
+        pair[1].set(xlabel="CPU time on one thread, s")
         for ax in pair:
             ax.set(yscale="log", title=f"at {setting}")
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter("{x:g}")
             ax.grid(color="0.9")
         pair[0].legend(frameon=False)
     span = result.config["span"]
