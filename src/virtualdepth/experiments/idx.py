@@ -87,7 +87,7 @@ def read_idx(path: Path) -> Tensor:
     if content[:3] != _UNSIGNED_BYTES or len(content) < 4:
         raise UnusableError(
             "data_dir",
-            _problem(path, "an idx file, 00 00 08 first", content[:3].hex(" ") or "no bytes"),
+            _problem(path, "an idx file (00 00 08 first)", content[:3].hex(" ") or "no bytes"),
         )
     begin = 4 + 4 * content[3]
     if len(content) < begin:

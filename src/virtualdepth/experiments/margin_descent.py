@@ -3,9 +3,9 @@
 Source: arXiv 1803.01905 (one layer). Plain steps reach the limit direction like 1 / log(steps).
 """
 
+import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,13 +24,13 @@ def recorded(steps: int) -> list[int]:
         steps: the last.
 
     Returns:
-        Ascending, 1 first.
+        Ascending, 1 first, and a tenth of ``steps`` ten places before the last.
 
     >>> recorded(4)
     [1, 2, 3, 4]
     """
-    count = 1 + round(PER_DECADE * np.log10(steps))
-    return sorted({round(step) for step in np.geomspace(1, steps, count)})
+    places = range(int(PER_DECADE * math.log10(steps)) + 1)
+    return sorted({1, *(round(steps * 10 ** (-place / PER_DECADE)) for place in places)})
 
 
 def _length(weight: Tensor, depth: int) -> float:
