@@ -234,7 +234,7 @@ def draw(result: Reproduction) -> dict[str, Figure]:
         Caption to figure.
     """
     observed = sorted({row["observed"] for row in result.measured})
-    figure = Figure(figsize=(5 * len(observed), 4), layout="constrained")
+    figure = Figure(figsize=(max(8, 5 * len(observed)), 5), layout="constrained")
     panels = figure.subplots(1, len(observed), squeeze=False, sharey=True)[0]
     colours = {EXPLICIT: "#000000", FLOW: "#D55E00", AUTO: "#56B4E9"}
     markers = {2: "o", 3: "^", 4: "s"}
