@@ -190,6 +190,13 @@ def test_rows() -> None:
     }
 
 
+def test_a_plain_network_that_diverged_is_not_reached() -> None:
+    gone, other = curve(PLAIN, [4.0, 9.0]), curve(DRAWN_START, [4.0, 3.0, 2.0])
+    found = rows(BEST, [gone, other], 0, 3, 1)
+    assert [row["steps_to_plain"] for row in found] == [None, None]
+    assert [row["loss"] for row in found] == [None, 2.0]
+
+
 def test_summary() -> None:
     plain = curve(PLAIN, [4.0, 2.0])
     measured = [
@@ -221,3 +228,12 @@ def test_claims() -> None:
     assert judged(4, 1000, 0.04) == [True, True, True, True, False, True, True, True, True]
     assert judged(5, 1000, -0.06) == [True, False, False, True, False, True, True, True, False]
     assert judged(40, 1150, 0.0) == [True, False, False, False, False, False, False, False, True]
+
+
+def test_a_twin_that_diverged_follows_nothing() -> None:
+    plain = curve(PLAIN, [2.0, 1.0])
+    networks = [plain, *(curve(kind, [2.0, 1.0]) for kind in NETWORKS[1:])]
+    measured = rows(TUTORIAL, networks[:2], 0, 2, 1) + rows(BEST, networks, 0, 2, 1)
+    last = claims(measured, [(curve(VIRTUAL, [2.0]), curve(BALANCED_START, [2.0, 2.0]))])[-1]
+    assert not last.held
+    assert "diverged" in last.evidence

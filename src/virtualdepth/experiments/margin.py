@@ -67,7 +67,7 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
         A row for each problem, seed, depth and network; the curves as arrays.
     """
     seeds = config.seeds[:1] if config.quick else config.seeds
-    steps = STEPS // 40 if config.quick else STEPS
+    steps = STEPS // 100 if config.quick else STEPS
     measured: list[Record] = []
     arrays: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]] = {}
     problems = [(random_problem(seed), seed) for seed in seeds] + [(digits_problem(), seeds[0])]

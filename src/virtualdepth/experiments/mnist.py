@@ -97,7 +97,12 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
         config=asdict(config)
         | asdict(extent)
         | {"batch": BATCH, "momentum": MOMENTUM, "dense_decay": DECAY}
-        | {"losses_on_the_grid": {kind: losses for kind, (_, losses) in found.items()}},
+        | {
+            "losses_on_the_grid": {
+                kind: {f"{rate:g}": loss for rate, loss in losses.items()}
+                for kind, (_, losses) in found.items()
+            }
+        },
         published=PUBLISHED,
         measured=measured,
         summary=summary(measured),
