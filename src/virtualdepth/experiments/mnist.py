@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from virtualdepth.experiments.idx import load_mnist
 from virtualdepth.experiments.mnist_networks import (
@@ -90,7 +91,8 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
             measured += rows(setting, compared, seed, extent.steps, extent.span)
         followed.append((curves[twins[0]], curves[twins[1]]))
         arrays |= {
-            _name(kind, lr, seed): _array(curve, extent) for (kind, lr), curve in curves.items()
+            _name(kind, lr, seed): _array(curve, extent.steps)
+            for (kind, lr), curve in curves.items()
         }
     return Reproduction(
         name=config.name,
@@ -146,11 +148,11 @@ def _name(kind: str, lr: float, seed: int) -> str:
     return f"{kind}, rate {lr:g}, seed {seed}"
 
 
-def _array(curve: Curve, extent: _Extent) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
-    """Put smoothed loss, CPU and wall seconds since the start in rows; NaN after divergence."""
-    table = np.full((3, extent.steps), math.nan)
+def _array(curve: Curve, steps: int) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+    """Put loss, CPU and wall seconds since the start in rows, NaN after divergence."""
+    table = np.full((3, steps), math.nan)
     columns = (
-        smoothed(curve.loss, extent.span),
+        np.asarray(curve.loss),
         np.cumsum(curve.cpu_seconds),
         np.cumsum(curve.wall_seconds),
     )
@@ -159,6 +161,7 @@ def _array(curve: Curve, extent: _Extent) -> "np.ndarray[tuple[int, int], np.dty
     return table
 
 
+SHOWN_SPAN = 15  # short, so that the steep beginning shows
 COLOURS = {
     PLAIN: "#000000",
     DRAWN_START: "#E69F00",
@@ -188,14 +191,14 @@ def draw(result: Reproduction) -> dict[str, Figure]:
         pair[1].set(xlabel="CPU time on one thread, s")
         for ax in pair:
             ax.set(yscale="log", title=f"at {setting}")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.yaxis.set_major_formatter("{x:g}")
-            ax.yaxis.set_minor_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter(NullFormatter())
             ax.grid(color="0.9")
         pair[0].legend(frameon=False)
-    span = result.config["span"]
     return {
-        f"Training loss as a mean over the last {span} batches, units dropped, without the decay's "
-        "share: mean over the seeds, shaded from the least to the greatest.": figure
+        f"Training loss as a mean over the last {SHOWN_SPAN} batches, units dropped, without the "
+        "decay's share: mean over the seeds, shaded from the least to the greatest.": figure
     }
 
 
@@ -205,9 +208,9 @@ def _draw_network(
     lr: float,
     tables: "np.ndarray[tuple[int, int, int], np.dtype[np.float64]]",
 ) -> None:
-    loss = tables[:, 0]
-    seconds = tables[:, 1].mean(0)
-    steps = np.arange(1, loss.shape[1] + 1)
+    loss = np.stack([smoothed(losses, SHOWN_SPAN) for losses in tables[:, 0]])[:, SHOWN_SPAN - 1 :]
+    seconds = tables[:, 1, SHOWN_SPAN - 1 :].mean(0)
+    steps = SHOWN_SPAN + np.arange(loss.shape[1])
     style = (0, (5, 3)) if kind == VIRTUAL else "-"  # lies on the explicit one
     colour, label = COLOURS[kind], f"{kind}, rate {lr:g}"
     for ax, across in zip(panels, (steps, seconds), strict=True):

@@ -196,7 +196,7 @@ def _ratios(measured: Sequence[Record], setting: str, kind: str, name: str) -> l
 
 
 def _factors(ratios: Sequence[float | None]) -> str:
-    shown = ("not reached" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
+    shown = ("not reached" if ratio is None else f"{ratio:.3f}" for ratio in ratios)
     return "times less, by seed: " + ", ".join(shown)
 
 
