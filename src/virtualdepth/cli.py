@@ -188,8 +188,8 @@ def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = commands.add_parser(
         "reproduce",
         help="rerun a published experiment and set its numbers beside the published ones",
-        description="Rerun a published experiment: image-inpainting, matrix-completion, norms or "
-        "singular-values. Leaves result.json, arrays.npz, report.md and figures.",
+        description="Rerun a published experiment: image-inpainting, margin, matrix-completion, "
+        "mnist, norms or singular-values. Leaves result.json, arrays.npz, report.md and figures.",
         epilog="Exit status: 0 every claim held, 1 one did not, 2 unusable arguments, 130 after "
         "Ctrl-C.",
         allow_abbrev=False,
@@ -209,7 +209,7 @@ def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser.add_argument(
         "--data-dir",
         metavar="DIR",
-        help="the folder with images/camera.png (default: $VIRTUALDEPTH_DATA)",
+        help="the folder with images/camera.png or mnist/ (default: $VIRTUALDEPTH_DATA)",
     )
     parser.add_argument(
         "--output",
