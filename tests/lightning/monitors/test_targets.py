@@ -79,6 +79,15 @@ def test_half_precision_is_measured_in_float32() -> None:
     assert target.matrix().dtype == torch.float32
 
 
+def test_parametrized_weights_are_left_out() -> None:
+    """They are made anew at each access, which moves the buffers of spectral_norm."""
+    model = Model()
+    for layer in (model.deep.layers[0], model.chain[0], model.mixed[0], model.conv):
+        nn.utils.parametrizations.spectral_norm(layer)
+    names = [target.name for target in find_targets(model, "*")]
+    assert names == ["deep.layers.1", "chain.1", "mixed.2", "attention.out_proj"]
+
+
 def test_diverged_weights_are_named() -> None:
     model = Model()
     nn.init.constant_(model.conv.weight, torch.nan)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from importlib.util import find_spec
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from virtualdepth.lightning_common.callbacks.targets import (
@@ -19,6 +20,28 @@ else:
     Callback = object
 
 Series = dict[str, list[Any]]
+
+
+def check_count(count: Any, name: str) -> int:
+    """Refuse what does not count anything.
+
+    Args:
+        count: an integer >= 1.
+        name: what the error message calls it.
+
+    Returns:
+        It.
+
+    Raises:
+        ValueError: if it is no positive integer.
+
+    >>> check_count(50.0, "interval")
+    50
+    """
+    is_number = isinstance(count, Real) and not isinstance(count, bool)
+    if not is_number or count < 1 or count % 1 != 0:
+        raise ValueError(f"{name}: expected an integer >= 1 but got {count!r}")
+    return int(count)
 
 
 class IntervalMonitor(Callback):
@@ -42,9 +65,7 @@ class IntervalMonitor(Callback):
 
     def __init__(self, *, interval: int, figure: bool, **key: Any) -> None:
         super().__init__()
-        if isinstance(interval, bool) or interval < 1 or interval % 1 != 0:
-            raise ValueError(f"interval: expected an integer >= 1 but got {interval!r}")
-        self.interval = int(interval)
+        self.interval = check_count(interval, "interval")
         self.figure = figure
         # Lightning asks for the key at every hook: it is made once
         self._state_key = f"{type(self).__qualname__}{key!r}"
@@ -63,6 +84,9 @@ class IntervalMonitor(Callback):
     def setup(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
         """Find what to watch, before training.
 
+        Of a model with a ``setup`` or ``configure_model`` of its own, which run later and may build
+        layers, it is found in :meth:`on_fit_start`.
+
         Args:
             trainer: the trainer.
             pl_module: the model.
@@ -78,7 +102,18 @@ class IntervalMonitor(Callback):
                 f"{type(self).__name__}: figures need matplotlib: pip install "
                 "'virtualdepth[plots]', or pass figure=False"
             )
-        self._prepare(trainer, pl_module)
+        if not _builds_late(pl_module):
+            self._prepare(trainer, pl_module)
+
+    def on_fit_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        """Find what to watch in a model that builds its layers after :meth:`setup`.
+
+        Args:
+            trainer: the trainer.
+            pl_module: the model.
+        """
+        if _builds_late(pl_module):
+            self._prepare(trainer, pl_module)
 
     def _prepare(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Find what to watch; an error here ends the run before it begins."""
@@ -144,6 +179,16 @@ class IntervalMonitor(Callback):
         # not pl_module.log: it drops what does not fall on a multiple of log_every_n_steps
         for logger in trainer.loggers:
             logger.log_metrics(values, step=step)
+
+
+def _builds_late(module: "LightningModule") -> bool:
+    # Lightning calls both hooks of a model after the setup of its callbacks; the base class is
+    # known by name, for the flavours of Lightning differ in it
+    kind = type(module)
+    base = next(cls for cls in reversed(kind.__mro__) if cls.__name__ == "LightningModule")
+    return any(
+        getattr(kind, hook) is not getattr(base, hook) for hook in ("setup", "configure_model")
+    )
 
 
 class WeightMonitor(IntervalMonitor):

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from virtualdepth.lightning_common.callbacks.base import WeightMonitor
+from virtualdepth.lightning_common.callbacks.base import WeightMonitor, check_count
 from virtualdepth.lightning_common.callbacks.gradient_monitor import GradientMonitor
 from virtualdepth.lightning_common.callbacks.gradients import (
     decay_of,
     depth_of,
-    refuse_scaled_steps,
+    refuse_other_rules,
 )
 from virtualdepth.lightning_common.callbacks.prediction import Prediction
 from virtualdepth.lightning_common.callbacks.targets import Target
@@ -79,10 +79,8 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
         top_k: int = 10,
         figure: bool = True,
     ) -> None:
-        if top_k < 1:
-            raise ValueError(f"top_k: expected an integer >= 1 but got {top_k!r}")
         super().__init__(layers, interval=interval, figure=figure)
-        self.top_k = top_k
+        self.top_k = check_count(top_k, "top_k")
 
     def _reset(self) -> None:
         super()._reset()
@@ -119,7 +117,7 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
                 self._predictions[target.name].to(target.weights[0].device)
         super().on_train_start(trainer, pl_module)
         for target in self.targets:
-            refuse_scaled_steps(target, self._owners[target.name][1])
+            refuse_other_rules(target, self._owners[target.name][1])
 
     def _wants(self, step: int, target: Target) -> bool:
         return True

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from virtualdepth.lightning_common.callbacks.base import LayerMonitor
+from virtualdepth.lightning_common.callbacks.base import LayerMonitor, check_count
 from virtualdepth.lightning_common.callbacks.tracking import TripleTracker, by_name, largest, moved
 from virtualdepth.lightning_common.figures import new_figure
 from virtualdepth.maths import effective_rank_of_spectrum
@@ -57,10 +57,8 @@ class SpectrumMixin(LayerMonitor):
         top_k: int = 10,
         figure: bool = True,
     ) -> None:
-        if top_k < 1:
-            raise ValueError(f"top_k: expected an integer >= 1 but got {top_k!r}")
         super().__init__(layers, products_only=False, interval=interval, figure=figure)
-        self.top_k = top_k
+        self.top_k = check_count(top_k, "top_k")
 
     def _reset(self) -> None:
         super()._reset()
