@@ -9,7 +9,6 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from virtualdepth.experiments.lp_problem import LpRegression
-from virtualdepth.maths import Secant
 
 MEMORY = 10
 
@@ -50,10 +49,10 @@ def barzilai_borwein(
 
 
 def _secant_length(step: Tensor, change: Tensor, length: Tensor, *, long: bool) -> Tensor:
-    secant = Secant((step * change).sum(), change.square().sum())
-    if not secant.curvature > 0:  # w stands still, to rounding
+    curvature = (step * change).sum()
+    if not curvature > 0:  # w stands still, to rounding
         return length
-    return step.square().sum() / secant.curvature if long else secant.length()
+    return step.square().sum() / curvature if long else curvature / change.square().sum()
 
 
 def lbfgs(problem: LpRegression, start: Tensor, steps: int) -> list[float]:
