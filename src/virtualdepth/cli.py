@@ -189,8 +189,8 @@ def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "reproduce",
         help="rerun a published experiment and set its numbers beside the published ones",
         description="Rerun a published experiment: convergence, image-inpainting, lp-regression, "
-        "matrix-completion, no-regulariser, norms or singular-values. Leaves result.json, "
-        "arrays.npz, report.md and figures.",
+        "margin, matrix-completion, mnist, no-regulariser, norms or singular-values. Leaves "
+        "result.json, arrays.npz, report.md and figures.",
         epilog="Exit status: 0 every claim held, 1 one did not, 2 unusable arguments, 130 after "
         "Ctrl-C.",
         allow_abbrev=False,
@@ -210,7 +210,7 @@ def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser.add_argument(
         "--data-dir",
         metavar="DIR",
-        help="the folder with images/camera.png and ethanol/ethanol.npz "
+        help="the folder with images/camera.png, ethanol/ethanol.npz or mnist/ "
         "(default: $VIRTUALDEPTH_DATA)",
     )
     parser.add_argument(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.experiments.idx_files import bars, write_mnist
 from tests.experiments.lp import NEEDS_ETHANOL
 
 from virtualdepth.cli import main
@@ -23,8 +24,10 @@ KEYS = {"command", "name", "config", "versions", "published", "measured", "claim
 @pytest.mark.parametrize(
     "name",
     [
+        "margin",
         "matrix-completion",
         "no-regulariser",
+        "mnist",
         "norms",
         "singular-values",
         pytest.param("convergence", marks=NEEDS_ETHANOL),
@@ -34,6 +37,8 @@ KEYS = {"command", "name", "config", "versions", "published", "measured", "claim
 )
 def test_quick_rerun(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["reproduce", name, "--quick", "--seeds", "1", "--output", str(tmp_path)]
+    if name == "mnist":
+        arguments += ["--data-dir", str(write_mnist(tmp_path / "data", *bars()))]
     status = main(arguments)
     printed = capsys.readouterr().out
     result = json.loads((tmp_path / "result.json").read_text())
@@ -57,6 +62,7 @@ def test_quick_rerun(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["norms", "--seeds", "-1"], "seeds: expected"),
         (["image-inpainting", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
         (["lp-regression", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
+        (["mnist", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
     ],
 )
 def test_unusable(

@@ -38,7 +38,7 @@ class ReproduceConfig:
         name: of the experiment.
         seeds: of problems and starts; the first also serves the costly comparisons.
         quick: a small version of about a minute, for a look; its numbers are not the published.
-        data_dir: folder of image or data; default the environment variable VIRTUALDEPTH_DATA.
+        data_dir: folder of the data; default the environment variable VIRTUALDEPTH_DATA.
 
     Raises:
         UnusableError: if a value is out of range.
