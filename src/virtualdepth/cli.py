@@ -81,8 +81,17 @@ def _reproduce(options: argparse.Namespace) -> int:
 def _ablate(options: argparse.Namespace) -> int:
     from virtualdepth.studies.commands import AblateOptions, ablate
 
-    given = {field.name: getattr(options, field.name, None) for field in fields(AblateOptions)}
-    return ablate(AblateOptions(**given | {"overrides": options.more}))
+    return ablate(
+        AblateOptions(
+            study=options.study,
+            overrides=options.more,
+            output=options.output,
+            storage=options.storage,
+            workers=options.workers,
+            dry_run=options.dry_run,
+            cell=options.cell,
+        )
+    )
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -31,6 +31,7 @@ from virtualdepth.studies.table import UNFINISHED, metrics_of, read_table, rows_
 
 DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 DATABASE = "study.db"
+_SHORT = 60.0  # seconds of a cell
 _REFRESH = 1.0  # seconds between two looks at the storage, for the bar
 
 
@@ -162,19 +163,24 @@ def _estimate(study: StudyConfig, cells: Sequence[Cell], workers: int) -> int:
     """Time the cell in the middle of the list."""
     cell = cells[len(cells) // 2]
     torch.set_num_threads(threads_per_worker(workers))
-    begin = time.perf_counter()
-    try:
-        run_cell(study, {**lowest(study), **cell.config}, cell.seed)
-        end = ""
-    except FloatingPointError as error:
-        end = f" and diverged ({error})"
-    seconds = time.perf_counter() - begin
+    seconds, end = _timed(study, cell)
+    if seconds < _SHORT:  # most of which may be what is loaded at the first step
+        seconds, end = _timed(study, cell)
     print(
         f"{len(cells)} cells; {cell.name} took {seconds:.1f} s{end}. If all are like it, "
         f"{workers} worker{'s' * (workers > 1)} will take about "
         f"{_duration(seconds * len(cells) / workers)}. Nothing was kept."
     )
     return DONE
+
+
+def _timed(study: StudyConfig, cell: Cell) -> tuple[float, str]:
+    begin, end = time.perf_counter(), ""
+    try:
+        run_cell(study, {**lowest(study), **cell.config}, cell.seed)
+    except FloatingPointError as error:
+        end = f" and diverged ({error})"
+    return time.perf_counter() - begin, end
 
 
 def _duration(seconds: float) -> str:

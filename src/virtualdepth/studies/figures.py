@@ -99,9 +99,7 @@ def draw_heat_map(rows: list[Row], axes: Sequence[str], metric: str) -> Figure:
         ax.set_title(_titled(axes[2:], point), fontsize="medium")
         ax.set_xlabel(_name(axes[0]))
     figure.supylabel(_name(axes[1]), fontsize="medium")
-    figure.colorbar(
-        image, ax=[ax for ax, _ in panels], label=f"{_name(metric)}, median over seeds"
-    )
+    figure.colorbar(image, ax=[ax for ax, _ in panels], label=f"{_name(metric)}, median over seeds")
     return figure
 
 

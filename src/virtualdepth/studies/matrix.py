@@ -71,7 +71,7 @@ def train(
         loss, evaluations = float(value), evaluations + 1
         optimizer.zero_grad()
         if loss > options.stop_loss:  # without gradients nothing moves
-            product.backward(gradient)
+            torch.autograd.backward(product, gradient)
         return loss
 
     def measured(weight: Tensor) -> Metrics:
@@ -154,4 +154,3 @@ def _optimizer(options: MatrixOptions, factors: list[Tensor], smoothness: float)
     if depth == 1:
         return optimizer
     return with_depth(optimizer, depth, step_scale=options.step_scale, cap=options.cap)
-

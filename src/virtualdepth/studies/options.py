@@ -95,7 +95,8 @@ class MatrixOptions:
                 )
             if self.lr is not None:
                 raise UnusableError(
-                    "lr", f"expected none with step_scale: auto, which needs none, but got {self.lr}"
+                    "lr",
+                    f"expected none with step_scale: auto, which needs none, but got {self.lr}",
                 )
         else:
             positive("lr", self.lr)

@@ -24,6 +24,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from virtualdepth.experiments.errors import UnusableError
@@ -74,7 +75,7 @@ class Queue:
         self.study = optuna.create_study(
             storage=storage,
             study_name=study.name,
-            direction=study.direction,
+            direction=StudyDirection[study.direction.upper()],
             load_if_exists=True,
             sampler=_sampler(study, 0),
             pruner=getattr(optuna.pruners, study.pruner)() if study.search else None,
@@ -144,9 +145,7 @@ class Queue:
         if old.keys() != new.keys():
             raise self._other("grid", list(old))
         for axis, entries in old.items():
-            categorical = isinstance(
-                _distribution(self.config.grid[axis]), CategoricalDistribution
-            )
+            categorical = isinstance(_distribution(self.config.grid[axis]), CategoricalDistribution)
             if categorical and entries != new[axis]:
                 raise self._other(f"grid.{axis}", entries)
 

@@ -120,6 +120,9 @@ def merge(given: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, A
     Returns:
         Both.
 
+    Raises:
+        UnusableError: if a section of the file has no names.
+
     >>> merge({"grid": {"depth": [1, 2], "lr": [1]}}, {"settings": {"depth": 3}})
     {'grid': {'lr': [1]}, 'settings': {'depth': 3}}
     """

@@ -191,4 +191,3 @@ def _figures(
                 draw_heat_map(rows, axes, metric),
             )
     return found
-

@@ -51,9 +51,7 @@ class CellStorage(RDBStorage):
             warnings.simplefilter("ignore", ExperimentalWarning)  # of the heartbeat
             super().__init__(
                 # Optuna takes braces for places to fill in
-                parsed.render_as_string(hide_password=False)
-                .replace("{", "{{")
-                .replace("}", "}}"),
+                parsed.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
                 engine_kwargs=options,
                 heartbeat_interval=heartbeat,
                 grace_period=grace,

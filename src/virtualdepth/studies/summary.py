@@ -27,7 +27,7 @@ class Spread:
     count: int
 
     def __str__(self) -> str:
-        if self.count == 1:
+        if self.low == self.high:
             return f"{self.median:.3g}"
         return f"{self.median:.3g} ({self.low:.3g} to {self.high:.3g})"
 

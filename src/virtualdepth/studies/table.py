@@ -19,9 +19,7 @@ RUN = ("seconds", "threads", "started", "attempts", "worker")
 Row = dict[str, Any]
 
 
-def rows_of(
-    study: StudyConfig, cells: list[Cell], trials: Mapping[str, FrozenTrial]
-) -> list[Row]:
+def rows_of(study: StudyConfig, cells: list[Cell], trials: Mapping[str, FrozenTrial]) -> list[Row]:
     """Make the rows of a study.
 
     Args:
