@@ -17,9 +17,10 @@ from virtualdepth.studies.cells import Cell, cells_of
 from virtualdepth.studies.config import StudyConfig
 from virtualdepth.studies.crew import Crew, threads_per_worker
 from virtualdepth.studies.problems import check_cells, lowest, objective_of, run_cell
-from virtualdepth.studies.queue import FAILED, Queue, check_search
+from virtualdepth.studies.queue import FAILED, Queue
 from virtualdepth.studies.reading import read_study, write_study
 from virtualdepth.studies.report import write_report, write_result
+from virtualdepth.studies.sampling import check_search
 from virtualdepth.studies.storage import (
     CellStorage,
     check_url,

@@ -17,19 +17,15 @@ from importlib.metadata import version
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import CategoricalDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.studies.cells import Cell
-from virtualdepth.studies.config import StudyConfig, Value, plain, value
+from virtualdepth.studies.config import StudyConfig, plain, value
+from virtualdepth.studies.sampling import distribution_of, distributions, sampler_of, suggest
 from virtualdepth.studies.storage import CellStorage
 
 MOST_ATTEMPTS = 3
@@ -77,7 +73,7 @@ class Queue:
             study_name=study.name,
             direction=StudyDirection[study.direction.upper()],
             load_if_exists=True,
-            sampler=_sampler(study, 0),
+            sampler=sampler_of(study, 0),
             pruner=getattr(optuna.pruners, study.pruner)() if study.search else None,
         )
         self._id = storage.get_study_id_from_name(study.name)
@@ -106,7 +102,7 @@ class Queue:
         known = self.latest()
         self._check_same(known, cells)
         self.study.set_user_attr("study", self.config.to_json())
-        fixed = {} if self.config.search else _distributions(self.config)
+        fixed = {} if self.config.search else distributions(self.config)
         for cell in cells:
             if cell.name in known and known[cell.name].state is not TrialState.FAIL:
                 continue
@@ -145,7 +141,9 @@ class Queue:
         if old.keys() != new.keys():
             raise self._other("grid", list(old))
         for axis, entries in old.items():
-            categorical = isinstance(_distribution(self.config.grid[axis]), CategoricalDistribution)
+            categorical = isinstance(
+                distribution_of(self.config.grid[axis]), CategoricalDistribution
+            )
             if categorical and entries != new[axis]:
                 raise self._other(f"grid.{axis}", entries)
 
@@ -189,10 +187,10 @@ class Queue:
         self.storage.set_trial_user_attr(trial_id, "run", run)
         if self.config.search:
             # a sampler for each cell: the workers must not draw the same points
-            self.study.sampler = _sampler(self.config, stored.number)
+            self.study.sampler = sampler_of(self.config, stored.number)
         trial = Trial(self.study, trial_id)
         config = {name: value(name, v) for name, v in stored.user_attrs["config"].items()}
-        config |= {name: _suggest(trial, name, given) for name, given in self.config.search.items()}
+        config |= {name: suggest(trial, name, given) for name, given in self.config.search.items()}
         cell = Cell(name=stored.user_attrs["cell"], config=config, seed=stored.user_attrs["seed"])
         return Claim(trial_id=trial_id, cell=cell, trial=trial, attempt=attempt)
 
@@ -272,57 +270,6 @@ def versions() -> dict[str, str]:
         Name -> version.
     """
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-
-
-def check_search(study: StudyConfig) -> None:
-    """Refuse a sampler or pruner that Optuna does not have.
-
-    Args:
-        study: any.
-
-    Raises:
-        UnusableError: if there is none of this name, or it needs arguments.
-    """
-    for key, module in (("sampler", optuna.samplers), ("pruner", optuna.pruners)):
-        name = getattr(study, key)
-        if name.startswith("_") or not isinstance(getattr(module, name, None), type):
-            known = [other for other in dir(module) if other.endswith(key.capitalize())]
-            raise UnusableError(key, f"expected one of {', '.join(known)} but got {name!r}")
-        try:
-            _sampler(study, 0) if key == "sampler" else getattr(module, name)()
-        except (TypeError, ImportError) as error:
-            raise UnusableError(
-                key, f"expected one that needs no arguments but got {name}: {error}"
-            ) from error
-
-
-def _sampler(study: StudyConfig, number: int) -> optuna.samplers.BaseSampler | None:
-    if not study.search:
-        return None
-    kind = getattr(optuna.samplers, study.sampler)
-    sampler: optuna.samplers.BaseSampler = kind(seed=study.seeds[0] * 1_000_003 + number)
-    return sampler
-
-
-def _suggest(trial: Trial, name: str, given: Any) -> Value:
-    if isinstance(given, Mapping):
-        return trial.suggest_float(name, given["low"], given["high"], log=given["log"])
-    return value(name, trial.suggest_categorical(name, plain(list(given))))
-
-
-def _distributions(study: StudyConfig) -> dict[str, BaseDistribution]:
-    varied = {**study.grid, "seed": study.seeds}
-    return {name: _distribution(given) for name, given in varied.items()}
-
-
-def _distribution(given: Sequence[Value]) -> BaseDistribution:
-    """Numbers as numbers, for Optuna's figures; and their range can grow, as choices cannot."""
-    numbers = [v for v in given if isinstance(v, int | float) and not isinstance(v, bool)]
-    if len(numbers) < len(given) or float("inf") in numbers:
-        return CategoricalDistribution(tuple(plain(list(given))))
-    if all(isinstance(v, int) for v in numbers):
-        return IntDistribution(int(min(numbers)), int(max(numbers)))
-    return FloatDistribution(min(numbers), max(numbers))
 
 
 def _alive(process: int) -> bool:

@@ -89,8 +89,8 @@ def outcome(study: StudyConfig, claim: Claim) -> tuple[dict[str, Any], float | N
         Status, reason, metrics and seconds; and the objective of a complete cell.
     """
     if claim.attempt > MOST_ATTEMPTS:
-        reason = f"its worker died in each of {MOST_ATTEMPTS} attempts, of too little memory?"
-        return _result(FAILED, reason, {}, 0.0), None
+        died = f"its worker died in each of {MOST_ATTEMPTS} attempts; of too little memory?"
+        return _result(FAILED, died, {}, 0.0), None
     begin = time.perf_counter()
     report = None if study.pruner == "NopPruner" else _report(study, claim)
     status: str = COMPLETE
