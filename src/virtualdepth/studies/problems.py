@@ -126,7 +126,8 @@ def _check_arguments(study: StudyConfig, signature: inspect.Signature) -> None:
             if name not in known and not open_ended:
                 raise UnusableError(
                     f"{section}.{name}",
-                    f"expected arguments of {study.problem}, which are {', '.join(known)}",
+                    f"expected arguments of {study.problem}, which are {', '.join(known)}, but "
+                    f"got {name!r}",
                 )
     if "seed" not in known and not open_ended:
         raise UnusableError("problem", f"expected an argument seed but {study.problem} has none")

@@ -104,7 +104,17 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
         raise UnusableError(
             "arguments", f"expected --KEY VALUE with keys of a study but got: {problem}"
         ) from error
-    return {key: entry for key, entry in parsed.as_dict().items() if entry is not None}
+    given = {key: entry for key, entry in parsed.as_dict().items() if entry is not None}
+    return {key: _nested(entry) if key in SECTIONS else entry for key, entry in given.items()}
+
+
+def _nested(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Take ``depth.high`` for a key within a key."""
+    found: dict[str, Any] = {}
+    for name, entry in entries.items():
+        outer, dot, inner = name.partition(".")
+        found[outer] = {**found.get(outer, {}), inner: entry} if dot else entry
+    return found
 
 
 def merge(given: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +147,11 @@ def merge(given: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, A
         section = merged.setdefault(key, {})
         if not isinstance(section, dict):
             raise UnusableError(key, f"expected names with values but got {section!r}")
-        section.update(entry)
+        for name, new in entry.items():
+            old = section.get(name)
+            if isinstance(old, Mapping) and isinstance(new, Mapping):
+                new = {**old, **new}
+            section[name] = new
         for other in set(EXCLUSIVE) - {key} if key in EXCLUSIVE else ():
             if isinstance(merged.get(other), dict):
                 for name in entry:
