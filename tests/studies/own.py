@@ -20,7 +20,7 @@ class Cell:
         time.sleep(self.seconds)
         if self.ends == "diverged" and self.x == 2:
             raise FloatingPointError("the loss is inf at evaluation 7")
-        if self.ends == "nan" and self.x == 2:
+        if self.ends == "undefined" and self.x == 2:
             return {"loss": float("nan")}
         if self.ends == "error" and self.x == 2:
             raise RuntimeError("no such\nluck")
