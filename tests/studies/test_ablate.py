@@ -17,7 +17,10 @@ import pytest
 from pyarrow import parquet
 
 from virtualdepth.cli import main
-from virtualdepth.studies.storage import quiet_optuna
+from virtualdepth.studies.cells import cells_of
+from virtualdepth.studies.queue import Queue
+from virtualdepth.studies.reading import read_study
+from virtualdepth.studies.storage import CellStorage, quiet_optuna
 
 ROOT = Path(__file__).parents[2]
 MODULE = [sys.executable, "-m", "virtualdepth", "ablate"]
@@ -289,9 +292,13 @@ def test_unreadable_storage_is_one_line(
 @pytest.mark.slow
 def test_full_disk_is_one_line_and_keeps_what_was_recorded(tmp_path: Path) -> None:
     words = ["own.yaml", "--grid.x", ",".join(map(str, range(60))), "--output", "run"]
-    log = tmp_path / "log"
-    # room for the cells, not for all their results; the limit is inherited by the workers
-    limited = ["bash", "-c", 'ulimit -f 216; exec "$@"', "bash", *MODULE, *words]
+    study = read_study(tmp_path / "own.yaml", words[1:3])
+    (tmp_path / "run").mkdir()
+    with quiet_optuna():
+        Queue(CellStorage(f"sqlite:///{tmp_path}/run/study.db"), study).add(cells_of(study))
+    # room for the cells, not for all their results; a limit on files is inherited by the workers
+    room = (tmp_path / "run" / "study.db").stat().st_size // 1024 + 12
+    limited = ["bash", "-c", f'ulimit -f {room}; exec "$@"', "bash", *MODULE, *words]
     end = subprocess.run(limited, capture_output=True, text=True, env=ENVIRONMENT)
     assert end.returncode == 2, end.stderr
     last = end.stderr.splitlines()[-1]

@@ -63,7 +63,7 @@ class Crew:
         self._workers = workers
 
     def __enter__(self) -> "Crew":
-        self._logs = [self._log(n).open("wb") for n in range(1, self._workers + 1)]
+        self._logs = [self._log(number).open("wb") for number in range(self._workers)]
         for number in range(self._workers):
             self._spawn(number)
         return self
@@ -76,7 +76,7 @@ class Crew:
                 Path(log.name).unlink()
 
     def _log(self, number: int) -> Path:
-        return self._folder / f"worker-{number}.log"
+        return self._folder / f"worker-{number + 1}.log"
 
     def _spawn(self, number: int) -> None:
         process = subprocess.Popen(
@@ -136,8 +136,7 @@ class Crew:
                 if status == 0:
                     continue
                 if status == STORAGE_LOST:
-                    name, _, problem = self._last_line(number).partition(": ")
-                    raise UnusableError(name, problem)
+                    raise self._storage_lost(number)
                 in_a_row += 1
                 self.deaths.append(f"worker {process.pid} {_cause(status)}")
                 on_death(f"{socket.gethostname()}:{process.pid}")
@@ -149,6 +148,16 @@ class Crew:
                         f"{self._log(number)}",
                     )
                 self._spawn(number)
+
+    def _storage_lost(self, number: int) -> UnusableError:
+        name, _, problem = self._last_line(number).partition(": ")
+        if name == "storage":
+            return UnusableError(name, problem)
+        return UnusableError(  # a full disk has no room for what it said either
+            "storage",
+            "expected to read and write it but a worker could not, nor could it say why; every "
+            "cell recorded by then is kept: make room, and run the same command again",
+        )
 
     def _last_line(self, number: int) -> str:
         lines = self._log(number).read_text(encoding="utf-8", errors="replace").splitlines()
