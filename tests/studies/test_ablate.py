@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,25 @@ def statuses(folder: Path | str) -> dict[str, int]:
     return dict(Counter(row["status"] for row in table(folder)))
 
 
-def trials(folder: Path | str, name: str = "own") -> list[optuna.trial.FrozenTrial]:
-    with quiet_optuna():
-        return optuna.load_study(
-            study_name=name, storage=f"sqlite:///{folder}/study.db"
-        ).get_trials()
+def trials_in(url: str) -> list[optuna.trial.FrozenTrial]:
+    with quiet_optuna(), closing(CellStorage(url)) as storage:
+        return optuna.load_study(study_name="own", storage=storage).get_trials()
+
+
+def trials(folder: Path | str) -> list[optuna.trial.FrozenTrial]:
+    return trials_in(f"sqlite:///{folder}/study.db")
+
+
+def kill_in_mid_cell(url: str) -> None:
+    """Kill a worker that has just been seen running a cell."""
+    with quiet_optuna(), closing(CellStorage(url)) as storage:
+        study = optuna.load_study(study_name="own", storage=storage)
+        owners: list[str] = []
+        while not owners:
+            running = study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
+            owners = [t.user_attrs["run"]["worker"] for t in running if "run" in t.user_attrs]
+        # the cell taken last has the longest to go
+        os.kill(int(owners[-1].rpartition(":")[2]), signal.SIGKILL)
 
 
 def runs(log: Path) -> Counter[str]:
@@ -165,18 +180,20 @@ def test_an_error_in_a_cell_is_status_1_and_a_rerun_tries_it_again(tmp_path: Pat
 def test_three_kills_over_24_cells(tmp_path: Path) -> None:
     log = tmp_path / "log"
     values = ",".join(map(str, range(24)))
-    words = ["--grid.x", values, "--settings.seconds", "0.5", "--settings.log", str(log)]
+    words = ["--grid.x", values, "--settings.seconds", "1", "--settings.log", str(log)]
     with start("own.yaml", *words, "--workers", "2", "--output", "run") as process:
         try:
             for kill in range(3):
                 begun = 4 + 6 * kill
                 wait_for(lambda begun=begun: sum(runs(log).values()) >= begun)
-                _kill_a_worker()
+                kill_in_mid_cell("sqlite:///run/study.db")
             out, err = process.communicate(timeout=300)
         finally:
             process.kill()
     assert process.returncode == 0, err
-    assert err.count("was killed by SIGKILL; its cell waits again") == 3
+    assert err.count("was killed by SIGKILL") == 3
+    lost = err.count("its cell waits again")  # a worker may have finished before the signal came
+    assert 2 <= lost <= 3
     assert statuses("run") == {"complete": 24}
     recorded = trials("run")
     assert len(recorded) == 24
@@ -184,15 +201,9 @@ def test_three_kills_over_24_cells(tmp_path: Path) -> None:
         f"x={x},seed=0" for x in range(24)
     )
     again = [row for row in table("run") if row["attempts"] > 1]
-    assert len(again) == 3
-    assert sum(runs(log).values()) == 27  # what was killed, and nothing else, ran again
+    assert len(again) == lost
+    assert 24 <= sum(runs(log).values()) <= 24 + lost  # nothing else ran again
     assert out.endswith("files in run\n")
-
-
-def _kill_a_worker() -> None:
-    running = [t for t in trials("run") if t.state is optuna.trial.TrialState.RUNNING]
-    owners = [t.user_attrs["run"]["worker"] for t in running if "run" in t.user_attrs]
-    os.kill(int(owners[0].rpartition(":")[2]), signal.SIGKILL)
 
 
 @posix
@@ -294,8 +305,9 @@ def test_full_disk_is_one_line_and_keeps_what_was_recorded(tmp_path: Path) -> No
     words = ["own.yaml", "--grid.x", ",".join(map(str, range(60))), "--output", "run"]
     study = read_study(tmp_path / "own.yaml", words[1:3])
     (tmp_path / "run").mkdir()
-    with quiet_optuna():
-        Queue(CellStorage(f"sqlite:///{tmp_path}/run/study.db"), study).add(cells_of(study))
+    url = f"sqlite:///{tmp_path}/run/study.db"
+    with quiet_optuna(), closing(CellStorage(url)) as storage:
+        Queue(storage, study).add(cells_of(study))
     # room for the cells, not for all their results; a limit on files is inherited by the workers
     room = (tmp_path / "run" / "study.db").stat().st_size // 1024 + 12
     limited = ["bash", "-c", f'ulimit -f {room}; exec "$@"', "bash", *MODULE, *words]

@@ -184,8 +184,9 @@ def test_an_objective_that_is_not_there_is_told(url: str) -> None:
     queue = queue_of(url, grid(objective="accuracy", grid={"x": [1]}))
     work(queue)
     (trial,) = queue.study.get_trials()
-    assert "objective: expected one of loss, seed_again metrics but got accuracy" in (
-        trial.user_attrs["result"]["reason"]
+    assert (
+        "objective: expected one of loss, seed_again metrics but got accuracy"
+        in (trial.user_attrs["result"]["reason"])
     )
 
 

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,8 +92,8 @@ def ablate(options: AblateOptions) -> int:
     folder = claim_folder(output, "ablate")
     write_study(study, folder)
     url = storage or URL.create("sqlite", database=str(folder / DATABASE)).render_as_string()
-    with quiet_optuna(), storage_errors(url):
-        queue, interrupted = _run(study, cells, url, options.workers, folder)
+    with quiet_optuna(), storage_errors(url), ExitStack() as stack:
+        queue, interrupted = _run(study, cells, url, options.workers, folder, stack)
         rows = rows_of(study, cells, queue.latest())
     try:
         write_table(rows, folder)
@@ -111,14 +112,19 @@ def ablate(options: AblateOptions) -> int:
 
 
 def _run(
-    study: StudyConfig, cells: Sequence[Cell], url: str, workers: int, folder: Path
+    study: StudyConfig,
+    cells: Sequence[Cell],
+    url: str,
+    workers: int,
+    folder: Path,
+    stack: ExitStack,
 ) -> tuple[Queue, bool]:
     """Run the cells that are left; whether it was interrupted."""
     crew, queue = Crew(workers, folder), None
     try:
         with crew:
             with lock(url, study.name):
-                queue = Queue(CellStorage(url), study)
+                queue = Queue(stack.enter_context(closing(CellStorage(url))), study)
                 queue.add(cells)
             crew.start(url, study.to_json())
             _follow(queue, crew, len(cells))

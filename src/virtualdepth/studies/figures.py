@@ -15,7 +15,7 @@ from virtualdepth.studies.summary import Spread, by_configuration, in_order, lab
 from virtualdepth.studies.table import Row, complete
 
 MOST_PANELS = 9
-_WIDE = 30.0  # times: above it a logarithmic scale
+_WIDE = 10.0  # times: above it a logarithmic scale
 Point = tuple[Any, ...]
 
 

@@ -59,6 +59,11 @@ class CellStorage(RDBStorage):
         if parsed.get_backend_name() == "sqlite":
             _serialise(self.engine)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self.remove_session()
+        self.engine.dispose()
+
     def give_back(self, trial_id: int) -> bool:
         """Let a cell wait again whose worker is gone.
 

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import optuna
@@ -52,8 +52,12 @@ def main() -> int:
     torch.set_num_threads(order["threads"])
     study = StudyConfig(**order["study"])
     try:
-        with quiet_optuna(), storage_errors(order["storage"]):
-            work(Queue(CellStorage(order["storage"]), study))
+        with (
+            quiet_optuna(),
+            storage_errors(order["storage"]),
+            closing(CellStorage(order["storage"])) as storage,
+        ):
+            work(Queue(storage, study))
     except UnusableError as error:
         print(error, file=sys.stderr)
         return STORAGE_LOST
