@@ -1,6 +1,8 @@
 """Study files: what is accepted, what is refused in one line, and what the command line changes."""
 
 import math
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -198,3 +200,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(UnusableError, match="not text in UTF-8"):
         read_study(tmp_path / "bytes.yaml")
+
+
+def test_options_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "ablations.md").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main(["ablate", "--help"])
+    offered = set(re.findall(r"^ +(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE))
+    assert offered == set(re.findall(r"^\| `(--[a-z-]+)`", page, re.MULTILINE))
+    keys = {key for line in re.findall(r"^\| (`[a-z`, ]+`) \|", page, re.MULTILINE) for key in
+            re.findall("[a-z]+", line)}  # fmt: skip
+    assert {field.name for field in fields(StudyConfig)} <= keys

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from tests.studies.test_ablate import table
 
 import virtualdepth as vd
-from tests.studies.test_ablate import table
 from virtualdepth.cli import main
 from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.studies.cells import cells_of

@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from virtualdepth.studies.summary import Spread, by_configuration, in_order, label
 from virtualdepth.studies.table import Row, complete
@@ -99,7 +100,14 @@ def draw_heat_map(rows: list[Row], axes: Sequence[str], metric: str) -> Figure:
         ax.set_title(_titled(axes[2:], point), fontsize="medium")
         ax.set_xlabel(_name(axes[0]))
     figure.supylabel(_name(axes[1]), fontsize="medium")
-    figure.colorbar(image, ax=[ax for ax, _ in panels], label=f"{_name(metric)}, median over seeds")
+    bar = figure.colorbar(
+        image, ax=[ax for ax, _ in panels], label=f"{_name(metric)}, median over seeds"
+    )
+    if isinstance(norm, LogNorm):
+        subs = (1.0, 2.0, 5.0) if max(ends) < 100 * min(ends) else (1.0,)
+        bar.set_ticks(LogLocator(subs=subs), minor=False)
+        bar.ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        bar.ax.minorticks_off()
     return figure
 
 
