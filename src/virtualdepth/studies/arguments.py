@@ -2,6 +2,17 @@
 
 import argparse
 
+DESCRIPTION = (
+    "Run every cell of a study: each combination of a grid, or a search, once for each seed. Any "
+    "key of the study file is overridden by an option of its name, such as --grid.depth 1,2,inf or "
+    "--budget.steps 500. Run the same command again to resume. Leaves results.csv, "
+    "results.parquet, report.md and figures."
+)
+EPILOG = (
+    "Exit status: 0 every cell is complete or diverged, 1 a cell failed, 2 unusable arguments, 130 "
+    "after Ctrl-C, with the cells finished by then kept."
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options to a parser.

@@ -77,7 +77,6 @@ class Queue:
             pruner=getattr(optuna.pruners, study.pruner)() if study.search else None,
         )
         self._id = storage.get_study_id_from_name(study.name)
-        self._candidates: list[int] = []
 
     def latest(self) -> dict[str, FrozenTrial]:
         """List the row of each cell; of one that failed and was added again, the last.
@@ -161,16 +160,16 @@ class Queue:
         Returns:
             The cell; None if none waits now.
         """
-        for _ in range(2):  # the list of those that waited, and then a new one
-            while self._candidates:
-                claimed = self._take(self._candidates.pop(0))
+        waiting = self.storage.waiting(self._id)
+        if not waiting:
+            self._give_back_dead()
+            waiting = self.storage.waiting(self._id)
+        while waiting:
+            for trial_id in waiting:
+                claimed = self._take(trial_id)
                 if claimed is not None:
                     return claimed
-            self._give_back_dead()
-            self._candidates = [
-                trial._trial_id
-                for trial in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-            ]
+            waiting = self.storage.waiting(self._id)
         return None
 
     def _take(self, trial_id: int) -> Claim | None:
