@@ -161,6 +161,7 @@ def test_dry_run_leaves_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert [path.name for path in tmp_path.iterdir()] == ["own.yaml"]
 
 
+@pytest.mark.slow
 def test_an_error_in_a_cell_is_status_1_and_a_rerun_tries_it_again(tmp_path: Path) -> None:
     log = tmp_path / "log"
     words = ["own.yaml", "--settings.ends", "fixed", "--settings.log", str(log)]
@@ -225,6 +226,7 @@ def test_killing_everything_loses_the_running_cells_at_most(tmp_path: Path) -> N
 
 
 @posix
+@pytest.mark.slow
 def test_interrupt_keeps_what_is_finished_and_a_rerun_goes_on(tmp_path: Path) -> None:
     log = tmp_path / "log"
     words = ["own.yaml", "--grid.x", "1,2,3,4,5,6", "--settings.log", str(log), "--output", "run"]
@@ -255,6 +257,7 @@ def test_interrupt_keeps_what_is_finished_and_a_rerun_goes_on(tmp_path: Path) ->
 
 
 @posix
+@pytest.mark.slow
 def test_workers_that_always_die_end_the_study(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["ablate", "own.yaml", "--settings.ends", "killed", "--output", "run"]) == 1
     err = capfd.readouterr().err
