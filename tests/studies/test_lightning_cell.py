@@ -15,7 +15,7 @@ from virtualdepth.cli import main
 from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.studies.cells import cells_of
 from virtualdepth.studies.config import StudyConfig
-from virtualdepth.studies.problems import run_cell
+from virtualdepth.studies.problems import check_cells, run_cell
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 OPTIONS = {"accelerator": "cpu", "max_epochs": 4}
@@ -91,6 +91,10 @@ def test_divergence_is_told_with_the_epoch(problem: str) -> None:
 def test_an_unknown_option_of_the_trainer_is_told(problem: str) -> None:
     with pytest.raises(UnusableError, match=r"trainer\.epochs: expected arguments of Trainer"):
         run_cell(study(problem, trainer={"epochs": 3}), {}, 0)
+    # and before anything runs, since the factory's module has loaded Lightning
+    with pytest.raises(UnusableError, match=r"trainer\.epochs: .* but got 'epochs'"):
+        check_cells(study(problem, trainer={"epochs": 3}), [])
+    check_cells(study(problem), [])
 
 
 def test_anything_else_is_refused() -> None:

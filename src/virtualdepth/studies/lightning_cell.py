@@ -9,6 +9,7 @@ from typing import Any
 from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.studies.matrix import Metrics, Report
 
+FLAVOURS = ("pytorch_lightning", "lightning.pytorch")
 QUIET = {
     "logger": False,
     "enable_checkpointing": False,
@@ -44,12 +45,7 @@ def fit(
         UnusableError: if these are no module and data module, or an option is unknown.
     """
     lightning = _flavour(module, data)
-    known = inspect.signature(lightning.Trainer.__init__).parameters
-    for name in options:
-        if name not in known:
-            raise UnusableError(
-                f"trainer.{name}", f"expected arguments of Trainer: {', '.join(known)}"
-            )
+    _check(lightning, options)
 
     class Watch(lightning.Callback):  # type: ignore[misc, name-defined]
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -70,9 +66,33 @@ def fit(
     return _numbers(trainer.callback_metrics)
 
 
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse options that a Trainer does not have, if Lightning is loaded to say so.
+
+    Args:
+        options: of the Trainer.
+
+    Raises:
+        UnusableError: if one is unknown.
+    """
+    for name in FLAVOURS:
+        if name in sys.modules:
+            _check(sys.modules[name], options)
+
+
+def _check(lightning: Any, options: Mapping[str, Any]) -> None:
+    known = list(inspect.signature(lightning.Trainer.__init__).parameters)[1:]
+    for name in options:
+        if name not in known:
+            raise UnusableError(
+                f"trainer.{name}",
+                f"expected arguments of Trainer, which are {', '.join(known)}, but got {name!r}",
+            )
+
+
 def _flavour(module: Any, data: Any) -> Any:
     """The package that both are written in; a user of one need not have the other."""
-    for name in ("pytorch_lightning", "lightning.pytorch"):
+    for name in FLAVOURS:
         package = sys.modules.get(name)
         if (
             package is not None

@@ -23,6 +23,7 @@ from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.studies.built_in import MatrixCompletion, Regression
 from virtualdepth.studies.cells import Cell
 from virtualdepth.studies.config import StudyConfig
+from virtualdepth.studies.lightning_cell import check_options, fit
 from virtualdepth.studies.matrix import Metrics, Report
 
 BUILT_IN: dict[str, Callable[..., Any]] = {
@@ -102,6 +103,7 @@ def check_cells(study: StudyConfig, cells: Iterable[Cell]) -> None:
     factory = factory_of(study.problem)
     signature = inspect.signature(factory)
     _check_arguments(study, signature)
+    check_options(study.trainer)
     if study.problem in BUILT_IN:
         if study.trainer:
             raise UnusableError("trainer", f"expected none with {study.problem} but got some")
@@ -195,8 +197,6 @@ def run_cell(
     if isinstance(made, Trainable) and not isinstance(made, tuple):
         metrics = dict(made.train(steps, report))
     elif isinstance(made, tuple) and len(made) == 2:
-        from virtualdepth.studies.lightning_cell import fit
-
         metrics = fit(*made, options=study.trainer, steps=steps, objective=objective, report=report)
     else:
         raise UnusableError(
