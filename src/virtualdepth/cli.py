@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"expected the package {error.name} but it is not installed; "
             "pip install 'virtualdepth[experiments]'"
         )
+    except OSError as error:  # a disk that is full, a file that may not be written
+        parser.error(f"expected files that can be read and written but got {error}")
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return INTERRUPTED

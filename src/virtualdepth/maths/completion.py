@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from virtualdepth.maths.checks import check_matrix
+from virtualdepth.maths.checks import check_matrix, widened
 from virtualdepth.maths.decomposition import thin_svd
 
 
@@ -16,7 +16,7 @@ def squared_errors(weight: Tensor, target: Tensor, observed: Tensor) -> tuple[Te
         observed: of the same shape, boolean.
 
     Returns:
-        Sums and counts, each (2,): observed, unobserved.
+        Sums and counts, each (2,): observed, unobserved. Half precision is summed in float32.
 
     Raises:
         TypeError: if a matrix is complex, integer or sparse, or ``observed`` is not boolean.
@@ -35,7 +35,7 @@ def squared_errors(weight: Tensor, target: Tensor, observed: Tensor) -> tuple[Te
                 f"{name}: expected the shape {tuple(weight.shape)} of weight but got "
                 f"{tuple(tensor.shape)}"
             )
-    error = (weight - target).square()
+    error = (widened(weight) - widened(target)).square()
     masks = torch.stack([observed, ~observed]).flatten(1)
     # selected, not multiplied: an unobserved entry of the truth may be NaN
     sums = torch.where(masks, error.flatten(), 0.0).sum(-1)

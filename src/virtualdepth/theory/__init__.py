@@ -2,11 +2,14 @@
 
 from virtualdepth.theory.dynamics import singular_value_velocity, singular_vector_velocity
 from virtualdepth.theory.flow import FlowResult, integrate_flow
+from virtualdepth.theory.minimise import Minimum, minimise_over_factors
 from virtualdepth.theory.tangent import tangent_kernel
 
 __all__ = [
     "FlowResult",
+    "Minimum",
     "integrate_flow",
+    "minimise_over_factors",
     "singular_value_velocity",
     "singular_vector_velocity",
     "tangent_kernel",
