@@ -27,9 +27,10 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
     r"""Complete a matrix of low rank from some of its entries, without a rank or penalty to choose.
 
     One matrix W is trained on :math:`\frac{1}{|\Omega|} \sum_{(i,j) \in \Omega} (W_{ij} -
-    X_{ij})^2`, Omega the observed entries, from a small random start, by
-    :class:`virtualdepth.EndToEndSGD` with ``step_scale="auto"``: as if it were the product of
-    ``depth`` matrices, whose gradient descent finds solutions of low rank.
+    X_{ij})^2`, Omega the observed entries, from a small random start, as if it were the product of
+    ``depth`` matrices, whose gradient descent finds solutions of low rank: along
+    :func:`virtualdepth.theory.integrate_flow` while singular values grow (integer depths), then by
+    :class:`virtualdepth.EndToEndSGD` with ``step_scale="auto"``.
 
     The observed entries of X are those that are not NaN, not masked in a ``numpy.ma.MaskedArray``,
     or stored in a scipy sparse matrix, stored zeros among them. float32 stays float32, all else
@@ -45,7 +46,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         init_scale: of the start, in units of the root mean square of the observed entries, > 0:
             Gaussians of standard deviation ``init_scale / sqrt(n_features)``. Smaller is closer to
             the limit of the theory, and takes longer.
-        max_iter: largest number of steps of a descent, >= 1; each takes an SVD.
+        max_iter: largest number of gradients that a descent evaluates, about, >= 1.
         tol: a descent ends where the loss is no larger than this part of the observed entries' mean
             square, 0 <= tol < 1.
         validation_fraction: the share of the observed entries that decides when to stop, 0 <= it <
@@ -58,7 +59,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         centre: subtract the mean of each column's observed entries first, and add it again.
         random_state: None, an integer or a ``numpy.random.RandomState``: of the start and of the
             entries held out, which are the same for every other option.
-        verbose: show a progress bar of the steps.
+        verbose: show a progress bar of each descent.
 
     Attributes:
         completed_: the low-rank estimate of every entry, observed ones too, (n_samples,
@@ -68,9 +69,9 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         effective_rank_: of the same, see :func:`virtualdepth.effective_rank`.
         noise_variance_: mean squared error of the held-out entries in the first descent; without
             early stopping the loss.
-        n_iter_: steps taken, of both descents together.
-        history_: mean squared errors in the squared units of X, of the start and after each step:
-            "loss"; and with early stopping, of the first descent, "search_loss" and
+        n_iter_: gradients evaluated, of both descents together.
+        history_: mean squared errors in the squared units of X, at each gradient, trial steps among
+            them: "loss"; and with early stopping, of the first descent, "search_loss" and
             "validation_loss".
         n_features_in_: columns of X.
         feature_names_in_: their names, if X had names that are strings.
@@ -240,6 +241,6 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         self.singular_values_: Matrix = sigma.numpy()
         self.effective_rank_ = float(effective_rank_of_spectrum(sigma))
         self.noise_variance_ = training.noise_variance
-        self.n_iter_ = training.steps
+        self.n_iter_ = training.evaluations
         self.history_ = training.history
         self._features: Matrix = (vh.mT * (sigma / rows**0.5)).numpy()

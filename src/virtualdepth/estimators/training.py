@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 from tqdm import tqdm
 
-from virtualdepth.estimators.descent import Descent, Limits, fit_observed
+from virtualdepth.estimators.descent import Descent, fit_observed
 from virtualdepth.estimators.observations import Observations, hold_out
 from virtualdepth.maths import gaussian_start
 
@@ -38,7 +38,7 @@ class Training:
         centre: (n,).
         rows: how many rows have an observed entry.
         noise_variance: mean squared error of an entry.
-        steps: taken.
+        evaluations: of the gradient.
         history: mean squared errors by name.
     """
 
@@ -46,7 +46,7 @@ class Training:
     centre: Tensor
     rows: int
     noise_variance: float
-    steps: int
+    evaluations: int
     history: dict[str, NDArray[Any]]
 
 
@@ -76,16 +76,15 @@ def train(
         start = (previous.to(values.dtype) - centre) / (unit or 1.0)
     if unit == 0:
         start = torch.zeros_like(values)  # fits exactly
-    limits = Limits(tol=options.tol, max_iter=options.max_iter)
-    search = None
+    search, tol = None, options.tol
     if held.any():
-        search = _descend("early stopping", scaled, fitted, held, start, options, limits)
-        limits = Limits(tol=max(options.tol, search.loss), max_iter=options.max_iter)
-    final = _descend("fit", scaled, mask, None, start, options, limits)
+        search = _descend("early stopping", scaled, fitted, held, start, options, tol)
+        tol = max(tol, search.loss)
+    final = _descend("fit", scaled, mask, None, start, options, tol)
     if not final.finished:
         warnings.warn(
             f"loss {final.loss:.1e} of the observed entries' mean square after max_iter="
-            f"{options.max_iter} steps, not yet {limits.tol:.1e}: raise max_iter or tol",
+            f"{options.max_iter} gradients, not yet {tol:.1e}: raise max_iter or tol",
             ConvergenceWarning,
             stacklevel=4,
         )
@@ -95,7 +94,7 @@ def train(
         centre=centre,
         rows=int(mask.any(1).sum()),
         noise_variance=error * unit**2,
-        steps=final.steps + (0 if search is None else search.steps),
+        evaluations=len(final.losses) + (0 if search is None else len(search.losses)),
         history=_history(final, search, unit**2),
     )
 
@@ -107,10 +106,13 @@ def _descend(
     held: Tensor | None,
     start: Tensor,
     options: Options,
-    limits: Limits,
+    tol: float,
 ) -> Descent:
-    with tqdm(desc=what, total=limits.max_iter, unit="step", disable=not options.verbose) as bar:
-        return fit_observed(scaled, fitted, held, start, options.depth, limits, bar)
+    most = options.max_iter
+    with tqdm(desc=what, total=most, unit="gradient", disable=not options.verbose) as bar:
+        return fit_observed(
+            scaled, fitted, held, start, depth=options.depth, tol=tol, max_iter=most, bar=bar
+        )
 
 
 def _root_mean_square(entries: Tensor) -> float:
