@@ -24,7 +24,7 @@ CAP_OF_GROWTH = 0.02
 # The held-out error need not fall at once: singular values grow one after the other, and between
 # two of them both errors stand still. What shows that the best is past is a training error that
 # has gone on falling, by this factor, since.
-OVERFIT = 0.1
+OVERFIT = 0.01
 
 
 class _PastBestError(Exception):
@@ -116,36 +116,26 @@ def descend(
         The end.
     """
     seen = Descent(values=values, fitted=fitted, held=held, bar=bar, weight=start)
+    weight, cap = start, CAP_OF_GROWTH
     try:
-        _, loss = seen.evaluate(start)
-        weight, cap = start, CAP_OF_GROWTH
+        grad, loss = seen.evaluate(weight)
         if depth % 1 == 0:  # inf % 1 is NaN
             cap = 0.05
-            if loss > max(GROWN, tol):
+            if loss > (grown := max(GROWN, tol)) and max_iter > 1:
                 weight = integrate_flow(
-                    seen.evaluate,
-                    start,
-                    depth,
-                    stop_loss=max(GROWN, tol),
-                    max_evaluations=max_iter - 1,
+                    seen.evaluate, start, depth, stop_loss=grown, max_evaluations=max_iter - 1
                 ).weight
-        _end_by_steps(seen, weight, depth, cap, tol, max_iter)
+                grad, loss = seen.evaluate(weight)
+        parameter = torch.nn.Parameter(weight.clone())
+        optimizer = EndToEndSGD([parameter], depth=depth, step_scale="auto", cap=cap)
+        while loss > tol and len(seen.losses) < max_iter:
+            parameter.grad = grad
+            optimizer.step(partial(float, loss))
+            grad, loss = seen.evaluate(parameter.detach().clone())
+        seen.finished = bool(loss <= tol)
     except _PastBestError:
         seen.finished = True
     return seen
-
-
-def _end_by_steps(
-    seen: Descent, start: Tensor, depth: float, cap: float, tol: float, max_iter: int
-) -> None:
-    weight = torch.nn.Parameter(start.clone())
-    optimizer = EndToEndSGD([weight], depth=depth, step_scale="auto", cap=cap)
-    while True:
-        weight.grad, loss = seen.evaluate(weight.detach().clone())
-        seen.finished = float(loss) <= tol
-        if seen.finished or len(seen.losses) >= max_iter:
-            return
-        optimizer.step(partial(float, loss))
 
 
 def fit_observed(

@@ -98,7 +98,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         depth: float = 3,
         *,
         init_scale: float = 1e-3,
-        max_iter: int = 5000,
+        max_iter: int = 10_000,
         tol: float = 1e-6,
         validation_fraction: float = 0.1,
         warm_start: bool = False,
