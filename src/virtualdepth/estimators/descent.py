@@ -7,6 +7,7 @@ steps. (L-BFGS ends it in fewer, and steps over the smallest held-out error of n
 """
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -130,7 +131,10 @@ def descend(
         optimizer = EndToEndSGD([parameter], depth=depth, step_scale="auto", cap=cap)
         while loss > tol and len(seen.losses) < max_iter:
             parameter.grad = grad
-            optimizer.step(partial(float, loss))
+            with warnings.catch_warnings():
+                # every entry is in every gradient, whatever the steps look like
+                warnings.filterwarnings("ignore", ".* as on mini-batches")
+                optimizer.step(partial(float, loss))
             grad, loss = seen.evaluate(parameter.detach().clone())
         seen.finished = bool(loss <= tol)
     except _PastBestError:
@@ -154,7 +158,7 @@ def fit_observed(
     Args:
         values: (m, n).
         fitted: (m, n), true where W is to fit; not empty.
-        held: (m, n), true where W is to be judged, or None.
+        held: (m, n), true where W is to be judged, in those rows and columns; or None.
         start: W(0), (m, n).
         depth: N > 1.
         tol: as for :func:`descend`.
@@ -170,11 +174,10 @@ def fit_observed(
     if math.isinf(depth):
         rows, columns = torch.ones_like(rows), torch.ones_like(columns)
     block = torch.meshgrid(rows.nonzero()[:, 0], columns.nonzero()[:, 0], indexing="ij")
-    inner = None if held is None or not held[block].any() else held[block]
     found = descend(
         values[block],
         fitted[block],
-        inner,
+        None if held is None else held[block],
         start[block],
         depth=depth,
         tol=tol,

@@ -76,7 +76,9 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         n_features_in_: columns of X.
         feature_names_in_: their names, if X had names that are strings.
 
-    A fit that fails or is interrupted leaves the estimator as it was.
+    A fit that fails or is interrupted leaves the estimator as it was. No singular value crosses
+    zero, so that a square X of full rank of which every entry is observed may be missed by its
+    smallest one, with a warning; see the page on matrix completion.
 
     Source: arXiv 1802.06509, Theorem 1 (the rule); arXiv 1905.13655 (its bias).
 

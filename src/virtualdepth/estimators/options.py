@@ -1,6 +1,7 @@
 """What the estimator's options may be."""
 
 import math
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
@@ -22,11 +23,8 @@ def check_options(options: dict[str, Any], shape: tuple[int, int]) -> None:
     """
     _check_depth(options["depth"], shape)
     _check_real("init_scale", options["init_scale"], "a finite number > 0", _positive)
-    _check_real("tol", options["tol"], "a number between 0 and 1", lambda value: 0 <= value < 1)
-    fraction = options["validation_fraction"]
-    _check_real(
-        "validation_fraction", fraction, "a number >= 0 and < 1", lambda value: 0 <= value < 1
-    )
+    for name in ("tol", "validation_fraction"):
+        _check_real(name, options[name], "a number >= 0 and < 1", _below_one)
     steps = options["max_iter"]
     if isinstance(steps, bool) or not isinstance(steps, Integral):
         raise TypeError(f"max_iter: expected an integer >= 1 but got {steps!r}")
@@ -54,11 +52,15 @@ def _check_depth(depth: Any, shape: tuple[int, int]) -> None:
         )
 
 
-def _check_real(name: str, value: Any, expected: str, holds: Any) -> None:
+def _check_real(name: str, value: Any, expected: str, holds: Callable[[float], bool]) -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}: expected {expected} but got {value!r}")
-    if not holds(value):
+    if not holds(float(value)):
         raise ValueError(f"{name}: expected {expected} but got {value!r}")
+
+
+def _below_one(value: float) -> bool:
+    return 0 <= value < 1
 
 
 def _positive(value: float) -> bool:

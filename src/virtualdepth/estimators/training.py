@@ -71,7 +71,10 @@ def train(
     scaled = centred / (unit or 1.0)
     # drawn in this order, so that the entries held out are the same for every other option
     fitted, held = hold_out(mask, options.validation_fraction, generator)
-    start = gaussian_start(values, options.init_scale, generator)
+    # one that nothing fitted says anything about would be judged on the centre
+    held &= fitted.any(1, keepdim=True) & fitted.any(0)
+    # in float64, so that float32 begins at the same place
+    start = gaussian_start(values.double(), options.init_scale, generator).to(values.dtype)
     if previous is not None:
         start = (previous.to(values.dtype) - centre) / (unit or 1.0)
     if unit == 0:
