@@ -35,15 +35,15 @@ def main() -> None:
     filled = np.where(missing, best.completed_, known)
     means = SimpleImputer().fit_transform(known)
     print(f"effective rank {best.effective_rank_:.2f}, {best.n_iter_} gradients")
-    print(f"error of column means {np.mean((means - truth)[missing] ** 2):.2g}")
-    print(f"error of depth {best.depth}: {np.mean((filled - truth)[missing] ** 2):.2g}")
+    print(f"error of column means {np.mean((means - truth)[missing] ** 2):.4f}")
+    print(f"error of depth {best.depth}: {np.mean((filled - truth)[missing] ** 2):.4f}")
 
     # a row that was not there: regressed on what was learnt
     row = truth[:1] + truth[1:2]
     seen = np.where(np.arange(SIZE) < SIZE // 2, row, np.nan)
     error = np.mean((best.transform(seen) - row)[0, SIZE // 2 :] ** 2)
     print(
-        f"error of a new row {error:.2g}, where zeros have {np.mean(row[0, SIZE // 2 :] ** 2):.2g}"
+        f"error of a new row {error:.4f}, where zeros have {np.mean(row[0, SIZE // 2 :] ** 2):.4f}"
     )
 
 
