@@ -4,9 +4,10 @@
 standard deviation 0 or 0.1. error = mean square over the unobserved entries of what a method filled
 in, minus the truth without noise: 1 for zeros. Every choice (depth, penalty, neighbours, when to
 stop) is made on a tenth of the observed entries, held out; then the method runs on all observed
-entries. A run that was stopped goes on where it was. CPU seconds are process time on one thread, the search included. The penalty is that of
+entries. CPU seconds are process time on one thread, the search included. The penalty is that of
 arXiv 2306.00342, ||W||_* / ||W||_F, added to the mean squared error of one matrix or of a product
-of three, and minimised by Adam.
+of three, and minimised by Adam. Nuclear norm minimisation fits the observed entries exactly and has
+nothing to choose. A run that was stopped goes on where it was.
 """
 
 import json
@@ -217,7 +218,7 @@ def main() -> None:
     options = arguments(__doc__).parse_args()
     torch.set_num_threads(1)
     problems = list(product(SEEDS, OBSERVED, NOISES, METHODS))
-    path = options.output / "completion_methods.jsonl"
+    path = options.output / f"completion_methods{'_quick' * options.quick}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     runs = [json.loads(line) for line in lines]
