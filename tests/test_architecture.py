@@ -22,6 +22,7 @@ LADDER = (
     {"lightning_common"},  # mixins that know neither flavour of Lightning
     {"lightning", "lightning_unified", "estimators"},
     {"experiments"},
+    {"studies"},
     {"cli"},
     {"__main__"},
 )

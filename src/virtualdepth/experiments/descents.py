@@ -216,7 +216,7 @@ def auto(
     cap: float = 0.05,
     max_evaluations: int = 10_000,
 ) -> Descent:
-    """Train one matrix without a learning rate: Barzilai-Borwein in the metric, capped.
+    """Train one matrix without a learning rate: L-BFGS in the metric of the rule, capped.
 
     This is ``EndToEndSGD(..., step_scale="auto")``.
 
