@@ -6,9 +6,11 @@ in, minus the truth without noise: 1 for zeros. Every choice (depth, penalty, ne
 stop) is made on a tenth of the observed entries, held out; then the method runs on all observed
 entries. CPU seconds are process time on one thread, the search included. The penalty is that of
 arXiv 2306.00342, ||W||_* / ||W||_F, added to the mean squared error of one matrix or of a product
-of three, and minimised by Adam.
+of three, and minimised by Adam. Nuclear norm minimisation fits the observed entries exactly and has
+nothing to choose. A run that was stopped goes on where it was.
 """
 
+import json
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -195,31 +197,37 @@ def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def run(seed: int, observed: int, noise: float, method: str, quick: bool) -> dict[str, Any]:
+    problem = low_rank_problem(SIZE, RANK, observed, seed)
+    data = noisy(problem, noise, seed)
+    begin = process_time()
+    weight, chosen = METHODS[method](data, problem.mask, seed, quick)
+    seconds = process_time() - begin
+    return {
+        "observed": observed,
+        "noise": noise,
+        "method": method,
+        "seed": seed,
+        "error": float((weight - problem.truth)[problem.mask == 0].square().mean()),
+        "cpu_seconds": seconds,
+        "chosen": chosen,
+    }
+
+
 def main() -> None:
     options = arguments(__doc__).parse_args()
     torch.set_num_threads(1)
-    problems = list(product(SEEDS, OBSERVED, NOISES))
-    runs = []
-    for seed, observed, noise in tqdm(problems[:1] if options.quick else problems, disable=None):
-        problem = low_rank_problem(SIZE, RANK, observed, seed)
-        data = noisy(problem, noise, seed)
-        for method, complete in METHODS.items():
-            begin = process_time()
-            weight, chosen = complete(data, problem.mask, seed, options.quick)
-            seconds = process_time() - begin
-            error = float((weight - problem.truth)[problem.mask == 0].square().mean())
-            runs.append(
-                {
-                    "observed": observed,
-                    "noise": noise,
-                    "method": method,
-                    "seed": seed,
-                    "error": error,
-                    "cpu_seconds": seconds,
-                    "chosen": chosen,
-                }
-            )
-            print(runs[-1], flush=True)
+    problems = list(product(SEEDS, OBSERVED, NOISES, METHODS))
+    path = options.output / f"completion_methods{'_quick' * options.quick}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    runs = [json.loads(line) for line in lines]
+    done = {(run["seed"], run["observed"], run["noise"], run["method"]) for run in runs}
+    for key in tqdm(problems[: len(METHODS)] if options.quick else problems, disable=None):
+        if key not in done:
+            runs.append(run(*key, options.quick))
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(runs[-1]) + "\n")
     report("completion_methods", options.output, summary(runs), runs=runs)
 
 

@@ -1,9 +1,10 @@
 """One matrix, trained on observed entries: the flow from a small start, then EndToEndSGD.
 
 A small start grows into a few large singular values along the gradient flow; what the growth does
-wrong, nothing mends. So an integrator with error control follows it, at integer depths, until the
-loss is a hundredth of the data. The rest is a stiff tail, which ``step_scale="auto"`` ends in few
-steps. (L-BFGS ends it in fewer, and steps over the smallest held-out error of noisy data.)
+wrong, nothing mends. At integer depths an integrator follows it on balanced factors, with error
+control and without an SVD, until the loss is a hundredth of the data. The rest is a stiff tail,
+which ``step_scale="auto"`` ends in few steps. At real and infinite depth, where each gradient of
+the flow would take an SVD, it does all.
 """
 
 import math
@@ -19,9 +20,6 @@ from virtualdepth.optim import EndToEndSGD
 from virtualdepth.theory import integrate_flow
 
 GROWN = 0.01
-# At real and infinite depth each gradient of the flow would take an SVD: there "auto" does all of
-# it. From a small start at its default cap of 0.05 it may grow a wrong direction (seen at depth 4).
-CAP_OF_GROWTH = 0.02
 # The held-out error need not fall at once: singular values grow one after the other, and between
 # two of them both errors stand still. What shows that the best is past is a training error that
 # has gone on falling, by this factor, since.
@@ -117,18 +115,17 @@ def descend(
         The end.
     """
     seen = Descent(values=values, fitted=fitted, held=held, bar=bar, weight=start)
-    weight, cap = start, CAP_OF_GROWTH
+    weight = start
     try:
         grad, loss = seen.evaluate(weight)
-        if depth % 1 == 0:  # inf % 1 is NaN
-            cap = 0.05
-            if loss > (grown := max(GROWN, tol)) and max_iter > 1:
-                weight = integrate_flow(
-                    seen.evaluate, start, depth, stop_loss=grown, max_evaluations=max_iter - 1
-                ).weight
-                grad, loss = seen.evaluate(weight)
+        grown = max(GROWN, tol)
+        if depth % 1 == 0 and loss > grown and max_iter > 1:  # inf % 1 is NaN
+            weight = integrate_flow(
+                seen.evaluate, start, depth, stop_loss=grown, max_evaluations=max_iter - 1
+            ).weight
+            grad, loss = seen.evaluate(weight)
         parameter = torch.nn.Parameter(weight.clone())
-        optimizer = EndToEndSGD([parameter], depth=depth, step_scale="auto", cap=cap)
+        optimizer = EndToEndSGD([parameter], depth=depth, step_scale="auto")
         while loss > tol and len(seen.losses) < max_iter:
             parameter.grad = grad
             with warnings.catch_warnings():
