@@ -1,30 +1,52 @@
 """P_W(G) of matrices that lie on several processes (level 1, below the optimizers)."""
 
-from virtualdepth.distributed.agreement import Agreement
+from virtualdepth.distributed.agreement import Agreement, Summand
+from virtualdepth.distributed.exchange import Owned, from_owners, to_owners
 from virtualdepth.distributed.placement import (
     check_gradient_placed,
+    check_not_flattened,
+    cut,
+    cutting_groups,
     is_distributed,
+    is_flattened,
     local_part,
-    mesh_of,
     own_part,
     placed,
+    process_groups,
     sharded_matrix,
     whole,
 )
-from virtualdepth.distributed.plan import Plan, Scheme, ShardedMatrix, plan
+from virtualdepth.distributed.plan import (
+    Plan,
+    Scheme,
+    ShardedMatrix,
+    owners,
+    plan,
+    scheme_bytes,
+)
 
 __all__ = [
     "Agreement",
+    "Owned",
     "Plan",
     "Scheme",
     "ShardedMatrix",
+    "Summand",
     "check_gradient_placed",
+    "check_not_flattened",
+    "cut",
+    "cutting_groups",
+    "from_owners",
     "is_distributed",
+    "is_flattened",
     "local_part",
-    "mesh_of",
     "own_part",
+    "owners",
     "placed",
     "plan",
+    "process_groups",
+    "scheme_bytes",
     "sharded_matrix",
+    "to_owners",
     "whole",
 ]

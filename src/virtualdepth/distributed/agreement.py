@@ -1,13 +1,16 @@
 """One decision on every process: what one of them finds wrong, all of them refuse.
 
-A step is local work that changes nothing, one all-reduce, a decision from the reduced numbers
-alone, and local work that commits. So no process waits for another that has given up.
+A step is local work that changes nothing, one all-reduce in each process group, a decision from the
+reduced numbers alone, and local work that commits. So no process waits for another that has given
+up.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -18,17 +21,29 @@ from virtualdepth.maths import LinAlgError
 _KNOWN: tuple[type[Exception], ...] = (FloatingPointError, LinAlgError, TypeError, ValueError)
 
 
+class Summand(NamedTuple):
+    """What one process adds to a sum.
+
+    Attributes:
+        block: one-dimensional, float64, of the same length on all processes.
+        groups: the process groups over which it is summed, one after the other.
+    """
+
+    block: Tensor
+    groups: Sequence[Any]
+
+
 @dataclass
 class Agreement:
     """The processes of one mesh in one step.
 
     Attributes:
-        group: their process group.
+        groups: their process groups, one for each dimension of the mesh.
         device: where tensors to be reduced lie.
         failure: what went wrong on this process.
     """
 
-    group: Any
+    groups: Sequence[Any]
     device: torch.device
     failure: Exception | None = None
 
@@ -45,35 +60,40 @@ class Agreement:
             self.failure = self.failure or error
 
     def reduce(
-        self, names: Sequence[str], present: Sequence[bool], blocks: Sequence[Tensor]
+        self, names: Sequence[str], present: Sequence[bool], summands: Sequence[Summand]
     ) -> list[Tensor]:
-        """Add up blocks over all processes by one all-reduce, or raise one error on all of them.
+        """Add up over all processes by one all-reduce a group, or raise one error on all of them.
 
         Args:
             names: of all parameters.
             present: whether each has a gradient here.
-            blocks: one-dimensional; their number and sizes are the same on all processes.
+            summands: their number, lengths and groups are the same on all processes.
 
         Returns:
-            The sums, in float64, bitwise the same everywhere.
+            The sums, bitwise the same on all processes of their groups.
 
         Raises:
             RuntimeError: if another process failed in a way that has no class of its own here, or
                 a parameter has a gradient on some processes only.
         """
-        header = [float(self.failure is not None), *map(float, present)]
-        bucket = torch.cat([torch.tensor(header, dtype=torch.float64, device=self.device), *blocks])
-        if self.failure is not None:
-            bucket[len(header) :] = 0
-        dist.all_reduce(bucket, group=self.group)
-        failures, *counts = bucket[: len(header)].tolist()
+        status = [float(self.failure is not None), *map(float, present)]
+        header = torch.tensor(status, dtype=torch.float64, device=self.device)
+        sums = [each.block for each in summands]
+        for group in self.groups:
+            members = [place for place, each in enumerate(summands) if group in each.groups]
+            pieces = [header, *(sums[place] for place in members)]
+            bucket = torch.cat(pieces)
+            dist.all_reduce(bucket, group=group)
+            header, *reduced = torch.split(bucket, [len(piece) for piece in pieces])
+            for place, total in zip(members, reduced, strict=True):
+                sums[place] = total
+        failures, *counts = header.tolist()
         if failures:
             self._raise_everywhere()
-        processes = dist.get_world_size(self.group)
+        processes = math.prod(group.size() for group in self.groups)
         if any(0 < count < processes for count in counts):
             self._raise_missing(names, present)
-        sizes = [len(block) for block in blocks]
-        return list(torch.split(bucket[len(header) :], sizes))
+        return sums
 
     def compare(self, description: Sequence[str]) -> None:
         """Refuse to begin where processes do not optimize the same parameters.
@@ -85,39 +105,39 @@ class Agreement:
             RuntimeError: on all processes, naming the first difference.
         """
         everyone = self._gather(list(description))
-        for rank, other in enumerate(everyone):
-            if other == everyone[0]:
-                continue
-            first = next(
-                (pair for pair in zip(everyone[0], other, strict=False) if pair[0] != pair[1]),
-                (f"{len(everyone[0])} parameters", f"{len(other)} parameters"),
-            )
-            raise RuntimeError(
-                "params: expected the same parameters and depths on every process but rank 0 has "
-                f"{first[0]} where rank {rank} has {first[1]}"
-            )
+        first, expected = next(iter(everyone.items()))
+        for rank, lines in everyone.items():
+            pairs = zip_longest(expected, lines, fillvalue="no further parameter")
+            ours, theirs = next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
+            if ours != theirs:
+                raise RuntimeError(
+                    "params: expected the same parameters and options on every process but rank "
+                    f"{first} has {ours} where rank {rank} has {theirs}"
+                )
 
-    def _gather(self, value: Any) -> list[Any]:
-        everyone = [None] * dist.get_world_size(self.group)
-        dist.all_gather_object(everyone, value, group=self.group)
-        return everyone
+    def _gather(self, value: Any) -> dict[int, Any]:
+        """Collect a value from every process, by its global rank."""
+        found = {dist.get_rank(): value}
+        for group in self.groups:
+            everyone: list[Any] = [None] * group.size()
+            dist.all_gather_object(everyone, found, group=group)
+            found = {rank: each for others in everyone for rank, each in others.items()}
+        return dict(sorted(found.items()))
 
     def _raise_everywhere(self) -> None:
-        failure = self.failure
-        told = None if failure is None else (type(failure).__name__, str(failure))
-        rank, (kind, text) = next(
-            (rank, found) for rank, found in enumerate(self._gather(told)) if found is not None
-        )
+        told = None if self.failure is None else (type(self.failure).__name__, str(self.failure))
+        failures = {rank: each for rank, each in self._gather(told).items() if each is not None}
+        rank, (kind, text) = next(iter(failures.items()))
         error = next((known for known in _KNOWN if known.__name__ == kind), RuntimeError)
         prefix = f"{kind}: " if error is RuntimeError else ""
         raise error(
             f"rank {rank}: {prefix}{text} (weights and state are unchanged on all processes)"
-        ) from failure
+        ) from self.failure
 
     def _raise_missing(self, names: Sequence[str], present: Sequence[bool]) -> None:
         everyone = self._gather(list(present))
         for index, name in enumerate(names):
-            without = [rank for rank, has in enumerate(everyone) if not has[index]]
+            without = [rank for rank, has in everyone.items() if not has[index]]
             if 0 < len(without) < len(everyone):
                 raise RuntimeError(
                     f"{name}: expected a gradient on every process or on none but rank "

@@ -3,6 +3,7 @@
 Nothing here changes a parameter, a gradient or a state.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
@@ -157,6 +158,21 @@ def _rms_scales(
     # a step of rate 0, as checkpoints take to make state, must change nothing
     memory = {} if lr == 0 else {"rms_mean": mean, "rms_steps": steps}
     return [scale.to(gradient.direction) for gradient in found], memory
+
+
+def add_decay(group: Mapping[str, Any], direction: Tensor, weight: Tensor) -> None:
+    """Give a direction its sign, and the decay of all N layers.
+
+    Args:
+        group: options.
+        direction: scaled P_W(G); changed.
+        weight: what decays.
+    """
+    if group["maximize"]:
+        direction.neg_()
+    if group["weight_decay"] != 0:
+        layers = 1.0 if math.isinf(group["depth"]) else float(group["depth"])
+        direction.add_(weight, alpha=layers * group["weight_decay"])
 
 
 def without_autocast(device_type: str) -> AbstractContextManager[object]:

@@ -3,9 +3,8 @@
 Source: arXiv 1802.06509, Theorem 1.
 """
 
-import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, overload
 
 import torch
@@ -14,25 +13,15 @@ from torch._compile import _disable_dynamo
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from virtualdepth.distributed import Agreement, is_distributed, local_part, mesh_of, placed
-from virtualdepth.optim.auto_step import auto_step, check_auto, init_auto
-from virtualdepth.optim.directions import (
-    GroupStep,
-    MatrixGradient,
-    init_memory,
-    precondition_group,
-)
-from virtualdepth.optim.guard import StepGuard, only_if
-from virtualdepth.optim.matrix_view import MatrixView, matrices
-from virtualdepth.optim.momentum import State, descend, init_momentum
+from virtualdepth.optim.auto_step import check_auto
+from virtualdepth.optim.commit import commit_matrices, commit_plain, init_state, is_maskable
+from virtualdepth.optim.computation import check_matrices, group_step
+from virtualdepth.optim.directions import GroupStep
+from virtualdepth.optim.guard import StepGuard
+from virtualdepth.optim.momentum import State
 from virtualdepth.optim.options import check_options, plain_number
-from virtualdepth.optim.origin import (
-    check_origin,
-    init_origin,
-    leave_origin,
-    start_of_change,
-)
-from virtualdepth.optim.sharded import Part, described, directions, local_blocks, no_blocks, parts
+from virtualdepth.optim.parts import parts
+from virtualdepth.optim.sharded import agreed_steps
 
 # keys of torch.optim.SGD's checkpoints that choose an implementation, not a result
 _TORCH_ONLY = frozenset({"foreach", "fused", "differentiable"})
@@ -142,6 +131,7 @@ class EndToEndSGD(Optimizer):
             "rtol": rtol,
             "origin": origin,
             "origin_scale": 1e-3,
+            "scheme": "auto",
             "conv_groups": 1,
             "blocks": 1,
             "transposed": False,
@@ -171,14 +161,14 @@ class EndToEndSGD(Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            deque(self._matrices(group, len(self.param_groups) - 1), maxlen=0)  # run the checks
+            deque(check_matrices(group, len(self.param_groups) - 1), maxlen=0)
             check_auto(group)
-            deque(parts(self.param_groups), maxlen=0)
+            parts(self.param_groups)
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
         self._compared = False
-        self._init_state(group)
+        init_state(group, self.state)
 
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
@@ -231,7 +221,7 @@ class EndToEndSGD(Optimizer):
                 group.pop(key, None)
             for key, value in own.items():
                 group.setdefault(key, value)
-            self._init_state(group)
+            init_state(group, self.state)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -265,14 +255,14 @@ class EndToEndSGD(Optimizer):
         self._settle()
         steps = self._compute(loss)
         verdict = self._guard.verdict()
-        if verdict is not None and not self._maskable():
+        if verdict is not None and not is_maskable(self.param_groups, self.state):
             self._settle()
             verdict = None
         # torch may refuse a plain step, of a sparse gradient say: before any matrix has moved
         for group, step in zip(self.param_groups, steps, strict=True):
-            self._commit_plain(group, step, verdict)
+            self._counted += commit_plain(group, step, self.state, verdict)
         for group, step in zip(self.param_groups, steps, strict=True):
-            self._commit_matrices(group, step, verdict)
+            self._counted += commit_matrices(group, step, self.state, verdict)
         return loss
 
     def _settle(self) -> None:
@@ -287,151 +277,22 @@ class EndToEndSGD(Optimizer):
 
     def _compute(self, loss: float | None) -> list[GroupStep]:
         """Compute the step of every matrix of depth > 1, changing nothing."""
+
+        def local_steps() -> list[GroupStep]:
+            return [
+                group_step(number, group, self.state, loss, self._guard)
+                for number, group in enumerate(self.param_groups)
+            ]
+
         try:
-            shards = list(parts(self.param_groups))
-            return self._compute_agreed(loss, shards) if shards else self._compute_groups(loss)
+            sharded = parts(self.param_groups)
+            if not sharded:
+                return local_steps()
+            steps = agreed_steps(
+                self.param_groups, sharded, local_steps, self._guard, first=not self._compared
+            )
         except BaseException:
             self._guard.drop()  # no step was taken that the next one could judge
             raise
-
-    def _compute_groups(self, loss: float | None) -> list[GroupStep]:
-        return [
-            self._compute_group(number, group, loss)
-            for number, group in enumerate(self.param_groups)
-        ]
-
-    def _compute_agreed(self, loss: float | None, shards: list[Part]) -> list[GroupStep]:
-        """Compute the same step on every process, or raise the same error."""
-        mesh = mesh_of(shards[0].parameter)
-        agreement = Agreement(mesh.get_group(), shards[0].parameter.device)
-        everything = described(self.param_groups)
-        if not self._compared:
-            agreement.compare([line for _, _, line in everything])
-            self._compared = True
-        steps, blocks = [], no_blocks(shards)
-        with agreement.local_work():
-            steps = self._compute_groups(loss)
-            self._guard.settle()  # the others have to hear of it now, not one step late
-            blocks = local_blocks(shards, self._guard)
-        sums = agreement.reduce(
-            [name for name, _, _ in everything],
-            [p.grad is not None for _, p, _ in everything],
-            blocks,
-        )
-        for p, direction in directions(shards, sums, agreement, self._guard).items():
-            number = next(n for n, group in enumerate(self.param_groups) if _holds(group, p))
-            _add_decay(self.param_groups[number], direction, local_part(p))
-            steps[number].directions[p] = placed(direction, like=p)
+        self._compared = True
         return steps
-
-    def _compute_group(self, number: int, group: dict[str, Any], loss: float | None) -> GroupStep:
-        moving = [
-            MatrixGradient(name, p, view, self._change(p, view, group), p.grad)
-            for name, p, view in self._matrices(group, number)
-            if p.grad is not None and not is_distributed(p)
-        ]
-        if group["step_scale"] == "auto":
-            check_auto(group)
-            init_auto(group, self.state)
-            return auto_step(group, moving, self.state, loss, self._guard)
-        step = precondition_group(
-            group, moving, self._guard, group["lr"], rounded=group["momentum"] != 0
-        )
-        for matrix in moving:
-            _add_decay(group, step.directions[matrix.parameter], matrix.weight)
-        return step
-
-    def _commit_plain(self, group: dict[str, Any], step: GroupStep, verdict: Tensor | None) -> None:
-        moving = [(p, p.grad) for p in group["params"] if p.grad is not None]
-        plain = [(p, grad) for p, grad in moving if p not in step.directions]
-        # torch's foreach implementation (not used on CPUs) adds Nesterov's term to the gradients
-        copies = group["nesterov"] and any(p.device.type != "cpu" for p, _ in plain)
-        grads = [grad.clone() if copies else grad for _, grad in plain]
-        self._descend(group, [p for p, _ in plain], grads, verdict)
-
-    def _commit_matrices(
-        self, group: dict[str, Any], step: GroupStep, verdict: Tensor | None
-    ) -> None:
-        # the direction holds sign and decay already; it may be float32 beside a half parameter,
-        # which foreach does not take; one by one, so that a mask keeps one matrix at a time
-        finished = {**group, "weight_decay": 0, "maximize": False}
-        for p, direction in step.directions.items():
-            # a step of rate 0, as checkpoints take to make state, must change nothing
-            if group["origin"] and not self.state[p]["left_origin"] and group["lr"] != 0:
-                leave_origin(self.state[p], p, step.weights[p])
-            self._descend(finished, [p], [direction], verdict, foreach=False)
-        group.update(step.memory)
-        for p, memory in step.memories.items():
-            self.state[p].update(memory)
-
-    def _descend(
-        self,
-        group: dict[str, Any],
-        params: list[Tensor],
-        grads: list[Tensor],
-        verdict: Tensor | None,
-        foreach: bool | None = None,
-    ) -> None:
-        states = self._momenta(group, params)
-        if verdict is not None:
-            self._counted += states
-        with only_if(verdict, [*params, *(state["momentum_buffer"] for state in states)]):
-            descend(params, grads, states, group, foreach)
-
-    def _init_state(self, group: dict[str, Any]) -> None:
-        """Make the state now that a step will need, so that a checkpoint can be loaded into it."""
-        self._momenta(group, group["params"])
-        init_memory(group)
-        if group["step_scale"] == "auto":
-            init_auto(group, self.state)
-        if group["origin"] is not None:
-            for index, parameter in enumerate(group["params"]):
-                if MatrixView.of(group, index) is not None:
-                    init_origin(self.state[parameter], parameter)
-                else:  # distributed checkpoints want state for every parameter, or for none
-                    self.state[parameter].setdefault("left_origin", False)
-
-    def _momenta(self, group: dict[str, Any], params: list[Tensor]) -> list[State]:
-        """Return the momentum of some parameters of a group, made now if need be."""
-        if group["momentum"] == 0:
-            return []
-        return [init_momentum(self.state[parameter], parameter) for parameter in params]
-
-    def _matrices(
-        self, group: dict[str, Any], number: int
-    ) -> Iterator[tuple[str, Tensor, MatrixView]]:
-        for name, parameter, view in matrices(group, number, distributed=True):
-            if group["origin"] is not None:
-                check_origin(name, parameter)
-            yield name, parameter, view
-
-    def _change(self, parameter: Tensor, view: MatrixView, group: dict[str, Any]) -> Tensor:
-        """Return what P is taken of: W, or its change since the origin, at first a small start."""
-        if group["origin"] is None:
-            return parameter
-        state = init_origin(self.state[parameter], parameter)
-        if state["left_origin"]:
-            change: Tensor = parameter - state["origin"]
-            return change
-        return start_of_change(parameter, view, group["origin_scale"])
-
-    def _maskable(self) -> bool:
-        """Tell whether a flag on the device can undo the step: not sparse or plain values."""
-        everything = [p for group in self.param_groups for p in group["params"]]
-        return not (
-            any(p.grad is not None and p.grad.is_sparse for p in everything)
-            or any(group["step_scale"] in {"rms", "auto"} for group in self.param_groups)
-            or any("origin" in kept and not kept["left_origin"] for kept in self.state.values())
-        )
-
-
-def _holds(group: dict[str, Any], parameter: Tensor) -> bool:
-    return any(each is parameter for each in group["params"])
-
-
-def _add_decay(group: dict[str, Any], direction: Tensor, weight: Tensor) -> None:
-    if group["maximize"]:
-        direction.neg_()
-    if group["weight_decay"] != 0:
-        layers = 1.0 if math.isinf(group["depth"]) else float(group["depth"])
-        direction.add_(weight, alpha=layers * group["weight_decay"])

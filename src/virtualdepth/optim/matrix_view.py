@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from virtualdepth.distributed import is_distributed
+from virtualdepth.distributed import check_not_flattened, is_distributed
 from virtualdepth.optim.options import check_depth_options
 
 
@@ -110,7 +110,7 @@ def check_matrix(
         if is_distributed(tensor) and not distributed:
             raise TypeError(
                 f"{name}: expected a {what} that lies whole on one device at depth > 1 but got "
-                f"{type(tensor).__name__}; give its group depth=1"
+                f"{type(tensor).__name__}; use EndToEndSGD, or give its group depth=1"
             )
     if parameter.shape[0] % view.count != 0:
         raise ValueError(
@@ -140,15 +140,16 @@ def matrices(
 
     Raises:
         TypeError: if one of them, or its gradient, is complex or sparse, or sharded where it may
-            not be.
+            not be, or flattened by FullyShardedDataParallel.
         ValueError: if the depth, or an option that goes with it, is out of range, or a parameter
             does not divide into its matrices.
     """
     check_depth_options(group)
     for index, parameter in enumerate(group["params"]):
-        view = MatrixView.of(group, index)
+        view, name = MatrixView.of(group, index), parameter_name(group, number, index)
+        if group["depth"] != 1:
+            check_not_flattened(name, parameter)
         if view is not None:
-            name = parameter_name(group, number, index)
             check_matrix(name, parameter, view, distributed=distributed)
             yield name, parameter, view
 

@@ -12,6 +12,7 @@ from virtualdepth.maths import check_depth, check_rtol
 STEP_SCALES = ("raw", "unit", "rms", "auto")
 SOLVERS = ("auto", "svd")
 ORIGINS = (None, "init")
+SCHEMES = ("auto", "gram", "gather", "owner")
 
 # keys of a group that are not options of ours: torch's own, those that schedulers and loggers
 # leave in groups which a user then hands to a new optimizer, and what a group remembers
@@ -64,6 +65,7 @@ def check_depth_options(group: Mapping[str, Any]) -> None:
     check_rtol(group["rtol"])
     _check_choice("step_scale", group["step_scale"], STEP_SCALES)
     _check_choice("solver", group["solver"], SOLVERS)
+    _check_choice("scheme", group.get("scheme", "auto"), SCHEMES)
     _check_choice("origin", group.get("origin"), ORIGINS)
     _check_positive("origin_scale", group.get("origin_scale", 1e-3))
     _check_positive("cap", group["cap"])

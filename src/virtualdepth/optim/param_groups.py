@@ -11,6 +11,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from virtualdepth.distributed import check_not_flattened, is_flattened
 from virtualdepth.maths import check_depth
 
 Pattern = str | type[nn.Module] | Callable[[str, nn.Module | None, Tensor], bool]
@@ -77,7 +78,8 @@ def param_groups(
         :func:`virtualdepth.with_depth` then gives depth.
 
     Raises:
-        TypeError: if a pattern is of another kind.
+        TypeError: if a pattern is of another kind, or a weight that would get depth has been
+            flattened by FullyShardedDataParallel.
         ValueError: if a pattern matches nothing, or a weight that would get depth is parametrized
             or not initialised yet.
 
@@ -177,8 +179,9 @@ def _gets_depth(place: _Place, included: set[int] | None) -> bool:
 
 
 def _has_rows(place: _Place) -> bool:
-    # a lazy parameter has no shape yet: it is wanted, and then refused by name
-    return is_lazy(place.parameter) or place.parameter.ndim >= 2
+    # a lazy parameter has no shape yet, a flattened one no longer: wanted, and then refused by name
+    p = place.parameter
+    return is_lazy(p) or is_flattened(p) or p.ndim >= 2
 
 
 def _anything(place: _Place) -> bool:
@@ -235,6 +238,7 @@ def _view(place: _Place) -> dict[str, Any]:
 
 
 def _check_place(place: _Place) -> None:
+    check_not_flattened(place.name, place.parameter)
     if is_lazy(place.parameter):
         raise ValueError(
             f"{place.name}: expected an initialised parameter but got a lazy one; run the model "

@@ -1,12 +1,15 @@
 """What an optimizer does with each parameter, as a table."""
 
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from virtualdepth.distributed import Plan, Scheme, local_part
 from virtualdepth.optim.matrix_view import MatrixView, parameter_name
+from virtualdepth.optim.parts import parts
 
 
 @dataclass(frozen=True)
@@ -18,8 +21,12 @@ class Route:
         shape: of the parameter.
         matrix: what depth acts on, as "m x n" or "count of m x n"; "-" for a plain parameter.
         depth: number of layers N; 1 for a plain parameter.
-        solver: "svd", "closed form" for single rows and columns, "plain" for torch's own step.
-        state_bytes: what the optimizer keeps for it now.
+        solver: "svd", "closed form" for single rows and columns, "eigh" of sums of W^T W for the
+            scheme "gram", "plain" for torch's own step.
+        state_bytes: what the optimizer keeps for it now, in this process.
+        scheme: of a parameter that lies on several processes, "local", "gram", "gather" or "owner":
+            see :class:`virtualdepth.distributed.Scheme`; "-" for others.
+        step_bytes: what this process sends in a step because of the scheme, by the ring model.
     """
 
     parameter: str
@@ -28,6 +35,8 @@ class Route:
     depth: float
     solver: str
     state_bytes: int
+    scheme: str = "-"
+    step_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,10 @@ class RoutingTable:
 
     def __str__(self) -> str:
         header = [field.name.replace("_", " ") for field in fields(Route)]
-        rows = [header, *([_cell(value) for value in astuple(route)] for route in self.routes)]
+        if all(route.scheme == "-" for route in self.routes):
+            header = header[: header.index("scheme")]  # nothing is sent
+        cells = ([_cell(value) for value in astuple(route)] for route in self.routes)
+        rows = [header, *(row[: len(header)] for row in cells)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -65,12 +77,19 @@ class RoutingTable:
 def routing(optimizer: Optimizer) -> RoutingTable:
     """Show what an optimizer with depth does with each of its parameters.
 
+    Where some lie on several processes the table has their scheme and what it sends in a step. The
+    plan is made from shapes and placements alone: nothing is sent for it.
+
     Args:
         optimizer: an :class:`virtualdepth.EndToEndSGD`, or one that has depth by
             :func:`virtualdepth.with_depth`; on any other everything is plain.
 
     Returns:
         A table to print or to iterate over.
+
+    Raises:
+        TypeError: if a sharded parameter is placed in a way that is not supported.
+        ValueError: if an option of a group was changed to what sharded parameters cannot follow.
 
     >>> import torch
     >>> from virtualdepth.optim import EndToEndSGD, param_groups
@@ -82,33 +101,41 @@ def routing(optimizer: Optimizer) -> RoutingTable:
     1.bias     (1,)          -            1      plain        0
     1.weight   (1, 8)        1 x 8        3      closed form  0
     """
+    plans = {part.parameter: part.plan for part in parts(optimizer.param_groups)}
     return RoutingTable(
         tuple(
-            _route(optimizer, number, index, parameter)
+            _route(optimizer, number, index, plans.get(parameter))
             for number, group in enumerate(optimizer.param_groups)
             for index, parameter in enumerate(group["params"])
         )
     )
 
 
-def _route(optimizer: Optimizer, number: int, index: int, parameter: Tensor) -> Route:
+def _route(optimizer: Optimizer, number: int, index: int, plan: Plan | None) -> Route:
     group = optimizer.param_groups[number]
-    state = optimizer.state.get(parameter, {})
+    parameter = group["params"][index]
+    kept = [v for v in optimizer.state.get(parameter, {}).values() if isinstance(v, Tensor)]
     matrix, depth, solver = "-", 1.0, "plain"
     view = MatrixView.of(group, index)
     if view is not None:
         depth = float(group["depth"])
-        rows, columns = view.split(parameter).shape[-2:]
+        # of a stand-in: what is sharded would be redistributed to be flattened
+        rows, columns = view.split(torch.empty(parameter.shape, device="meta")).shape[-2:]
         matrix = f"{view.count} of " * (view.count > 1) + f"{rows} x {columns}"
         solver = "closed form" if 1 in (rows, columns) else "svd"
-    return Route(
+    route = Route(
         parameter_name(group, number, index),
         tuple(parameter.shape),
         matrix,
         depth,
         solver,
-        sum(value.nbytes for value in state.values() if isinstance(value, Tensor)),
+        sum(local_part(value).nbytes for value in kept),
     )
+    if plan is None:
+        return route
+    if plan.scheme is Scheme.GRAM:
+        route = replace(route, solver="eigh")
+    return replace(route, scheme=plan.scheme.value, step_bytes=plan.step_bytes)
 
 
 def _cell(value: object) -> str:
