@@ -1,0 +1,51 @@
+"""Run a function on several gloo processes of this machine, within a time that is not exceeded."""
+
+import json
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+GROUP_TIMEOUT = 20.0  # seconds that a collective waits
+
+Measure = Callable[[int, Path], Any]
+
+
+def on_processes(measure: Measure, processes: int, folder: Path, limit: float = 100) -> list[Any]:
+    """What each process measured, by rank; None for one that ended without an answer."""
+    context = get_context("spawn")
+    running = [
+        context.Process(target=_measure, args=(measure, rank, processes, folder), daemon=True)
+        for rank in range(processes)
+    ]
+    for process in running:
+        process.start()
+    deadline = time.monotonic() + limit
+    try:
+        for rank, process in enumerate(running):
+            process.join(max(0.0, deadline - time.monotonic()))
+            assert process.exitcode is not None, f"rank {rank} still runs after {limit} s"
+    finally:
+        for process in running:
+            process.kill()
+    answers = [folder / f"{rank}.json" for rank in range(processes)]
+    return [json.loads(path.read_text()) if path.exists() else None for path in answers]
+
+
+def _measure(measure: Measure, rank: int, processes: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder / 'store'}",
+        rank=rank,
+        world_size=processes,
+        timeout=timedelta(seconds=GROUP_TIMEOUT),
+    )
+    answer = measure(rank, folder)
+    (folder / f"{rank}.json").write_text(json.dumps(answer))
+    dist.destroy_process_group()

@@ -1,0 +1,56 @@
+"""Meshes of one and two dimensions over four processes: one spawn."""
+
+from typing import Any
+
+import pytest
+from tests.distributed.four_processes import PLACES, PROCESSES, measure
+from tests.distributed.gloo import on_processes
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    return on_processes(measure, PROCESSES, tmp_path_factory.mktemp("gloo"))
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_parts_move_as_the_whole(measured: list[Any], where: str) -> None:
+    for rank in measured:
+        assert {case: error for case, error in rank["errors"][where].items() if error > 1e-12} == {}
+
+
+@pytest.mark.parametrize(
+    "kind", ["fully_shard", "hybrid", "tensor parallel", "fully_shard x tensor parallel"]
+)
+def test_models_train_as_on_one_process(measured: list[Any], kind: str) -> None:
+    assert all(rank["models"][kind] < 1e-12 for rank in measured)
+
+
+@pytest.mark.parametrize(
+    ("where", "counts"),
+    [
+        ("gram", {"allreduce_": 1}),
+        # one in each process group of the mesh, whatever is summed in it
+        ("gram, copies", {"allreduce_": 2}),
+        ("gram, rows twice", {"allreduce_": 2}),
+        # along both dimensions of the mesh, W and G of two parameters; two agreements
+        ("gather, blocks", {"all_gather_into_tensor": 8, "allreduce_": 4}),
+        ("owner", {"alltoall_base_": 2, "allreduce_": 2}),
+    ],
+)
+def test_collectives_and_bytes(measured: list[Any], where: str, counts: dict[str, int]) -> None:
+    found = [rank["traffic"][where] for rank in measured]
+    assert all(each["counts"] == counts for each in found)
+    sent = sum(each["sent"] for each in found) / PROCESSES
+    # status words, counts of gradients and squared norms: at most twelve numbers a reduction
+    assert found[0]["planned"] <= sent <= found[0]["planned"] + 2 * 8 * 12 * counts["allreduce_"]
+
+
+def test_owners_need_as_many_matrices_as_processes(measured: list[Any]) -> None:
+    assert all(rank["few are gathered"] == ["gather"] * 3 for rank in measured)
+
+
+def test_routing_over_two_dimensions(measured: list[Any]) -> None:
+    for rank in measured:
+        weights = {name: scheme for name, scheme in rank["routing"].items() if "weight" in name}
+        # interleaved rows; blocks; a layer on a part of the mesh, which only fully_shard cuts
+        assert weights == {"0.weight": "gram", "2.weight": "gather", "3.weight": "gather"}

@@ -1,0 +1,54 @@
+"""Matrices that lie on two processes move as on one, and what is sent for it: one spawn."""
+
+from typing import Any
+
+import pytest
+from tests.distributed.gloo import on_processes
+from tests.distributed.two_processes import PLACEMENTS, PROCESSES, measure
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    return on_processes(measure, PROCESSES, tmp_path_factory.mktemp("gloo"))
+
+
+@pytest.mark.parametrize("where", PLACEMENTS)
+def test_parts_move_as_the_whole(measured: list[Any], where: str) -> None:
+    for rank in measured:
+        assert {case: error for case, error in rank["errors"][where].items() if error > 1e-12} == {}
+
+
+def test_narrow_numbers(measured: list[Any]) -> None:
+    for rank in measured:
+        assert rank["narrow"]["torch.float32"] < 1e-6
+        assert (
+            rank["narrow"]["torch.bfloat16"] < 1e-3
+        )  # rounding to eight bits may fall differently
+
+
+def test_fully_shard_trains_as_one_process(measured: list[Any]) -> None:
+    assert all(rank["fully_shard"] < 1e-12 for rank in measured)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "counts", "numbers"),
+    [
+        # one sum for all; a status word, and for each of two parameters a count and ||G||^2
+        ("gram", {"allreduce_": 1}, 1 + 2 + 2),
+        # W and G of two parameters, and a second agreement, since an SVD may fail
+        ("gather", {"all_gather_into_tensor": 4, "allreduce_": 2}, 1 + 2 + 1),
+        # to the owners and back
+        ("owner", {"alltoall_base_": 2, "allreduce_": 2}, 1 + 2 + 1),
+        ("local", {"allreduce_": 1}, 1 + 2),
+    ],
+)
+def test_what_is_sent(
+    measured: list[Any], scheme: str, counts: dict[str, int], numbers: int
+) -> None:
+    found = [rank[{"local": "copies"}.get(scheme, scheme)] for rank in measured]
+    for each in found:
+        assert each["schemes"] == [scheme] * 2
+        assert each["counts"] == counts
+    # 2 (p - 1) / p = 1; the bytes of owners are those of all processes together
+    sent = sum(each["sent"] for each in found) / PROCESSES
+    assert sent == found[0]["planned"] + 8 * numbers
