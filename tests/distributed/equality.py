@@ -101,14 +101,10 @@ def errors_at(place: Place, schemes: Sequence[str]) -> dict[str, float]:
     return {
         **{name: after_steps(place, weights, **options) for name, options in OPTIONS.items()},
         **{
-            f"{scheme}, {name}": after_steps(place, weights, scheme=scheme, **OPTIONS[name])
+            scheme: after_steps(place, weights, scheme=scheme, **OPTIONS["momentum"])
             for scheme in schemes
-            for name in ("momentum", "unit")
         },
-        **{
-            f"{scheme}, rank 1": after_steps(place, singular, steps=1, scheme=scheme)
-            for scheme in ("auto", *schemes)
-        },
+        "rank 1": after_steps(place, singular, steps=1, scheme=schemes[0]),
     }
 
 

@@ -29,9 +29,9 @@ def test_models_train_as_on_one_process(measured: list[Any], kind: str) -> None:
     ("where", "counts"),
     [
         ("gram", {"allreduce_": 1}),
-        # one in each process group of the mesh, whatever is summed in it
-        ("gram, copies", {"allreduce_": 2}),
+        # one in each process group of the mesh, and another where copies might find otherwise
         ("gram, rows twice", {"allreduce_": 2}),
+        ("gram, copies", {"allreduce_": 4}),
         # along both dimensions of the mesh, W and G of two parameters; two agreements
         ("gather, blocks", {"all_gather_into_tensor": 8, "allreduce_": 4}),
         ("owner", {"alltoall_base_": 2, "allreduce_": 2}),

@@ -130,9 +130,7 @@ class Agreement:
         rank, (kind, text) = next(iter(failures.items()))
         error = next((known for known in _KNOWN if known.__name__ == kind), RuntimeError)
         prefix = f"{kind}: " if error is RuntimeError else ""
-        raise error(
-            f"rank {rank}: {prefix}{text} (weights and state are unchanged on all processes)"
-        ) from self.failure
+        raise error(f"rank {rank}: {prefix}{text} (no process took the step)") from self.failure
 
     def _raise_missing(self, names: Sequence[str], present: Sequence[bool]) -> None:
         everyone = self._gather(list(present))

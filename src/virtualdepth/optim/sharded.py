@@ -119,7 +119,10 @@ def _agreed_directions(
             to_gather.append(part)
         else:
             moving[part.parameter], bound = result
-            certain = certain and bound < torch.finfo(part.parameter.dtype).max / 2
+            bounded = bound < torch.finfo(part.parameter.dtype).max / 2
+            # what is summed among copies of a part alone need not be the same among the others
+            summed_by_all = len(cutting_groups(part.parameter)) == len(agreement.groups)
+            certain = certain and bounded and summed_by_all
     if to_gather or to_owners or not certain:
         moving |= gathered(to_gather, agreement, guard) | at_owners(to_owners, agreement, guard)
         with agreement.local_work():

@@ -1,0 +1,71 @@
+"""What one process cannot do, all refuse; on copies of shards, 2 x 2 processes: one spawn."""
+
+import re
+from typing import Any
+
+import pytest
+from tests.distributed.faulty_processes import FAULTS, FAULTY, PROCESSES, measure
+from tests.distributed.gloo import GROUP_TIMEOUT, on_processes
+
+REFUSED = {
+    "NaN, gram": f"FloatingPointError: rank {FAULTY}: long: expected a finite gradient",
+    "Inf, owner": f"FloatingPointError: rank {FAULTY}: square: expected a finite gradient",
+    "NaN, gather": f"FloatingPointError: rank {FAULTY}: gathered: expected a finite gradient",
+    "NaN, not sharded": f"FloatingPointError: rank {FAULTY}: plain: expected a finite gradient",
+    "Inf in a weight": f"FloatingPointError: rank {FAULTY}: other: expected a finite weight",
+    # found where the part is, or its owner, which another copy of the shard may share
+    "update overflows, gram": "FloatingPointError: rank [0-3]: long: expected a finite update",
+    "update overflows, owner": "FloatingPointError: rank [0-3]: square: expected a finite update",
+    "update overflows in one copy": "FloatingPointError: rank [23]: long: .* finite update",
+    "exception": f"TypeError: rank {FAULTY}: plain: expected a dense real gradient",
+    "no gradient": f"RuntimeError: long: expected a gradient .* none but rank {FAULTY} has none",
+    "no gradient anywhere": "none",
+}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    return on_processes(measure, PROCESSES, tmp_path_factory.mktemp("gloo"))
+
+
+def survivors(measured: list[Any]) -> list[Any]:
+    return [answer for answer in measured if answer is not None]
+
+
+def test_every_scheme_is_there(measured: list[Any]) -> None:
+    schemes = {"long": "gram", "square": "owner", "other": "owner", "gathered": "gather"}
+    assert all(each["schemes"] == {**schemes, "plain": "-"} for each in survivors(measured))
+    assert {*FAULTS, "update overflows in one copy"} == set(REFUSED)
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_all_processes_refuse_what_one_cannot_do(measured: list[Any], fault: str) -> None:
+    found = [each["faults"][fault] for each in survivors(measured)]
+    assert len({each["message"] for each in found}) == 1
+    assert re.match(REFUSED[fault], found[0]["message"])
+    assert all(each["same"] == (REFUSED[fault] != "none") for each in found)
+    assert all(each["goes on"] for each in found)
+
+
+@pytest.mark.parametrize(
+    ("difference", "first", "other"),
+    [
+        ("other shape", r"rank 0 has w1 \(4, 3\)", rf"rank {FAULTY} has w1 \(4, 4\)"),
+        ("one more", "rank 0 has no further parameter", rf"rank {FAULTY} has w2 \(2, 2\)"),
+    ],
+)
+def test_different_parameters_are_told_at_the_first_step(
+    measured: list[Any], difference: str, first: str, other: str
+) -> None:
+    for each in survivors(measured):
+        assert re.search(first + ".* where " + other, each[difference]["message"])
+
+
+def test_a_killed_process_ends_the_others(measured: list[Any]) -> None:
+    assert measured[FAULTY] is None
+    left = [each["killed"] for each in survivors(measured)]
+    assert len(left) == PROCESSES - 1
+    for each in left:
+        assert each["message"] != "none"
+        assert each["seconds"] < GROUP_TIMEOUT + 5
+        assert each["same"]
