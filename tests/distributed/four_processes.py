@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.distributed.equality import Place, errors_at, traffic, trained
+from tests.distributed.refusals import refused_on_grids
 from tests.maths.matrices import gaussian
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -84,6 +85,7 @@ def measure(rank: int, folder: Path) -> dict[str, Any]:
             "gather, blocks": traffic(places["blocks"], [(8, 6), (4, 4)]),
             "owner": traffic(places["rows"], [(8, 8)] * 8),
         },
+        "refused": refused_on_grids(places["rows"], places["copies of rows"]),
         "few are gathered": traffic(places["rows"], [(8, 8)] * 3)["schemes"],
         "routing": {
             route.parameter.split(",")[0]: route.scheme

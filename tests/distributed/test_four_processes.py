@@ -1,5 +1,6 @@
 """Meshes of one and two dimensions over four processes: one spawn."""
 
+import re
 from typing import Any
 
 import pytest
@@ -54,3 +55,15 @@ def test_routing_over_two_dimensions(measured: list[Any]) -> None:
         weights = {name: scheme for name, scheme in rank["routing"].items() if "weight" in name}
         # interleaved rows; blocks; a layer on a part of the mesh, which only fully_shard cuts
         assert weights == {"0.weight": "gram", "2.weight": "gather", "3.weight": "gather"}
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("two meshes", "ValueError: a: expected one mesh, or parts of it, .* use one optimizer a"),
+        ("gram of blocks", r"ValueError: scheme: expected one of \['auto', 'gather'\] for w"),
+        ("owner of blocks", r"ValueError: scheme: expected one of \['auto', 'gather'\] for w"),
+    ],
+)
+def test_refused_by_name(measured: list[Any], case: str, message: str) -> None:
+    assert all(re.match(message, rank["refused"][case]) for rank in measured)

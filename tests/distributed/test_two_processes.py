@@ -1,10 +1,13 @@
 """Matrices that lie on two processes move as on one, and what is sent for it: one spawn."""
 
+import re
 from typing import Any
 
 import pytest
 from tests.distributed.gloo import on_processes
 from tests.distributed.two_processes import PLACEMENTS, PROCESSES, measure
+
+from virtualdepth.optim.parts import check_sharded_options
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +55,51 @@ def test_what_is_sent(
     # 2 (p - 1) / p = 1; the bytes of owners are those of all processes together
     sent = sum(each["sent"] for each in found) / PROCESSES
     assert sent == found[0]["planned"] + 8 * numbers
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        (
+            "summands",
+            r"TypeError: w: expected placements Shard or Replicate .*Partial.*redistribute",
+        ),
+        ("rms", "ValueError: step_scale: expected 'raw' or 'unit' for the sharded parameter w"),
+        ("auto", "ValueError: step_scale: expected 'raw' or 'unit' for the sharded parameter w"),
+        ("origin", "ValueError: origin: expected None for the sharded parameter w but got 'init'"),
+        (
+            "packed",
+            r"ValueError: scheme: expected one of \['auto', 'gather', 'owner'\] for w, 3 of",
+        ),
+        ("unknown", r"ValueError: scheme: expected one of \('auto', 'gram', .* but got 'ring'"),
+        ("changed later", "ValueError: step_scale: expected 'raw' or 'unit' for the sharded"),
+        ("gradient elsewhere", "ValueError: rank 0: w: expected a gradient placed like its"),
+        ("with_depth", "TypeError: w: expected a parameter that lies whole.* use EndToEndSGD"),
+        ("flattened", "TypeError: .*FullyShardedDataParallel .*fully_shard instead"),
+        ("flat", "TypeError: .*FullyShardedDataParallel .*fully_shard instead"),
+        ("flattened, by module", "TypeError: .*weight: .*FullyShardedDataParallel .*fully_shard"),
+    ],
+)
+def test_refused_by_name(measured: list[Any], case: str, message: str) -> None:
+    for rank in measured:
+        assert re.match(message, rank["refused"][case]), rank["refused"][case]
+
+
+@pytest.mark.parametrize("solver", ["tracked", "layers"])
+def test_solvers_of_whole_matrices_are_refused(solver: str) -> None:
+    group = {"solver": solver, "step_scale": "raw", "origin": None}
+    with pytest.raises(
+        ValueError, match=f"solver: .* for the sharded parameter w but got '{solver}'"
+    ):
+        check_sharded_options("w", group)
+
+
+def test_routing(measured: list[Any]) -> None:
+    for rank, momentum in zip(measured, ("320", "240"), strict=True):
+        lines = [line.split() for line in rank["routing"].splitlines()]
+        assert lines[0][-6:] == ["solver", "state", "bytes", "scheme", "step", "bytes"]
+        table = {line[0]: line[-4:] for line in lines[1:]}
+        # 7 x 10 in float64, cut 4 : 3: the momentum here; a quarter of W, G and P_W(G) is sent
+        assert table["3.weight"] == ["svd", momentum, "owner", str(3 * 70 * 8 // 4)]
+        assert table["3.bias"][0] == "plain"
+        assert table["3.bias"][2:] == ["-", "0"]

@@ -12,11 +12,14 @@ from tests.distributed.equality import (
     trained,
     well_conditioned,
 )
+from tests.distributed.refusals import refused
 from tests.maths.matrices import gaussian
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import Replicate, Shard
+
+from virtualdepth.optim import EndToEndSGD, routing
 
 PROCESSES = 2
 PLACEMENTS = {"rows": Shard(0), "columns": Shard(1), "copies": Replicate()}
@@ -59,5 +62,7 @@ def measure(rank: int, folder: Path) -> dict[str, Any]:
         "gram": traffic(rows, [(41, 3), (50, 4)], momentum=0.9),
         "gather": traffic(rows, [(6, 6), (40, 4)], scheme="gather"),
         "owner": traffic(rows, [(6, 6), (8, 8)]),
+        "refused": refused(rows),
+        "routing": str(routing(EndToEndSGD(model.named_parameters(), **options))),
         "copies": traffic(places["copies"], [(6, 6), (41, 3)]),
     }

@@ -1,0 +1,82 @@
+"""What cannot be sharded, and what is said of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tests.distributed.equality import Place
+from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
+
+from virtualdepth.optim import EndToEndSGD, param_groups, with_depth
+
+
+def message(call: Callable[[], Any]) -> str:
+    try:
+        call()
+    except Exception as problem:
+        return f"{type(problem).__name__}: {problem}"
+    return "none"
+
+
+def sharded(place: Place, **options: Any) -> EndToEndSGD:
+    weight = nn.Parameter(place.deal(torch.ones(6, 4)))
+    return EndToEndSGD([{"params": [("w", weight)], **options}], lr=0.1)
+
+
+def of_summands(place: Place) -> EndToEndSGD:
+    part = DTensor.from_local(torch.ones(6, 4), place.mesh, [Partial()], run_check=False)
+    return EndToEndSGD([("w", nn.Parameter(part))], lr=0.1)
+
+
+def changed_later(place: Place) -> None:
+    optimizer = sharded(place)
+    optimizer.param_groups[0]["step_scale"] = "rms"
+    optimizer.step()
+
+
+def gradient_elsewhere(place: Place) -> None:
+    optimizer = sharded(place)
+    (weight,) = optimizer.param_groups[0]["params"]
+    # torch takes no such gradient, but for one of another place
+    weight.grad = Place(place.mesh, [Replicate()]).deal(torch.ones(6, 4))
+    optimizer.step()
+
+
+def flattened(keep: bool) -> nn.Module:
+    return FullyShardedDataParallel(
+        nn.Linear(4, 4), use_orig_params=keep, device_id=torch.device("cpu")
+    )
+
+
+def refused(place: Place) -> dict[str, str]:
+    """Of rows on two processes."""
+    weight = nn.Parameter(place.deal(torch.ones(6, 4)))
+    calls: dict[str, Callable[[], Any]] = {
+        "summands": lambda: of_summands(place),
+        "rms": lambda: sharded(place, step_scale="rms"),
+        "auto": lambda: sharded(place, step_scale="auto"),
+        "origin": lambda: sharded(place, origin="init"),
+        "packed": lambda: sharded(place, blocks=3, scheme="gram"),
+        "unknown": lambda: sharded(place, scheme="ring"),
+        "changed later": lambda: changed_later(place),
+        "gradient elsewhere": lambda: gradient_elsewhere(place),
+        "with_depth": lambda: with_depth(torch.optim.SGD([("w", weight)], lr=0.1), 2),
+        "flattened": lambda: EndToEndSGD(flattened(keep=True).parameters(), lr=0.1),
+        "flat": lambda: EndToEndSGD(flattened(keep=False).parameters(), lr=0.1),
+        "flattened, by module": lambda: param_groups(flattened(keep=True), 3),
+    }
+    return {name: message(call) for name, call in calls.items()}
+
+
+def refused_on_grids(flat: Place, grid: Place) -> dict[str, str]:
+    """Of meshes of two dimensions over four processes."""
+    weights = [("a", nn.Parameter(place.deal(torch.ones(4, 4)))) for place in (flat, grid)]
+    blocks = Place(grid.mesh, [Shard(0), Shard(1)])
+    calls: dict[str, Callable[[], Any]] = {
+        "two meshes": lambda: EndToEndSGD(weights, lr=0.1),
+        "gram of blocks": lambda: sharded(blocks, scheme="gram"),
+        "owner of blocks": lambda: sharded(blocks, scheme="owner"),
+    }
+    return {name: message(call) for name, call in calls.items()}
