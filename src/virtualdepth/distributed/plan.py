@@ -193,7 +193,7 @@ def owners(work: Sequence[int], processes: int) -> list[int]:
         For each matrix, the process that owns it.
 
     >>> owners([1, 4, 2, 2], 2)
-    [1, 0, 1, 1]
+    [0, 0, 1, 1]
     """
     loads = [0] * processes
     found = [0] * len(work)
