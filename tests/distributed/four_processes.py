@@ -86,7 +86,9 @@ def measure(rank: int, folder: Path) -> dict[str, Any]:
             "owner": traffic(places["rows"], [(8, 8)] * 8),
         },
         "refused": refused_on_grids(places["rows"], places["copies of rows"]),
-        "few are gathered": traffic(places["rows"], [(8, 8)] * 3)["schemes"],
+        "by number": {
+            count: traffic(places["rows"], [(8, 8)] * count)["schemes"] for count in (1, 3)
+        },
         "routing": {
             route.parameter.split(",")[0]: route.scheme
             for route in routing(EndToEndSGD(both.named_parameters(), lr=0.1))

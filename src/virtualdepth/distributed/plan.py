@@ -99,7 +99,7 @@ def owner_bytes(matrix: ShardedMatrix) -> int:
     latter in float32 at least.
 
     Args:
-        matrix: one of as many as there are processes, or more.
+        matrix: what; cut along one dimension of the mesh.
 
     Returns:
         3 (p - 1) / p^2 m n numbers, in bytes.
@@ -156,7 +156,8 @@ def scheme_bytes(matrix: ShardedMatrix) -> Mapping[Scheme, int]:
 def plan(matrices: Sequence[ShardedMatrix], wanted: Sequence[Scheme | None]) -> list[Plan]:
     """Choose for each of several matrices the scheme that sends least.
 
-    Owners are chosen only where each process gets a matrix to own.
+    One matrix alone is not given to an owner: it would receive as much as every process does that
+    gathers, and the others would wait for it.
 
     Args:
         matrices: cut and dealt out over the same processes.
@@ -169,15 +170,15 @@ def plan(matrices: Sequence[ShardedMatrix], wanted: Sequence[Scheme | None]) -> 
     >>> square = ShardedMatrix((4096, 4096), 1, 4, (8,), 0)
     >>> [each.scheme.value for each in plan([tall, square], [None, None])]
     ['gram', 'gather']
-    >>> {each.scheme.value for each in plan([square] * 8, [None] * 8)}
+    >>> {each.scheme.value for each in plan([square] * 2, [None] * 2)}
     {'owner'}
     """
     costs = [scheme_bytes(matrix) for matrix in matrices]
     favourites = [scheme or _cheapest(cost) for cost, scheme in zip(costs, wanted, strict=True)]
-    idle = favourites.count(Scheme.OWNER) < math.prod(matrices[0].parts)
+    alone = favourites.count(Scheme.OWNER) == 1
     plans = []
     for cost, scheme in zip(costs, wanted, strict=True):
-        chosen = scheme or _cheapest(cost, without=Scheme.OWNER if idle else None)
+        chosen = scheme or _cheapest(cost, without=Scheme.OWNER if alone else None)
         plans.append(Plan(chosen, cost[chosen]))
     return plans
 
