@@ -9,15 +9,22 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
+# what torchrun starts, with how many processes
+LAUNCHED = {"fully_shard.py": 2}
 
 
 def run(name: str, cwd: Path) -> str:
+    command = [sys.executable, "-W", "error::UserWarning:virtualdepth"]
+    if name in LAUNCHED:
+        command += ["-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(LAUNCHED[name])]
     finished = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning:virtualdepth", str(EXAMPLES / name)],
+        [*command, str(EXAMPLES / name)],
         capture_output=True,
         text=True,
         check=False,
         cwd=cwd,
+        timeout=200,
     )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout

@@ -16,7 +16,7 @@ GROUP_TIMEOUT = 20.0  # seconds that a collective waits
 Measure = Callable[[int, Path], Any]
 
 
-def on_processes(measure: Measure, processes: int, folder: Path, limit: float = 100) -> list[Any]:
+def on_processes(measure: Measure, processes: int, folder: Path, limit: float = 200) -> list[Any]:
     """What each process measured, by rank; None for one that ended without an answer."""
     context = get_context("spawn")
     running = [

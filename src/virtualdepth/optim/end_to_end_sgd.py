@@ -47,6 +47,10 @@ class EndToEndSGD(Optimizer):
     flag would wait for the device; weights are unchanged there too.) Without momentum there is no
     state.
 
+    Parameters that lie on several processes, in the DTensors of torch's ``fully_shard`` and tensor
+    parallelism, move as on one. A step is then whole or not at all on all of these processes, and
+    each of them has to take it. :func:`virtualdepth.routing` shows what it sends.
+
     Args:
         params: parameters, named parameters, or groups (dicts with their own options).
         lr: learning rate eta >= 0, a number or a 1-element tensor.
@@ -149,8 +153,10 @@ class EndToEndSGD(Optimizer):
         """Add parameters with options of their own; a refused group leaves the optimizer as it was.
 
         Args:
-            param_group: "params" and any of the constructor's options; also "origin_scale", and
-                the keys that :func:`virtualdepth.param_groups` writes.
+            param_group: "params" and any of the constructor's options; also "origin_scale", the
+                keys that :func:`virtualdepth.param_groups` writes, and "scheme": how parameters
+                that lie on several processes are preconditioned, "gram", "gather" or "owner",
+                default "auto"; see :class:`virtualdepth.distributed.Scheme`.
 
         Raises:
             TypeError: if an option is unknown, or a matrix to get depth is complex or sparse, or
@@ -243,6 +249,8 @@ class EndToEndSGD(Optimizer):
 
         Raises:
             FloatingPointError: if a weight, gradient or update of depth > 1 is not finite.
+            RuntimeError: if processes that hold parts of parameters do not have the same parameters
+                and options, or do not have gradients of the same ones.
             torch.linalg.LinAlgError: if the SVD of a weight does not converge.
             TypeError: if a gradient of depth > 1 is sparse, or an option of a group was changed
                 to a wrong type.

@@ -1,0 +1,48 @@
+"""Weights in pieces on several processes: depth works as on one, by the same line.
+
+Usage: torchrun --nproc-per-node 2 fully_shard.py
+"""
+
+import torch
+import torch.distributed as dist
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+import virtualdepth as vd
+
+
+def main() -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    mesh = init_device_mesh(device, (dist.get_world_size(),))
+    rank = dist.get_rank()
+    digits = load_digits()
+    images = torch.tensor(digits.data, dtype=torch.float32, device=device) / 16
+    labels = torch.tensor(digits.target, device=device)
+
+    torch.manual_seed(0)  # the same start everywhere
+    model = nn.Sequential(nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 10)).to(device)
+    for layer in (model[0], model[2], model):
+        fully_shard(layer, mesh=mesh)
+    optimizer = vd.EndToEndSGD(
+        vd.param_groups(model, depth=2), lr=0.1, momentum=0.9, step_scale="unit"
+    )
+    if rank == 0:
+        print(vd.routing(optimizer))
+
+    generator = torch.Generator().manual_seed(rank)  # data of its own for each process
+    for step in range(60):
+        batch = torch.randint(len(labels), (100,), generator=generator)
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(images[batch]), labels[batch])
+        loss.backward()
+        optimizer.step()
+        if rank == 0 and step % 20 == 19:
+            print(f"step {step + 1}: loss {loss.item():.3f}")
+
+
+if __name__ == "__main__":
+    dist.init_process_group()
+    main()
+    dist.destroy_process_group()

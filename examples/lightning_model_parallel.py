@@ -1,0 +1,56 @@
+"""A LightningModule whose weights ModelParallelStrategy cuts over two processes."""
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import ModelParallelStrategy
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torch.utils.data import DataLoader, TensorDataset
+
+import virtualdepth as vd
+
+
+class Classifier(pl.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = nn.Sequential(nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 10))
+
+    def configure_model(self) -> None:
+        fully_shard(self.model, mesh=self.device_mesh["data_parallel"])
+
+    def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
+        images, labels = batch
+        loss = nn.functional.cross_entropy(self.model(images), labels)
+        self.log("loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        groups = vd.param_groups(self, depth=2)
+        return vd.EndToEndSGD(groups, lr=0.1, momentum=0.9, step_scale="unit")
+
+
+def main() -> None:
+    pl.seed_everything(0, verbose=False)
+    digits = load_digits()
+    images = torch.tensor(digits.data, dtype=torch.float32) / 16
+    data = TensorDataset(images, torch.tensor(digits.target))
+    trainer = pl.Trainer(
+        max_epochs=4,
+        accelerator="cpu",
+        devices=2,
+        strategy=ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1),
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+    # each process gets half of every epoch
+    trainer.fit(Classifier(), DataLoader(data, batch_size=50, shuffle=True))
+    if trainer.is_global_zero:
+        print(vd.routing(trainer.optimizers[0]))
+        print(f"loss {trainer.callback_metrics['loss'].item():.3f}")
+
+
+if __name__ == "__main__":
+    main()
