@@ -94,12 +94,14 @@ def after_steps(
     return max(errors)
 
 
-def errors_at(place: Place, schemes: Sequence[str]) -> dict[str, float]:
-    """Over options by the plan's own choice, and over the schemes for some of them."""
+def errors_at(
+    place: Place, schemes: Sequence[str], names: Sequence[str] = tuple(OPTIONS)
+) -> dict[str, float]:
+    """Over options by the plan's own choice, and over the schemes for one of them."""
     weights = [well_conditioned(shape) for shape in SHAPES]
     singular = [deficient(shape) for shape in ((6, 6), (9, 4), (41, 3), (3, 41))]
     return {
-        **{name: after_steps(place, weights, **options) for name, options in OPTIONS.items()},
+        **{name: after_steps(place, weights, **OPTIONS[name]) for name in names},
         **{
             scheme: after_steps(place, weights, scheme=scheme, **OPTIONS["momentum"])
             for scheme in schemes

@@ -76,7 +76,10 @@ def measure(rank: int, folder: Path) -> dict[str, Any]:
     places = {name: Place(meshes[mesh], cut) for name, (mesh, cut, _) in PLACES.items()}
     both = fully_shard(tensor_parallel(meshes[GRID]["tp"]), mesh=meshes[GRID]["dp"])
     return {
-        "errors": {name: errors_at(place, PLACES[name][2]) for name, place in places.items()},
+        "errors": {
+            name: errors_at(place, PLACES[name][2], ("momentum", "unit"))
+            for name, place in places.items()
+        },
         "models": trained_models(rank, meshes[FLAT], meshes[GRID]),
         "traffic": {
             "gram": traffic(places["rows"], [(41, 3), (50, 4)]),
