@@ -40,12 +40,13 @@ def call(*arguments: str) -> int:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ("verify --depth 1", "depth: expected an integer >= 2 but got 1: there is no explicit "
-         "network to compare with"),
-        ("verify --depth 2.5", "depth: expected an integer >= 2 but got 2.5: there is no explicit"),
-        ("verify --depth inf", "depth: expected an integer >= 2 but got inf: there is no explicit"),
-        ("verify --depth nan", "depth: expected an integer >= 2 but got nan: there is no explicit"),
-        ("verify --depth -3", "depth: expected an integer >= 2 but got -3: there is no explicit"),
+        ("verify --depth 1", "depth: expected an integer from 2 to 1000 but got 1: there is no "
+         "explicit network to compare with"),
+        ("verify --depth 1e12", "depth: expected an integer from 2 to 1000 but got 1000000000000"),
+        ("verify --depth 2.5", "depth: expected an integer from 2 to 1000 but got 2.5: there is"),
+        ("verify --depth inf", "depth: expected an integer from 2 to 1000 but got inf: there is"),
+        ("verify --depth nan", "depth: expected an integer from 2 to 1000 but got nan: there is"),
+        ("verify --depth -3", "depth: expected an integer from 2 to 1000 but got -3: there is"),
         ("verify --depth deep", "depth: expected a number but got 'deep'"),
         ("verify --depth", "depth: expected one argument"),
         ("verify --optimizer-depth 0", "optimizer_depth: expected a number from 1 to inf but got"),
@@ -289,3 +290,18 @@ def test_interrupt_before_training(tmp_path: Path) -> None:
     assert (process.returncode, out) == (130, "")
     assert err == "virtualdepth verify: interrupted\n"
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the device that is always full")
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ["verify", "--data", "synthetic", "--time", "1", "--lrs", "0.2,0.1"]
+    (tmp_path / "run").mkdir()
+    assert call(*arguments, "--output", str(tmp_path / "run")) in (0, 1)
+    (tmp_path / "run" / "report.md").unlink()
+    (tmp_path / "run" / "report.md").symlink_to("/dev/full")
+    capfd.readouterr()
+    assert call("report", str(tmp_path / "run")) == 2
+    assert re.fullmatch(
+        r"virtualdepth report: error: expected files .* No space left on device\n",
+        capfd.readouterr().err,
+    )

@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"expected the package {error.name} but it is not installed; "
             "pip install 'virtualdepth[experiments]'"
         )
+    except OSError as error:  # a disk that is full, a file that may not be written
+        parser.error(f"expected files that can be read and written but got {error}")
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -215,8 +217,9 @@ def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = commands.add_parser(
         "reproduce",
         help="rerun a published experiment and set its numbers beside the published ones",
-        description="Rerun a published experiment: image-inpainting, matrix-completion, norms or "
-        "singular-values. Leaves result.json, arrays.npz, report.md and figures.",
+        description="Rerun a published experiment: convergence, image-inpainting, lp-regression, "
+        "margin, matrix-completion, mnist, no-regulariser, norms or singular-values. Leaves "
+        "result.json, arrays.npz, report.md and figures.",
         epilog="Exit status: 0 every claim held, 1 one did not, 2 unusable arguments, 130 after "
         "Ctrl-C.",
         allow_abbrev=False,
@@ -236,7 +239,8 @@ def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser.add_argument(
         "--data-dir",
         metavar="DIR",
-        help="the folder with images/camera.png (default: $VIRTUALDEPTH_DATA)",
+        help="the folder with images/camera.png, ethanol/ethanol.npz or mnist/ "
+        "(default: $VIRTUALDEPTH_DATA)",
     )
     parser.add_argument(
         "--output",

@@ -178,6 +178,7 @@ def test_nothing_to_load(tmp_path: Path) -> None:
         ("result.json", "[]"),
         ("result.json", "{}"),
         ("result.json", '{"command": "reproduce", "rows": [{"depth": 3}]}'),
+        ("result.json", '{"command": "verify", "config": {}, "rows": []}'),
         ("curves.csv", ""),
         ("curves.csv", "lr,step,time,loss_single,loss_deep,gap,balancedness\n0.1,0,0,x,1,0,0\n"),
         ("curves.csv", "lr,step\n0.1,0\n"),

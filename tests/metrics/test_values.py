@@ -113,6 +113,64 @@ def test_reconstruction_error_weighs_entries_not_updates() -> None:
     assert metric.compute()["observed"].item() == 3  # (1 + 1 + 1 + 9) / 4
 
 
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(half: torch.dtype) -> None:
+    """Numbers that the inputs' dtype holds exactly, and whose squares and sums it does not."""
+    big, zero = torch.full((100, 100), 768.0, dtype=half), torch.zeros(100, 100, dtype=half)
+    observed = torch.ones(100, 100, dtype=torch.bool)
+    assert value(metrics.ReconstructionError, big, zero, observed)["all"].item() == 768**2
+    assert value(metrics.EndToEndGap, big, big / 2).item() == 1
+    assert value(metrics.DeficiencyMargin, big, zero).item() == -76800
+    scores, labels = torch.tensor([768.0, -768.0], dtype=half), torch.tensor([1, 0])
+    assert value(metrics.NormalizedMargin, scores, labels, big).item() == pytest.approx(0.01)
+    # (I a)^T (I a) - b b^T, a = 1 + 2^-7: rounded, its square would be 1 + 2^-6
+    first, second = torch.eye(2, dtype=half), (1 + 2**-7) * torch.eye(2, dtype=half)
+    defect = math.sqrt(2) * (2**-6 + 2**-14)
+    found = value(lambda: metrics.Balancedness(2), [first, second]).item()
+    assert found == pytest.approx(defect, rel=1e-5)
+    relative = value(lambda: metrics.Balancedness(2, relative=True), [first, second]).item()
+    assert relative == pytest.approx(defect / (4 + 2**-5 + 2**-13), rel=1e-5)
+
+
+def test_alignment_under_autocast() -> None:
+    source = torch.Generator().manual_seed(0)
+    weight, grad = torch.randn(2, 8, 8, generator=source)
+    exact = value(metrics.GradientAlignment, weight.double(), grad.double())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = value(metrics.GradientAlignment, weight, grad)
+    for key, truth in exact.items():
+        assert found[key].item() == pytest.approx(truth.item(), rel=1e-5)
+
+
+EMPTY, NONE = torch.zeros(0, 3), torch.zeros(0, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "update", "expected"),
+    [
+        (metrics.EffectiveRank, [EMPTY], 0),
+        (metrics.SpectralNorm, [EMPTY], 0),
+        (metrics.EndToEndGap, [EMPTY, EMPTY], 0),
+        (metrics.DeficiencyMargin, [EMPTY, EMPTY], 0),
+        (lambda: metrics.Balancedness(2), [[EMPTY, EMPTY.T]], 0),
+        (metrics.EndToEndGap, [NONE, NONE], 0),
+        (metrics.DeficiencyMargin, [NONE, NONE], math.inf),
+        (lambda: metrics.Balancedness(2), [[NONE, NONE]], 0),
+    ],
+)
+def test_matrices_without_entries_and_batches_without_matrices(
+    make: Callable[[], Metric], update: list[Any], expected: float
+) -> None:
+    assert value(make, *update).item() == expected
+
+
+def test_nan_is_no_margin() -> None:
+    nan = torch.full((2, 2), math.nan)
+    scores, labels = torch.ones(1, 2), torch.tensor([0])
+    assert math.isnan(value(metrics.NormalizedMargin, scores, labels, nan).item())
+    assert math.isnan(value(metrics.NormalizedMargin, nan[:1], labels, torch.eye(2)).item())
+
+
 def test_normalized_margin_does_not_see_the_scale() -> None:
     weight, inputs = torch.tensor([[3.0, 4.0]], dtype=F64), torch.eye(2, dtype=F64)
     labels = torch.tensor([1, 1])
@@ -211,5 +269,6 @@ def test_bad_input_is_named(
 
 
 def test_balancedness_needs_two_layers() -> None:
-    with pytest.raises(ValueError, match="depth: expected an integer >= 2 but got 1"):
-        metrics.Balancedness(1)
+    for depth in (1, 2.5):
+        with pytest.raises(ValueError, match=f"depth: expected an integer >= 2 but got {depth}"):
+            metrics.Balancedness(depth)

@@ -201,8 +201,8 @@ def test_three_kills_over_24_cells(tmp_path: Path) -> None:
     assert Counter(trial.user_attrs["cell"] for trial in recorded) == Counter(
         f"x={x},seed=0" for x in range(24)
     )
-    again = [row for row in table("run") if row["attempts"] > 1]
-    assert len(again) == lost
+    again = sum(row["attempts"] - 1 for row in table("run"))  # one cell may die twice
+    assert again == lost
     assert 24 <= sum(runs(log).values()) <= 24 + lost  # nothing else ran again
     assert out.endswith("files in run\n")
 

@@ -11,11 +11,12 @@
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from virtualdepth.experiments.config import VerifyConfig
 from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.experiments.results import Curve, Row, VerifyResult
 
@@ -142,7 +143,7 @@ def load(folder: Path) -> VerifyResult:
         found = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         rows = [Row(**row) for row in found["rows"]]
         return VerifyResult(
-            config=found["config"],
+            config={field.name: found["config"][field.name] for field in fields(VerifyConfig)},
             versions=found["versions"],
             rows=rows,
             curves=list(_read_curves(folder / CURVES, rows)),

@@ -7,6 +7,7 @@ from typing import Any
 from virtualdepth.experiments.errors import UnusableError
 
 DTYPES = ("float64", "float32")
+DEEPEST = 1000  # beyond, a network of hundreds of thousands of rows would only run out of memory
 MOST_STEPS = 10_000_000
 
 
@@ -18,7 +19,7 @@ class VerifyConfig:
         data: "digits", "ethanol", "synthetic" or the path of a CSV file with a header.
         data_dir: folder of the ethanol data; default the environment variable VIRTUALDEPTH_DATA.
         targets: of a CSV file, the columns to predict.
-        depth: number of layers N, an integer >= 2.
+        depth: number of layers N, an integer from 2 to 1000.
         optimizer_depth: depth that the single layer is trained with, real, 1 to inf; default N.
         lrs: two or more learning rates; kept largest first.
         time: steps times learning rate.
@@ -48,11 +49,11 @@ class VerifyConfig:
     dtype: str = "float64"
 
     def __post_init__(self) -> None:
-        if not self.depth >= 2 or self.depth % 1 != 0:  # inf % 1 is NaN
+        if not 2 <= self.depth <= DEEPEST or self.depth % 1 != 0:
             raise UnusableError(
                 "depth",
-                f"expected an integer >= 2 but got {self.depth!r}: there is no explicit network to "
-                "compare with",
+                f"expected an integer from 2 to {DEEPEST} but got {self.depth!r}: there is no "
+                "explicit network to compare with",
             )
         if self.optimizer_depth is not None and not self.optimizer_depth >= 1:
             raise UnusableError(

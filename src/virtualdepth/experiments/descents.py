@@ -19,7 +19,7 @@ from virtualdepth.maths import (
     precondition,
 )
 from virtualdepth.optim import EndToEndSGD
-from virtualdepth.theory import integrate_flow
+from virtualdepth.theory import integrate_flow, minimise_over_factors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,9 +141,40 @@ def flow(
     """
     begin = process_time()
     end = integrate_flow(
-        problem.objective, start, depth, stop_loss=stop_loss, max_evaluations=max_evaluations
+        problem.objective,
+        start,
+        depth,
+        stop_loss=stop_loss,
+        rtol=5e-5,
+        max_evaluations=max_evaluations,
     )
     return _descent(end.weight, end.loss, end.evaluations, begin, stop_loss)
+
+
+def flow_then_minimise(
+    problem: Completion, start: Tensor, depth: int, *, stop_loss: float, max_evaluations: int
+) -> Descent:
+    """Follow the flow to a hundredth of the first loss, and leave the rest to L-BFGS.
+
+    Args:
+        problem: to fit.
+        start: W(0).
+        depth: number of layers N, an integer.
+        stop_loss: train until the loss is no larger.
+        max_evaluations: give up after about as many, of each of the two.
+
+    Returns:
+        The end.
+    """
+    begin = process_time()
+    grown = 0.01 * float(problem.objective(start)[1])
+    most = max_evaluations
+    flow = integrate_flow(problem.objective, start, depth, stop_loss=grown, max_evaluations=most)
+    end = minimise_over_factors(
+        problem.objective, flow.weight, depth, stop_loss=stop_loss, max_evaluations=most
+    )
+    evaluations = flow.evaluations + end.evaluations
+    return _descent(end.weight, end.loss, evaluations, begin, stop_loss)
 
 
 def tight_flow(problem: Completion, start: Tensor, depth: float, *, stop_loss: float) -> Descent:
@@ -185,7 +216,7 @@ def auto(
     cap: float = 0.05,
     max_evaluations: int = 10_000,
 ) -> Descent:
-    """Train one matrix without a learning rate: Barzilai-Borwein in the metric, capped.
+    """Train one matrix without a learning rate: L-BFGS in the metric of the rule, capped.
 
     This is ``EndToEndSGD(..., step_scale="auto")``.
 

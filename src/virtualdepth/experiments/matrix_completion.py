@@ -7,10 +7,8 @@ Learning via Trajectories of Gradient Descent", slides, 2019, pages 28-29.
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
-from statistics import median
 
 import torch
-from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -26,24 +24,30 @@ from virtualdepth.experiments.descents import (
     auto,
     explicit_loop,
     flow,
+    flow_then_minimise,
     single_loop,
     tight_flow,
 )
 from virtualdepth.experiments.matrix_completion_claims import (
     AUTO,
     EXPLICIT,
+    FAST,
     FLOW,
     NUCLEAR,
     SINGLE,
     claims,
 )
+from virtualdepth.experiments.matrix_completion_results import draw, summary
 from virtualdepth.experiments.reproduction import Progress, Record, ReproduceConfig, Reproduction
 from virtualdepth.maths import balanced_factors
 
+__all__ = ["TITLE", "draw", "run"]
+
 TITLE = (
-    "Completion of a 100 x 100 matrix of rank 5: explicit networks and ONE matrix trained as if it "
-    "were deep, beside nuclear norm minimisation. Error is the mean over all entries of "
-    "(W - truth)^2. CPU seconds are process time on one thread, methods interleaved in one run."
+    "Completion of a 100 x 100 matrix of rank 5, and of one of 60 x 60 and rank 3: explicit "
+    "networks and ONE matrix trained as if it were deep, beside nuclear norm minimisation. Error "
+    "is the mean over all entries of (W - truth)^2. CPU seconds are process time on one thread, "
+    "methods interleaved in one run."
 )
 PUBLISHED = [
     {"observed": 5000, "method": NUCLEAR, "error": 8e-7, "nuclear_norm": 221, "effective_rank": 5},
@@ -81,8 +85,8 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
         with threadpool_limits(1):
             _warm_up()
             for seed in config.seeds:
-                for observed in settings["observed"]:
-                    measured += _rows(settings, observed, seed, progress)
+                for problem in settings["problems"]:
+                    measured += _rows(settings, problem, seed, progress)
             distances = list(_distances(settings, config.seeds[0], progress))
     finally:
         torch.set_num_threads(threads)
@@ -102,34 +106,38 @@ def _warm_up() -> None:
     start = small_start(4, 1, 0.1, 0)
     explicit_loop(problem, balanced_factors(start, 2), stop_loss=0.0, max_steps=1)
     single_loop(problem, start, 2, stop_loss=0.0, max_steps=1)
-    for descent in (auto, flow):
+    for descent in (auto, flow, flow_then_minimise):
         descent(problem, start, 2, stop_loss=0.0, max_evaluations=2)
 
 
 def _settings(config: ReproduceConfig) -> Record:
+    # size, rank, observed; the last is the one that ends are compared on
     if config.quick:
-        sizes = {"size": 30, "rank": 2, "observed": [400], "stop_loss": 1e-5}
+        chosen = {"problems": [[20, 1, 200]], "stop_loss": 1e-4}
     else:
-        sizes = {"size": 100, "rank": 5, "observed": [5000, 2000], "stop_loss": 1e-6}
-    return sizes | {"scale": SCALE, "lr": 1e-3, "cap": 0.05, "dtype": "float32"}
+        chosen = {"problems": [[60, 3, 1000], [100, 5, 5000], [100, 5, 2000]], "stop_loss": 1e-6}
+    return chosen | {"scale": SCALE, "lr": 1e-3, "cap": 0.05, "dtype": "float32"}
 
 
-def _rows(settings: Record, observed: int, seed: int, progress: Progress) -> Iterator[Record]:
-    problem = low_rank_problem(settings["size"], settings["rank"], observed, seed)
-    progress(f"{observed} observed, seed {seed}: {NUCLEAR}")
+def _rows(
+    settings: Record, chosen: tuple[int, int, int], seed: int, progress: Progress
+) -> Iterator[Record]:
+    size, rank, observed = chosen
+    problem = low_rank_problem(size, rank, observed, seed)
+    progress(f"{size} x {size}, {observed} observed, seed {seed}: {NUCLEAR}")
     convex = minimise_nuclear_norm(problem.truth, problem.mask)
-    key: Record = {"observed": observed, "seed": seed}
+    key: Record = {"size": size, "observed": observed, "seed": seed}
     yield key | {"method": NUCLEAR, "gap": convex.gap} | problem.measures(convex.weight)
     single = problem.to(torch.float32)
     for depth in (1, 2, 3, 4, 6, math.inf):
-        for method, end in _descents(settings, single, depth, seed, progress):
+        for method, end in _descents(settings["stop_loss"], single, depth, seed, progress):
             yield key | {"method": method, "depth": depth} | _record(problem, end)
 
 
 def _descents(
-    settings: Record, problem: Completion, depth: float, seed: int, progress: Progress
+    stop_loss: float, problem: Completion, depth: float, seed: int, progress: Progress
 ) -> Iterator[tuple[str, Descent]]:
-    size, stop_loss = settings["size"], settings["stop_loss"]
+    size = len(problem.truth)
     start = small_start(size, depth, SCALE, seed + 1).float()
     if depth in (2, 3, 4):
         progress(f"seed {seed}: {EXPLICIT}, depth {depth}")
@@ -138,6 +146,11 @@ def _descents(
     if depth != math.inf:
         progress(f"seed {seed}: {FLOW}, depth {depth}")
         yield FLOW, flow(problem, start, depth, stop_loss=stop_loss, max_evaluations=12_000)
+        progress(f"seed {seed}: {FAST}, depth {depth}")
+        end = flow_then_minimise(
+            problem, start, int(depth), stop_loss=stop_loss, max_evaluations=6000
+        )
+        yield FAST, end
     if depth != 1:
         progress(f"seed {seed}: {AUTO}, depth {depth}")
         yield AUTO, auto(problem, start, depth, stop_loss=stop_loss, max_evaluations=2000)
@@ -154,17 +167,18 @@ def _record(problem: Completion, end: Descent) -> Record:
 
 def _distances(settings: Record, seed: int, progress: Progress) -> Iterator[Record]:
     """Compare ends: of one matrix with the explicit network, and of fast ways with a slow one."""
-    observed, stop_loss = settings["observed"][-1], settings["stop_loss"]
-    problem = low_rank_problem(settings["size"], settings["rank"], observed, seed)
+    size, rank, observed = settings["problems"][-1]
+    stop_loss = settings["stop_loss"]
+    problem = low_rank_problem(size, rank, observed, seed)
     for depth in (2, 3, 4):
-        start = small_start(settings["size"], depth, SCALE, seed + 1)
+        start = small_start(size, depth, SCALE, seed + 1)
         progress(f"seed {seed}: tight integration, depth {depth}")
         tight = tight_flow(problem, start, depth, stop_loss=stop_loss)
         progress(f"seed {seed}: {SINGLE} and {EXPLICIT} from balanced factors, depth {depth}")
         half, begin = problem.to(torch.float32), start.float()
         deep = explicit_loop(half, balanced_factors(begin, depth), stop_loss=stop_loss)
         single = single_loop(half, begin, depth, stop_loss=stop_loss)
-        key: Record = {"observed": observed, "seed": seed, "depth": depth}
+        key: Record = {"size": size, "observed": observed, "seed": seed, "depth": depth}
         yield (
             key
             | {
@@ -174,8 +188,8 @@ def _distances(settings: Record, seed: int, progress: Progress) -> Iterator[Reco
             }
             | _record(problem, single)
         )
-        for method, descent in ((FLOW, flow), (AUTO, auto)):
-            end = descent(half, begin, depth, stop_loss=stop_loss)
+        for method, descent in ((FLOW, flow), (FAST, flow_then_minimise), (AUTO, auto)):
+            end = descent(half, begin, depth, stop_loss=stop_loss, max_evaluations=12_000)
             yield (
                 key
                 | {
@@ -198,67 +212,3 @@ def relative(weight: Tensor, other: Tensor) -> float:
         A number >= 0.
     """
     return float((weight.double() - other.double()).norm() / other.double().norm())
-
-
-def summary(measured: list[Record]) -> list[Record]:
-    """Take medians over seeds, with the range of the error.
-
-    Args:
-        measured: rows of single runs.
-
-    Returns:
-        One row for each number observed, method and depth.
-    """
-    groups: dict[tuple[object, ...], list[Record]] = {}
-    for row in measured:
-        groups.setdefault((row["observed"], row["method"], row.get("depth")), []).append(row)
-    table = []
-    for (observed, method, depth), rows in groups.items():
-        errors = [row["error"] for row in rows]
-        line: Record = {"observed": observed, "method": method, "depth": depth}
-        line |= {"error": median(errors), "from": min(errors), "to": max(errors)}
-        for name in ("nuclear_norm", "effective_rank", "evaluations", "cpu_seconds"):
-            if name in rows[0]:
-                line[name] = median(row[name] for row in rows)
-        table.append(line | {"finished": sum(row.get("finished", True) for row in rows)})
-    return table
-
-
-def draw(result: Reproduction) -> dict[str, Figure]:
-    """Draw error against CPU seconds, one marker for each run.
-
-    Args:
-        result: of :func:`run`.
-
-    Returns:
-        Caption to figure.
-    """
-    observed = sorted({row["observed"] for row in result.measured})
-    figure = Figure(figsize=(5 * len(observed), 4), layout="constrained")
-    panels = figure.subplots(1, len(observed), squeeze=False, sharey=True)[0]
-    colours = {EXPLICIT: "#000000", FLOW: "#D55E00", AUTO: "#56B4E9"}
-    markers = {2: "o", 3: "^", 4: "s"}
-    for ax, count in zip(panels, observed, strict=True):
-        for row in result.measured:
-            if row["observed"] == count and "distance" not in row and row.get("depth") in markers:
-                ax.plot(
-                    row["cpu_seconds"],
-                    row["error"],
-                    marker=markers[row["depth"]],
-                    color=colours[row["method"]],
-                    linestyle="none",
-                    label=f"{row['method']}, depth {row['depth']}",
-                )
-        convex = [
-            row["error"]
-            for row in result.measured
-            if row["method"] == NUCLEAR and row["observed"] == count
-        ]
-        ax.axhline(median(convex), color="0.5", linestyle="--", label=NUCLEAR)
-        ax.set(xscale="log", yscale="log", xlabel="CPU seconds", title=f"{count} observed")
-        ax.grid(color="0.9")
-    panels[0].set_ylabel("error over all entries")
-    handles, labels = panels[0].get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=2, fontsize=8)
-    return {"Error of each run against the CPU time that it took.": figure}

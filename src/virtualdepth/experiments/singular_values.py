@@ -42,7 +42,7 @@ DEPTHS = (1, 2, 3, 4)
 TOP = 10
 # learning rate and steps at each depth: steps so small that the discrete run is the flow to about
 # 2 %, for as long as the values of the truth need to grow
-PLAN = {1: (10.0, 600), 2: (0.1, 12_000), 3: (0.05, 18_000), 4: (0.03, 27_000)}
+PLAN = {1: (1.0, 6000), 2: (0.1, 12_000), 3: (0.05, 18_000), 4: (0.03, 27_000)}
 EVERY = 10
 
 
@@ -66,7 +66,7 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
         progress(f"trajectories, depth {depth}")
         lr, steps = PLAN[depth]
         if config.quick:
-            lr, steps = lr / 10, steps // 10
+            lr, steps = lr / 4, steps // 2  # a smaller matrix moves faster
         single, slopes = _single(problem, start, depth, lr, steps)
         deep = _explicit(problem, start, depth, lr, steps)
         theory = theory_trajectory(single[0], slopes, depth, lr * EVERY)

@@ -1,10 +1,10 @@
 """The mathematics of depth: pure functions of tensors, without state (level 0)."""
 
 from virtualdepth.maths.alignment import gradient_alignment, match_triples
-from virtualdepth.maths.barzilai_borwein import Secant, midpoint_direction, secant_gradient
+from virtualdepth.maths.cap import midpoint_direction, relative_change
 from virtualdepth.maths.checks import check_finite, check_matrix
 from virtualdepth.maths.comparison import deficiency_margin, end_to_end_gap
-from virtualdepth.maths.completion import reconstruction_error, squared_errors
+from virtualdepth.maths.completion import complete_rows, reconstruction_error, squared_errors
 from virtualdepth.maths.decomposition import LinAlgError, thin_svd
 from virtualdepth.maths.dynamics import (
     guaranteed_descent,
@@ -21,12 +21,13 @@ from virtualdepth.maths.factorization import (
 from virtualdepth.maths.kernel import check_depth, depth_kernel, gain_exponent
 from virtualdepth.maths.layers import factor_gradients, partial_products
 from virtualdepth.maths.margin import normalized_margin
+from virtualdepth.maths.metric import EndToEndGradient, EndToEndMetric, end_to_end_metric
 from virtualdepth.maths.precondition import (
-    EndToEndGradient,
     check_rtol,
     end_to_end_gradient,
     precondition,
 )
+from virtualdepth.maths.quasi_newton import Secant, inner, quasi_newton, secants
 from virtualdepth.maths.spectrum import (
     effective_rank,
     effective_rank_of_spectrum,
@@ -41,6 +42,7 @@ from virtualdepth.maths.step_scale import relative_speed, squared_metric_norm, u
 
 __all__ = [
     "EndToEndGradient",
+    "EndToEndMetric",
     "LinAlgError",
     "Secant",
     "balanced_factors",
@@ -49,18 +51,21 @@ __all__ = [
     "check_finite",
     "check_matrix",
     "check_rtol",
+    "complete_rows",
     "deficiency_margin",
     "depth_kernel",
     "effective_rank",
     "effective_rank_of_spectrum",
     "end_to_end_gap",
     "end_to_end_gradient",
+    "end_to_end_metric",
     "end_to_end_product",
     "factor_gradients",
     "gain_exponent",
     "gaussian_start",
     "gradient_alignment",
     "guaranteed_descent",
+    "inner",
     "layer_sizes",
     "match_triples",
     "midpoint_direction",
@@ -68,11 +73,13 @@ __all__ = [
     "nuclear_norm",
     "partial_products",
     "precondition",
+    "quasi_newton",
     "reconstruction_error",
     "relative_balancedness",
+    "relative_change",
     "relative_speed",
     "schatten_norm",
-    "secant_gradient",
+    "secants",
     "singular_slopes",
     "singular_value_velocity",
     "singular_values",

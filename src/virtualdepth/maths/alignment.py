@@ -60,7 +60,9 @@ def gradient_alignment(
     if rtol is None:
         rtol = max(weight.shape[-2:]) * torch.finfo(dtype).eps
     kept = sigma > rtol * sigma[..., :1]
-    core = (u.mT @ grad.to(dtype) @ vh.mT).abs()
+    # under autocast the products would silently be taken in half precision
+    with torch.autocast(weight.device.type, enabled=False):
+        core = (u.mT @ grad.to(dtype) @ vh.mT).abs()
     on_diagonal = torch.eye(core.shape[-1], dtype=torch.bool, device=core.device)
     inside = kept.unsqueeze(-1) & kept.unsqueeze(-2)
     return _mean_where(core, inside & on_diagonal), _mean_where(core, inside & ~on_diagonal)

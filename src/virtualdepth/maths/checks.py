@@ -30,6 +30,21 @@ def check_matrix(tensor: Tensor, name: str = "weight") -> None:
         )
 
 
+def widened(tensor: Tensor) -> Tensor:
+    """Take half precision to float32, in which sums of squares neither overflow nor lose digits.
+
+    Args:
+        tensor: floating-point, any shape.
+
+    Returns:
+        The tensor in float32 if it was narrower, else the tensor itself.
+
+    >>> widened(torch.ones(2, dtype=torch.float16)).dtype
+    torch.float32
+    """
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def check_finite(tensor: Tensor, name: str = "weight") -> None:
     """Refuse NaN and inf, on which a decomposition would fail with an error that names nothing.
 

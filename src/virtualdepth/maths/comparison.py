@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from virtualdepth.maths.checks import check_finite, check_matrix
+from virtualdepth.maths.checks import check_finite, check_matrix, widened
 from virtualdepth.maths.spectrum import singular_values
 
 
@@ -17,7 +17,8 @@ def end_to_end_gap(weight: Tensor, reference: Tensor) -> Tensor:
         reference: W', of the same shape.
 
     Returns:
-        (...), without unit; where W' is zero, 0 if W is zero too and inf if it is not.
+        (...), without unit; where W' is zero, 0 if W is zero too and inf if it is not. Half
+        precision is computed in float32.
 
     Raises:
         TypeError: if an input is complex, integer or sparse.
@@ -27,8 +28,8 @@ def end_to_end_gap(weight: Tensor, reference: Tensor) -> Tensor:
     tensor(1.3333)
     """
     _check_pair(weight, reference, "reference")
-    distance = torch.linalg.matrix_norm(weight - reference)
-    size = torch.linalg.matrix_norm(reference)
+    distance = torch.linalg.matrix_norm(widened(weight) - widened(reference))
+    size = torch.linalg.matrix_norm(widened(reference))
     # written so that 0 / 0 is 0 and its derivative is no NaN
     ratio: Tensor = distance / torch.where(distance > 0, size, 1.0)
     return ratio
@@ -47,7 +48,8 @@ def deficiency_margin(weight: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         (...), in the units of W; not positive where Phi is zero or rank-deficient, for then
-        :math:`\sigma_{\min}(\Phi) = 0` and no W has a margin.
+        :math:`\sigma_{\min}(\Phi) = 0` and no W has a margin. Half precision is computed
+        in float32.
 
     Raises:
         TypeError: if an input is complex, integer or sparse.
@@ -61,8 +63,9 @@ def deficiency_margin(weight: Tensor, target: Tensor) -> Tensor:
     """
     _check_pair(weight, target, "target")
     check_finite(target, "target")
-    distance = torch.linalg.matrix_norm(weight - target)
-    margin: Tensor = singular_values(target)[..., -1] - distance
+    distance = torch.linalg.matrix_norm(widened(weight) - widened(target))
+    # a matrix without entries has none
+    margin: Tensor = singular_values(target)[..., -1:].sum(-1) - distance
     return margin
 
 

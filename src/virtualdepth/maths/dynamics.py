@@ -77,7 +77,8 @@ def guaranteed_descent(smallest: Tensor, grad: Tensor, depth: float, lr: float) 
         lr: eta.
 
     Returns:
-        (...), in the units of the loss; 0 for a rank-deficient W, for N > 1.
+        (...), in the units of the loss; 0 for a rank-deficient W, for N > 1, and at N = inf for a W
+        that is not square: what G has outside its row or column space moves nothing.
 
     Raises:
         TypeError: if ``depth`` is not a real number.
@@ -89,6 +90,8 @@ def guaranteed_descent(smallest: Tensor, grad: Tensor, depth: float, lr: float) 
     tensor(1.8000)
     """
     depth = check_depth(depth)
+    if math.isinf(depth) and grad.shape[-2] != grad.shape[-1]:
+        return torch.zeros_like(smallest)
     norm = torch.linalg.matrix_norm(grad)
     descent: Tensor = lr / 2 * smallest.pow(gain_exponent(depth)) * norm.square()
     return descent

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from virtualdepth.maths.checks import check_finite, check_matrix
+from virtualdepth.maths.checks import check_finite, check_matrix, widened
 from virtualdepth.maths.decomposition import thin_svd
 
 
@@ -169,7 +169,8 @@ def balancedness(factors: Sequence[Tensor]) -> Tensor:
         factors: [W_1, ..., W_N], W_1 applied first.
 
     Returns:
-        (..., N-1) defects, in the units of a squared weight; empty for one factor.
+        (..., N-1) defects, in the units of a squared weight; empty for one factor. Half precision
+        is computed in float32: its rounding would pass for imbalance.
 
     Raises:
         TypeError: if a factor is complex, integer or sparse.
@@ -185,10 +186,10 @@ def balancedness(factors: Sequence[Tensor]) -> Tensor:
     with torch.autocast(factors[0].device.type, enabled=False):
         defects = [
             torch.linalg.matrix_norm(after.mT @ after - before @ before.mT)
-            for before, after in pairwise(factors)
+            for before, after in pairwise(map(widened, factors))
         ]
     if not defects:
-        return factors[0].new_empty(*factors[0].shape[:-2], 0)
+        return widened(factors[0].new_empty(*factors[0].shape[:-2], 0))
     return torch.stack(defects, dim=-1)
 
 
@@ -214,7 +215,8 @@ def relative_balancedness(factors: Sequence[Tensor]) -> Tensor:
     defects = balancedness(factors)
     if len(factors) == 1:
         return defects
-    squares = torch.stack([torch.linalg.matrix_norm(factor).square() for factor in factors], dim=-1)
+    norms = [torch.linalg.matrix_norm(widened(factor)) for factor in factors]
+    squares = torch.stack(norms, dim=-1).square()
     sizes = squares[..., 1:] + squares[..., :-1]
     return defects / torch.where(sizes > 0, sizes, 1.0)
 

@@ -7,7 +7,7 @@ without end, and the normalised margin is what the run converges in.
 import torch
 from torch import Tensor
 
-from virtualdepth.maths.checks import check_matrix
+from virtualdepth.maths.checks import check_matrix, widened
 
 
 def margins(scores: Tensor, labels: Tensor) -> Tensor:
@@ -48,8 +48,8 @@ def normalized_margin(scores: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
         weight: W, (m, n), the end-to-end matrix.
 
     Returns:
-        A scalar in the units of the inputs; 0 for a matrix of zeros. Rank deficiency does not
-        matter.
+        A scalar in the units of the inputs; 0 for a matrix of zeros, NaN if W or a score is.
+        Rank deficiency does not matter. Half precision is computed in float32.
 
     Raises:
         TypeError: if scores or W are not real floating-point numbers or labels no integers.
@@ -68,9 +68,10 @@ def normalized_margin(scores: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
         raise ValueError(f"weight: expected one matrix (m, n) but got {tuple(weight.shape)}")
     if scores.shape[:1] == (0,):
         raise ValueError("scores: expected at least one sample but got none")
-    smallest = margins(scores, labels).min()
-    norm = torch.linalg.matrix_norm(weight)
-    return torch.where(norm > 0, smallest / torch.where(norm > 0, norm, 1.0), 0.0)
+    smallest = margins(widened(scores), labels).min()
+    norm = torch.linalg.matrix_norm(widened(weight))
+    # asked of zero, not of what is above it: NaN stays NaN
+    return torch.where(norm == 0, 0.0, smallest / torch.where(norm == 0, 1.0, norm))
 
 
 def _check_scores(scores: Tensor, labels: Tensor) -> int:

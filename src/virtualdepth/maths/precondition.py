@@ -3,16 +3,14 @@
 Source: arXiv 1802.06509, Theorem 1 (the rule), Claim 1 (its spectrum), Claim 2 (single outputs).
 """
 
-import math
 from numbers import Real
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from virtualdepth.maths.checks import check_finite, check_matrix
-from virtualdepth.maths.decomposition import thin_svd
-from virtualdepth.maths.kernel import check_depth, depth_kernel, gain_exponent
+from virtualdepth.maths.kernel import check_depth
+from virtualdepth.maths.metric import EndToEndGradient, end_to_end_metric
 
 
 def precondition(
@@ -103,25 +101,6 @@ def check_rtol(rtol: float | None) -> float | None:
     return rtol
 
 
-class EndToEndGradient(NamedTuple):
-    """P_W(G), and what its computation learnt of W and G on the way.
-
-    Attributes:
-        direction: P_W(G), (..., m, n).
-        singular_values: sigma of W, (..., min(m, n)), falling; those within rtol are 0.
-        slopes: the loss's derivatives along them, <G, u_r v_r^T>, (..., min(m, n)).
-    """
-
-    direction: Tensor
-    singular_values: Tensor
-    slopes: Tensor
-
-    @property
-    def mT(self) -> "EndToEndGradient":
-        """The same of W^T and G^T: the rule is symmetric under transposition."""
-        return self._replace(direction=self.direction.mT)
-
-
 def end_to_end_gradient(
     weight: Tensor, grad: Tensor, depth: float, rtol: float | None = None
 ) -> EndToEndGradient:
@@ -145,43 +124,4 @@ def end_to_end_gradient(
             [3., 3.]])
     """
     dtype = torch.promote_types(torch.promote_types(weight.dtype, grad.dtype), torch.float32)
-    weight, grad = weight.to(dtype), grad.to(dtype)
-    if 1 in weight.shape[-2:]:
-        return _of_single_row_or_column(weight, grad, depth)
-    if weight.shape[-2] > weight.shape[-1]:
-        return _of_wide_matrix(weight.mT, grad.mT, depth, rtol).mT
-    return _of_wide_matrix(weight, grad, depth, rtol)
-
-
-def _of_single_row_or_column(weight: Tensor, grad: Tensor, depth: float) -> EndToEndGradient:
-    # dividing by the largest entry first keeps the squares of the norm in range
-    peak = weight.abs().amax(dim=(-2, -1), keepdim=True)
-    scaled = weight / torch.where(peak > 0, peak, 1.0)
-    norm = torch.linalg.vector_norm(scaled, dim=(-2, -1), keepdim=True)
-    direction = scaled / torch.where(norm > 0, norm, 1.0)
-    slope = (direction * grad).sum(dim=(-2, -1), keepdim=True)
-    along = direction * slope
-    sigma = peak * norm
-    step = along if math.isinf(depth) else grad + (depth - 1) * along
-    return EndToEndGradient(
-        sigma.pow(gain_exponent(depth)) * step, sigma.squeeze(-1), slope.squeeze(-1)
-    )
-
-
-def _of_wide_matrix(
-    weight: Tensor, grad: Tensor, depth: float, rtol: float | None
-) -> EndToEndGradient:
-    u, sigma, vh = thin_svd(weight)
-    if rtol is None:
-        rtol = torch.finfo(sigma.dtype).eps
-    sigma = torch.where(sigma > rtol * sigma[..., :1], sigma, 0.0)
-    rows, columns = sigma.unsqueeze(-1), sigma.unsqueeze(-2)
-    # K(sigma, 0): what acts on the null space of W, where the thin SVD has no basis
-    outside = rows.pow(gain_exponent(depth)) if math.isfinite(depth) else torch.zeros_like(rows)
-    inside = depth_kernel(rows, columns, depth) - outside
-    projected = u.mT @ grad
-    core = projected @ vh.mT
-    direction = u @ ((inside * core) @ vh + outside * projected)
-    # a copy: a view would keep all of core for as long as the slopes are kept
-    slopes = core.diagonal(dim1=-2, dim2=-1).clone()
-    return EndToEndGradient(direction, sigma, slopes)
+    return end_to_end_metric(weight.to(dtype), depth, rtol).apply(grad.to(dtype))

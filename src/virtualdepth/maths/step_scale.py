@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from virtualdepth.maths.kernel import gain_exponent
-from virtualdepth.maths.precondition import EndToEndGradient
+from virtualdepth.maths.metric import EndToEndGradient
 
 # below depth 2 the relative speed K_rr |slope| / sigma_r of a singular value grows without bound
 # as sigma_r -> 0: smaller ones than this, relative to the largest, do not hold back the others

@@ -28,7 +28,7 @@ class Balancedness(PlottedMetric):
         kwargs: what every torchmetrics metric takes.
 
     Raises:
-        ValueError: if ``depth`` is below 2.
+        ValueError: if ``depth`` is no integer >= 2.
 
     >>> factors = [torch.eye(2), 2 * torch.eye(2), 2 * torch.eye(2)]
     >>> Balancedness(depth=3)(factors)  # 3 sqrt(2) and 0
@@ -45,11 +45,11 @@ class Balancedness(PlottedMetric):
 
     def __init__(self, depth: int, relative: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if depth < 2:
+        if depth < 2 or depth % 1 != 0:
             raise ValueError(f"depth: expected an integer >= 2 but got {depth!r}")
-        self.depth = depth
+        self.depth = int(depth)
         self.relative = relative
-        self.add_state("defects", torch.zeros(depth - 1), dist_reduce_fx="max")
+        self.add_state("defects", torch.zeros(self.depth - 1), dist_reduce_fx="max")
 
     def update(self, factors: Sequence[Tensor]) -> None:
         """Take in the layers of one network, or of a batch of them.
@@ -63,7 +63,8 @@ class Balancedness(PlottedMetric):
         if len(factors) != self.depth:
             raise ValueError(f"factors: expected {self.depth} matrices but got {len(factors)}")
         defects = relative_balancedness(factors) if self.relative else balancedness(factors)
-        self.defects = torch.maximum(self.defects, defects.reshape(-1, self.depth - 1).amax(0))
+        seen = defects.reshape(-1, self.depth - 1)
+        self.defects = torch.cat([self.defects.unsqueeze(0), seen]).amax(0)
 
     def compute(self) -> Tensor:
         """Return the largest defects.

@@ -6,24 +6,20 @@ bounds the step: there a low order costs the fewest gradients.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from scipy.integrate import RK23
 from torch import Tensor
 
-from virtualdepth.maths import (
-    balanced_factors,
-    check_depth,
-    end_to_end_gradient,
-    factor_gradients,
-    partial_products,
+from virtualdepth.maths import check_depth
+from virtualdepth.theory.coordinates import (
+    Coordinates,
+    EndToEndCoordinates,
+    FactorCoordinates,
+    Objective,
 )
-
-Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,58 +39,6 @@ class FlowResult:
     loss: float
     evaluations: int
     finished: bool
-
-
-class _Coordinates(Protocol):
-    """What the integrator moves: flat float64 numbers that stand for a matrix."""
-
-    start: Tensor
-
-    def weight(self, state: Tensor) -> Tensor: ...
-
-    def velocity(self, state: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
-        """Return the flat velocity and the loss."""
-
-
-class _Matrix:
-    """W itself, under dW/dt = -P_W(G)."""
-
-    def __init__(self, weight: Tensor, depth: float) -> None:
-        self.start = weight.flatten()
-        self._shape, self._depth = weight.shape, depth
-
-    def weight(self, state: Tensor) -> Tensor:
-        return state.view(self._shape)
-
-    def velocity(self, state: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
-        weight = self.weight(state)
-        grad, loss = objective(weight)
-        direction = end_to_end_gradient(weight, grad, self._depth).direction
-        return -direction.flatten(), loss
-
-
-class _Layers:
-    """Balanced factors of W, each under its own gradient: the same flow without an SVD."""
-
-    def __init__(self, weight: Tensor, depth: int) -> None:
-        factors = balanced_factors(weight, depth)
-        self.start = torch.cat([factor.flatten() for factor in factors])
-        self._shapes = [factor.shape for factor in factors]
-        self._sizes = [factor.numel() for factor in factors]
-
-    def _factors(self, state: Tensor) -> list[Tensor]:
-        pieces = torch.split(state, self._sizes)
-        return [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
-
-    def weight(self, state: Tensor) -> Tensor:
-        return partial_products(self._factors(state))[-1]
-
-    def velocity(self, state: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
-        factors = self._factors(state)
-        products = partial_products(factors)
-        grad, loss = objective(products[-1])
-        gradients = factor_gradients(factors, products, -grad)
-        return torch.cat([gradient.flatten() for gradient in gradients]), loss
 
 
 def integrate_flow(
@@ -149,8 +93,11 @@ def integrate_flow(
     """
     depth = check_depth(depth)
     _check(weight, time, stop_loss, rtol)
-    layered = depth % 1 == 0  # inf % 1 is NaN
-    coordinates = _Layers(weight, int(depth)) if layered else _Matrix(weight, depth)
+    coordinates: Coordinates
+    if depth % 1 == 0:  # inf % 1 is NaN
+        coordinates = FactorCoordinates(weight, int(depth))
+    else:
+        coordinates = EndToEndCoordinates(weight, depth)
     evaluations, loss = 0, math.inf
 
     def velocity(_: float, state: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> object:
@@ -184,12 +131,24 @@ def integrate_flow(
     return FlowResult(weight=end, time=solver.t, loss=loss, evaluations=evaluations, finished=done)
 
 
-def _check(weight: Tensor, time: float, stop_loss: float | None, rtol: float) -> None:
+def check_start(weight: Tensor) -> None:
+    """Refuse what is no finite matrix.
+
+    Args:
+        weight: W(0).
+
+    Raises:
+        ValueError: if it is not one.
+    """
     if weight.ndim != 2 or not torch.isfinite(weight).all():
         raise ValueError(
             f"weight: expected a finite matrix (m, n) but got shape {tuple(weight.shape)}"
             + ("" if weight.ndim != 2 else " with NaN or inf")
         )
+
+
+def _check(weight: Tensor, time: float, stop_loss: float | None, rtol: float) -> None:
+    check_start(weight)
     if not time > 0:
         raise ValueError(f"time: expected a number > 0 or inf but got {time!r}")
     if math.isinf(time) and stop_loss is None:

@@ -107,6 +107,22 @@ CASES: dict[str, tuple[Callable[[], nn.Module], list[str], Any, float, float, fl
         0.04,
         0.1,
     ),
+    "one layer given depth, that decays once": (
+        single,
+        ["net.weight"],
+        lambda p: vd.with_depth(SGD(p, lr=0.02, weight_decay=0.3), depth=3),
+        3,
+        0.02,
+        0.1,
+    ),
+    "one layer that ascends": (
+        single,
+        ["net.weight"],
+        rule(3, 0.02, maximize=True),
+        3,
+        -0.02,
+        0.0,
+    ),
     "three layers of depth 2 each": (deep, DEEP, rule(2, 0.01), 6, 0.01, 0.0),
     "Sequential": (
         lambda: sequential(5, 3, 3),

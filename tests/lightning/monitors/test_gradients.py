@@ -211,6 +211,21 @@ def test_layers_that_differ_in_learning_rate_are_an_error(
         )
 
 
+def test_layers_that_differ_in_the_depth_they_are_given_are_an_error(
+    flavour: Flavour, trainer: Make, data: Data
+) -> None:
+    network = deep()
+
+    def optimizer(_: Any) -> SGD:
+        made = SGD(network.named_parameters(), lr=0.01)
+        return vd.with_depth(made, depth=2, exclude=["layers.0.*"])
+
+    with pytest.raises(ValueError, match=r"net: expected one depth for all its layers but got \[1"):
+        trainer(max_epochs=1, callbacks=[flavour.vd.DynamicsMonitor()]).fit(
+            around(flavour, network, optimizer), datamodule=flavour.vd.TensorDataModule(*data)
+        )
+
+
 def test_scaled_gradients_of_a_product_are_refused(
     flavour: Flavour, trainer: Make, data: Data
 ) -> None:

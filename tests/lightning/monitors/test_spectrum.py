@@ -134,7 +134,10 @@ def test_measuring_leaves_the_run_alone(flavour: Flavour, trainer: Make, data: D
     assert torch.equal(*ends)
 
 
-@pytest.mark.parametrize("bad", [{"interval": 0}, {"interval": 1.5}, {"top_k": 0}])
+@pytest.mark.parametrize(
+    "bad",
+    [{option: value} for option in ("interval", "top_k") for value in (0, 1.5, True, "5", None)],
+)
 def test_bad_options(flavour: Flavour, bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(bad))}: expected an integer >= 1"):
         flavour.vd.SpectrumMonitor(**bad)

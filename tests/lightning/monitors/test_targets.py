@@ -1,11 +1,15 @@
 """Which matrices a pattern chooses."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 import virtualdepth as vd
-from virtualdepth.lightning_common.callbacks.targets import find_targets
+from virtualdepth.lightning_common.callbacks.targets import find_targets, refuse_sharded
 
 
 class Model(nn.Module):
@@ -75,9 +79,41 @@ def test_half_precision_is_measured_in_float32() -> None:
     assert target.matrix().dtype == torch.float32
 
 
+def test_parametrized_weights_are_left_out() -> None:
+    """They are made anew at each access, which moves the buffers of spectral_norm."""
+    model = Model()
+    for layer in (model.deep.layers[0], model.chain[0], model.mixed[0], model.conv):
+        nn.utils.parametrizations.spectral_norm(layer)
+    names = [target.name for target in find_targets(model, "*")]
+    assert names == ["deep.layers.1", "chain.1", "mixed.2", "attention.out_proj"]
+
+
 def test_diverged_weights_are_named() -> None:
     model = Model()
     nn.init.constant_(model.conv.weight, torch.nan)
     (target,) = find_targets(model, "conv")
     with pytest.raises(ValueError, match="conv: expected finite numbers"):
         target.matrix()
+
+
+def test_replaced_parameters_are_seen() -> None:
+    model = Model()
+    (target,) = find_targets(model, "chain")
+    model.chain[0].weight = nn.Parameter(torch.ones(5, 3))
+    assert torch.equal(target.matrix(), model.chain[1].weight @ torch.ones(5, 3))
+
+
+def test_sharded_weights_are_refused(tmp_path: Path) -> None:
+    model = Model()
+    refuse_sharded(find_targets(model, "*"))
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+    )
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        whole = model.chain[1].weight.detach()
+        model.chain[1].weight = nn.Parameter(distribute_tensor(whole, mesh, [Shard(0)]))
+        with pytest.raises(TypeError, match="chain: expected weights that are whole on each proc"):
+            refuse_sharded(find_targets(model, "*"))
+    finally:
+        torch.distributed.destroy_process_group()

@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from virtualdepth.lightning_common.callbacks.base import WeightMonitor
-from virtualdepth.lightning_common.callbacks.targets import Target, find_targets
+from virtualdepth.lightning_common.callbacks.base import LayerMonitor
 from virtualdepth.lightning_common.figures import new_figure
 from virtualdepth.maths import balancedness, relative_balancedness
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pytorch_lightning import LightningModule, Trainer
+    from pytorch_lightning import Trainer
 
 
-class BalancednessMixin(WeightMonitor):
+class BalancednessMixin(LayerMonitor):
     r"""Log each pair's defect, :math:`\|W_{j+1}^\top W_{j+1} - W_j W_j^\top\|_F`, of products.
 
     A product is a :class:`virtualdepth.DeepLinear` or an ``nn.Sequential`` of linear layers.
@@ -45,12 +44,7 @@ class BalancednessMixin(WeightMonitor):
     def __init__(
         self, layers: str | Sequence[str] = "*", *, interval: int = 50, figure: bool = True
     ) -> None:
-        super().__init__(interval=interval, figure=figure, layers=layers)
-        self.layers = layers
-        self._targets: list[Target] = []
-
-    def _prepare(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
-        self._targets = find_targets(pl_module, self.layers, products_only=True)
+        super().__init__(layers, products_only=True, interval=interval, figure=figure)
 
     def _record(self, trainer: "Trainer") -> None:
         step = trainer.global_step

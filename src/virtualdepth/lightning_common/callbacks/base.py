@@ -1,9 +1,16 @@
 """What the monitors share: an interval, a series that survives a resume, logging from rank 0."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from importlib.util import find_spec
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+from virtualdepth.lightning_common.callbacks.targets import (
+    Target,
+    find_targets,
+    refuse_sharded,
+)
 from virtualdepth.lightning_common.figures import log_figure
 
 if TYPE_CHECKING:
@@ -13,6 +20,28 @@ else:
     Callback = object
 
 Series = dict[str, list[Any]]
+
+
+def check_count(count: Any, name: str) -> int:
+    """Refuse what does not count anything.
+
+    Args:
+        count: an integer >= 1.
+        name: what the error message calls it.
+
+    Returns:
+        It.
+
+    Raises:
+        ValueError: if it is no positive integer.
+
+    >>> check_count(50.0, "interval")
+    50
+    """
+    is_number = isinstance(count, Real) and not isinstance(count, bool)
+    if not is_number or count < 1 or count % 1 != 0:
+        raise ValueError(f"{name}: expected an integer >= 1 but got {count!r}")
+    return int(count)
 
 
 class IntervalMonitor(Callback):
@@ -36,9 +65,7 @@ class IntervalMonitor(Callback):
 
     def __init__(self, *, interval: int, figure: bool, **key: Any) -> None:
         super().__init__()
-        if isinstance(interval, bool) or interval < 1 or interval % 1 != 0:
-            raise ValueError(f"interval: expected an integer >= 1 but got {interval!r}")
-        self.interval = int(interval)
+        self.interval = check_count(interval, "interval")
         self.figure = figure
         # Lightning asks for the key at every hook: it is made once
         self._state_key = f"{type(self).__qualname__}{key!r}"
@@ -57,6 +84,9 @@ class IntervalMonitor(Callback):
     def setup(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
         """Find what to watch, before training.
 
+        Of a model with a ``setup`` or ``configure_model`` of its own, which run later and may build
+        layers, it is found in :meth:`on_fit_start`.
+
         Args:
             trainer: the trainer.
             pl_module: the model.
@@ -67,12 +97,23 @@ class IntervalMonitor(Callback):
         """
         if stage != "fit":
             return
-        if self.figure and find_spec("matplotlib") is None:
+        if self.figure and trainer.loggers and find_spec("matplotlib") is None:
             raise ImportError(
                 f"{type(self).__name__}: figures need matplotlib: pip install "
                 "'virtualdepth[plots]', or pass figure=False"
             )
-        self._prepare(trainer, pl_module)
+        if not _builds_late(pl_module):
+            self._prepare(trainer, pl_module)
+
+    def on_fit_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        """Find what to watch in a model that builds its layers after :meth:`setup`.
+
+        Args:
+            trainer: the trainer.
+            pl_module: the model.
+        """
+        if _builds_late(pl_module):
+            self._prepare(trainer, pl_module)
 
     def _prepare(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Find what to watch; an error here ends the run before it begins."""
@@ -140,6 +181,16 @@ class IntervalMonitor(Callback):
             logger.log_metrics(values, step=step)
 
 
+def _builds_late(module: "LightningModule") -> bool:
+    # Lightning calls both hooks of a model after the setup of its callbacks; the base class is
+    # known by name, for the flavours of Lightning differ in it
+    kind = type(module)
+    base = next(cls for cls in reversed(kind.__mro__) if cls.__name__ == "LightningModule")
+    return any(
+        getattr(kind, hook) is not getattr(base, hook) for hook in ("setup", "configure_model")
+    )
+
+
 class WeightMonitor(IntervalMonitor):
     """Record the weights after every ``interval`` steps, at the start and at the end."""
 
@@ -191,3 +242,38 @@ class WeightMonitor(IntervalMonitor):
     def _record(self, trainer: "Trainer") -> None:
         """Measure, append to the series and log; called on rank 0."""
         raise NotImplementedError
+
+
+class LayerMonitor(WeightMonitor):
+    """Record chosen matrices.
+
+    Args:
+        layers: wildcards over names of modules, see :func:`find_targets`.
+        products_only: leave single layers out.
+        interval: see :class:`IntervalMonitor`.
+        figure: see :class:`IntervalMonitor`.
+    """
+
+    def __init__(
+        self, layers: str | Sequence[str], *, products_only: bool, interval: int, figure: bool
+    ) -> None:
+        super().__init__(interval=interval, figure=figure, layers=layers)
+        self.layers = layers
+        self._products_only = products_only
+        self._targets: list[Target] = []
+
+    def _prepare(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        self._targets = find_targets(pl_module, self.layers, products_only=self._products_only)
+
+    def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        """Record the start.
+
+        Args:
+            trainer: the trainer.
+            pl_module: the model.
+
+        Raises:
+            TypeError: if a matrix is sharded.
+        """
+        refuse_sharded(self._targets)
+        super().on_train_start(trainer, pl_module)

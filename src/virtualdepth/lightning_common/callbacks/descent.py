@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from virtualdepth.lightning_common.callbacks.gradient_monitor import GradientMonitor
-from virtualdepth.lightning_common.callbacks.gradients import depth_of, refuse_scaled_steps
+from virtualdepth.lightning_common.callbacks.gradients import depth_of, refuse_other_rules
 from virtualdepth.lightning_common.callbacks.targets import Target
 from virtualdepth.maths import guaranteed_descent, singular_values
 
@@ -31,7 +31,7 @@ class LossDescentMixin(GradientMonitor):
     ``depth`` of their parameter group (1 but for EndToEndSGD).
 
     A step is a violation if it takes less off than the bound by more than the rounding of the loss,
-    16 times its machine epsilon.
+    16 times its machine epsilon, or if the loss is NaN. The outcome of the last step is not known.
 
     Logged after each step checked: ``descent/<layer>/violations`` (so far),
     ``descent/<layer>/decrease`` and ``descent/<layer>/guaranteed``.
@@ -102,7 +102,7 @@ class LossDescentMixin(GradientMonitor):
             ValueError: if the matrix is in no optimizer, or its steps are scaled.
         """
         super().on_train_start(trainer, pl_module)
-        refuse_scaled_steps(self.targets[0], self._owners[self.targets[0].name][1])
+        refuse_other_rules(self.targets[0], self._owners[self.targets[0].name][1])
 
     def on_train_batch_start(
         self, trainer: "Trainer", pl_module: "LightningModule", batch: Any, batch_idx: int
@@ -166,7 +166,7 @@ class LossDescentMixin(GradientMonitor):
     ) -> None:
         decrease = before - loss.item()
         rounding = _ROUNDING * torch.finfo(loss.dtype).eps * abs(before)
-        self.violations += decrease < guaranteed - rounding
+        self.violations += not decrease >= guaranteed - rounding  # NaN and inf are violations too
         name = self.targets[0].name
         values = {"decrease": decrease, "guaranteed": guaranteed}
         self._append(name, {"step": step, **values})

@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from virtualdepth.lightning_common.callbacks.base import WeightMonitor
+from virtualdepth.lightning_common.callbacks.base import WeightMonitor, check_count
 from virtualdepth.lightning_common.callbacks.gradient_monitor import GradientMonitor
-from virtualdepth.lightning_common.callbacks.gradients import depth_of, refuse_scaled_steps
+from virtualdepth.lightning_common.callbacks.gradients import (
+    decay_of,
+    depth_of,
+    refuse_other_rules,
+)
 from virtualdepth.lightning_common.callbacks.prediction import Prediction
 from virtualdepth.lightning_common.callbacks.targets import Target
 from virtualdepth.lightning_common.callbacks.tracking import by_name, largest
@@ -27,7 +31,8 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
     G is the gradient of every step: the weight's ``grad`` for a single layer, dl/dW by hooks
     for the product of a :class:`virtualdepth.DeepLinear` or of an ``nn.Sequential`` of
     linear layers without biases. N is the number of layers times the ``depth`` of their parameter
-    group (1 but for EndToEndSGD), lambda the group's weight decay, a step takes the time lr.
+    group (1 where it has none), lambda the group's weight decay (over the depth for
+    :func:`virtualdepth.with_depth`, whose optimizers decay W once), a step takes the time lr.
 
     The singular basis is renewed every ``interval`` steps; in between its effect on the gradients
     is interpolated linearly. The relative error of an interval is :math:`\|\Delta\sigma_{theory} -
@@ -74,10 +79,8 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
         top_k: int = 10,
         figure: bool = True,
     ) -> None:
-        if top_k < 1:
-            raise ValueError(f"top_k: expected an integer >= 1 but got {top_k!r}")
         super().__init__(layers, interval=interval, figure=figure)
-        self.top_k = top_k
+        self.top_k = check_count(top_k, "top_k")
 
     def _reset(self) -> None:
         super()._reset()
@@ -114,7 +117,7 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
                 self._predictions[target.name].to(target.weights[0].device)
         super().on_train_start(trainer, pl_module)
         for target in self.targets:
-            refuse_scaled_steps(target, self._owners[target.name][1])
+            refuse_other_rules(target, self._owners[target.name][1])
 
     def _wants(self, step: int, target: Target) -> bool:
         return True
@@ -123,7 +126,10 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
         self, trainer: "Trainer", target: Target, grad: Tensor, group: dict[str, Any]
     ) -> None:
         prediction = self._predictions[target.name]
-        prediction.add(grad, float(group["lr"]), float(group.get("weight_decay", 0)))
+        grad = -grad if group.get("maximize") else grad
+        prediction.add(
+            grad, float(group["lr"]), decay_of(target, self._owners[target.name][0], group)
+        )
 
     def _record(self, trainer: "Trainer") -> None:
         step = trainer.global_step

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from virtualdepth.lightning_common.callbacks.base import IntervalMonitor
 from virtualdepth.lightning_common.callbacks.gradients import EndToEndGradient, owner_of
-from virtualdepth.lightning_common.callbacks.targets import Target, find_targets
+from virtualdepth.lightning_common.callbacks.targets import Target, find_targets, refuse_sharded
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
@@ -58,11 +58,15 @@ class GradientMonitor(IntervalMonitor):
             pl_module: the model.
 
         Raises:
+            TypeError: if a matrix is sharded.
             ValueError: if a matrix is in no optimizer.
         """
+        refuse_sharded(self.targets)
         self._owners = {
             target.name: owner_of(target, trainer.optimizers) for target in self.targets
         }
+        for gradient in self._gradients:
+            gradient.watch_weights()
         super().on_train_start(trainer, pl_module)
 
     def on_train_batch_start(
@@ -84,11 +88,17 @@ class GradientMonitor(IntervalMonitor):
     ) -> None:
         """Look at the matrices that this optimizer is about to step.
 
+        Where nothing has a gradient, as when ``training_step`` returned None to skip a batch, it is
+        no step.
+
         Args:
             trainer: the trainer.
             pl_module: the model.
             optimizer: which.
         """
+        parameters = (p for group in optimizer.param_groups for p in group["params"])
+        if all(parameter.grad is None for parameter in parameters):
+            return
         for gradient in self._gradients:
             target = gradient.target
             owner, group = self._owners[target.name]
@@ -109,6 +119,18 @@ class GradientMonitor(IntervalMonitor):
             trainer: the trainer.
             pl_module: the model.
             stage: any.
+        """
+        self._unhook()
+
+    def on_exception(
+        self, trainer: "Trainer", pl_module: "LightningModule", exception: BaseException
+    ) -> None:
+        """Take the hooks off a model whose training ended early: no teardown follows.
+
+        Args:
+            trainer: the trainer.
+            pl_module: the model.
+            exception: any.
         """
         self._unhook()
 

@@ -1,14 +1,17 @@
 """dl/dW of the matrices that a callback watches, and the options their optimizer steps with."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from virtualdepth.lightning_common.callbacks.targets import Target
 from virtualdepth.networks import DeepLinear
+from virtualdepth.optim.end_to_end_sgd import EndToEndSGD
 from virtualdepth.optim.matrix_view import MatrixView
 
 
@@ -18,7 +21,9 @@ class EndToEndGradient:
     Of a single layer it is the weight's own ``grad``. Of a product it is summed over every backward
     pass since the last :meth:`take`: where the model calls the module, by a hook on the output
     y = W x, as the sum over samples of (dl/dy) x^T (one m x n x samples product); where it calls
-    ``DeepLinear.end_to_end()``, by a hook on the product itself.
+    ``DeepLinear.end_to_end()``, by a hook on the product itself. As with a weight's ``grad``, what
+    was summed before a ``zero_grad`` does not count, nor what flows while the weights are frozen:
+    in an adversarial loop the loss of one model reaches the other's output too.
 
     Args:
         target: whose.
@@ -28,30 +33,55 @@ class EndToEndGradient:
         self.target = target
         self.wanted = False
         self._sum: Tensor | None = None
-        self._hooks = []
+        self._accumulated = True  # into the weights' grad, all that has been summed
+        self._hooks: list[RemovableHandle] = []
         if target.is_product:
-            self._hooks.append(target.module.register_forward_hook(self._watch_call))
+            self._hooks.append(
+                target.module.register_forward_hook(self._watch_call, with_kwargs=True)
+            )
         if isinstance(target.module, DeepLinear):
             self._hooks.append(target.module.register_end_to_end_hook(self._watch_product))
 
-    def _watch_call(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        if self.wanted and output.requires_grad:
-            inputs = args[0].detach()
+    def watch_weights(self) -> None:
+        """Notice backward passes that reach the weights, which are final as training starts."""
+        if self.target.is_product:
+            for weight in self.target.weights:
+                if weight.requires_grad:
+                    self._hooks.append(
+                        weight.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                            self._note_accumulated
+                        )
+                    )
+
+    def _note_accumulated(self, weight: Tensor) -> None:
+        self._accumulated = True
+
+    def _watch_call(
+        self, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor
+    ) -> None:
+        if self.wanted and output.requires_grad and self.target.trains:
+            inputs = (args or tuple(kwargs.values()))[0].detach()
 
             def add(grad: Tensor) -> None:
                 rows, columns = grad.shape[-1], inputs.shape[-1]
                 samples = _computable(inputs).reshape(-1, columns)
-                self._add(_computable(grad).reshape(-1, rows).mT @ samples)
+                with torch.autocast(grad.device.type, enabled=False):
+                    self._add(_computable(grad).reshape(-1, rows).mT @ samples)
 
             output.register_hook(add)  # type: ignore[no-untyped-call]  # torch declares no types
 
     def _watch_product(self, product: Tensor) -> None:
-        if self.wanted and product.requires_grad:
+        if self.wanted and product.requires_grad and self.target.trains:
             product.register_hook(  # type: ignore[no-untyped-call]
                 lambda grad: self._add(_computable(grad).clone())
             )
 
     def _add(self, grad: Tensor) -> None:
+        # all calls of one backward pass come before it reaches the weights: if an earlier pass did
+        # and its grad is gone, the sum is not of this step
+        if self._accumulated and all(w.grad is None for w in self.target.weights):
+            self._sum = None
+        self._accumulated = False
         self._sum = grad if self._sum is None else self._sum + grad
 
     def take(self) -> Tensor:
@@ -101,8 +131,14 @@ def owner_of(target: Target, optimizers: Sequence[Optimizer]) -> tuple[Optimizer
             differ in learning rate, weight decay or depth.
     """
     owners = [_group_of(target.name, weight, optimizers) for weight in target.weights]
-    for option in ("lr", "weight_decay", "depth"):
-        values = [group.get(option) for _, group in owners]
+    found = {
+        option: [group.get(option) for _, group in owners] for option in ("lr", "weight_decay")
+    }
+    found["depth"] = [
+        _depth_of_layer(weight, group)
+        for weight, (_, group) in zip(target.weights, owners, strict=True)
+    ]
+    for option, values in found.items():
         if any(value != values[0] for value in values):
             raise ValueError(
                 f"{target.name}: expected one {option} for all its layers but got {values}; the "
@@ -123,7 +159,7 @@ def _group_of(
     )
 
 
-def refuse_scaled_steps(target: Target, group: dict[str, Any]) -> None:
+def refuse_other_rules(target: Target, group: dict[str, Any]) -> None:
     """Refuse a rule whose steps are not of size lr along P_W(G), which theory speaks of.
 
     Args:
@@ -131,7 +167,8 @@ def refuse_scaled_steps(target: Target, group: dict[str, Any]) -> None:
         group: its parameter group.
 
     Raises:
-        ValueError: if the group scales its steps, or its rule starts at an origin of its own.
+        ValueError: if the group scales its steps, its rule starts at an origin of its own, or it
+            takes a weight as several matrices.
     """
     for option, expected in (("step_scale", "raw"), ("origin", None)):
         value = group.get(option, expected)
@@ -139,6 +176,14 @@ def refuse_scaled_steps(target: Target, group: dict[str, Any]) -> None:
             raise ValueError(
                 f"{target.name}: expected {option}={expected!r} but got {value!r}: the theory is "
                 "of steps lr P_W(G)"
+            )
+    for weight in target.weights:
+        view = _view_of(weight, group)
+        if view is not None and view.count > 1:
+            raise ValueError(
+                f"{target.name}: expected a weight that trains as one matrix but got one that its "
+                f"group takes as {view.count} (blocks or conv_groups), each with a spectrum of its "
+                "own"
             )
 
 
@@ -150,8 +195,33 @@ def depth_of(target: Target, group: dict[str, Any]) -> float:
         group: its parameter group, of any optimizer.
 
     Returns:
-        N times the depth with which each layer is trained, 1 but for EndToEndSGD's groups.
+        N times the depth with which each layer is trained: 1 but for matrices given depth.
     """
-    place = next(i for i, p in enumerate(group["params"]) if p is target.weights[0])
-    plain = MatrixView.of(group, place) is None
-    return float(len(target.weights) * (1 if plain else group["depth"]))
+    return len(target.weights) * _depth_of_layer(target.weights[0], group)
+
+
+def decay_of(target: Target, owner: Optimizer, group: dict[str, Any]) -> float:
+    """Tell the decay of each of the layers that :func:`depth_of` counts.
+
+    Args:
+        target: whose.
+        owner: its optimizer. EndToEndSGD decays every virtual layer, others W once, whatever its
+            depth.
+        group: its parameter group.
+
+    Returns:
+        lambda.
+    """
+    decay = float(group.get("weight_decay", 0))
+    depth = _depth_of_layer(target.weights[0], group)
+    return decay if isinstance(owner, EndToEndSGD) or math.isinf(depth) else decay / depth
+
+
+def _depth_of_layer(weight: Tensor, group: dict[str, Any]) -> float:
+    return 1.0 if _view_of(weight, group) is None else float(group["depth"])
+
+
+def _view_of(weight: Tensor, group: dict[str, Any]) -> MatrixView | None:
+    # a product's layers may be in several groups alike
+    places = (i for i, p in enumerate(group["params"]) if p is weight)
+    return next((MatrixView.of(group, place) for place in places), None)

@@ -3,18 +3,17 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from virtualdepth.lightning_common.callbacks.base import WeightMonitor
-from virtualdepth.lightning_common.callbacks.targets import Target, find_targets
+from virtualdepth.lightning_common.callbacks.base import LayerMonitor, check_count
 from virtualdepth.lightning_common.callbacks.tracking import TripleTracker, by_name, largest, moved
 from virtualdepth.lightning_common.figures import new_figure
 from virtualdepth.maths import effective_rank_of_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pytorch_lightning import LightningModule, Trainer
+    from pytorch_lightning import Trainer
 
 
-class SpectrumMixin(WeightMonitor):
+class SpectrumMixin(LayerMonitor):
     r"""Log the largest singular values, effective rank and nuclear norm of chosen matrices.
 
     A matrix is an ``nn.Linear``, an ungrouped convolution as [out, in * kernel size], or the
@@ -58,19 +57,12 @@ class SpectrumMixin(WeightMonitor):
         top_k: int = 10,
         figure: bool = True,
     ) -> None:
-        if top_k < 1:
-            raise ValueError(f"top_k: expected an integer >= 1 but got {top_k!r}")
-        super().__init__(interval=interval, figure=figure, layers=layers)
-        self.layers = layers
-        self.top_k = top_k
-        self._targets: list[Target] = []
+        super().__init__(layers, products_only=False, interval=interval, figure=figure)
+        self.top_k = check_count(top_k, "top_k")
 
     def _reset(self) -> None:
         super()._reset()
         self._trackers: dict[str, TripleTracker] = {}
-
-    def _prepare(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
-        self._targets = find_targets(pl_module, self.layers)
 
     def _record(self, trainer: "Trainer") -> None:
         step = trainer.global_step

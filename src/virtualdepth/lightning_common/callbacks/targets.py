@@ -17,15 +17,26 @@ class Target:
 
     Attributes:
         name: the module's name in the LightningModule.
-        module: an nn.Linear, an ungrouped convolution, a DeepLinear, a Sequential of nn.Linear.
-        weights: [W_1, ..., W_N], W_1 applied first; one for a single layer.
+        module: an nn.Linear, an ungrouped convolution, a DeepLinear, a Sequential of nn.Linear;
+            none whose weight is parametrized.
+        layers: the modules that hold W_1, ..., W_N, W_1 applied first; one for a single layer.
         is_product: whether it is a chain, of however many layers.
     """
 
     name: str
     module: nn.Module
-    weights: tuple[Tensor, ...]
+    layers: tuple[nn.Module, ...]
     is_product: bool
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """[W_1, ..., W_N] as they are now: strategies may replace parameters after setup."""
+        return [layer.get_parameter("weight") for layer in self.layers]
+
+    @property
+    def trains(self) -> bool:
+        """Whether a gradient reaches a weight now: a toggled optimizer freezes those of others."""
+        return any(weight.requires_grad for weight in self.weights)
 
     @property
     def has_bias(self) -> bool:
@@ -58,7 +69,10 @@ class Target:
         Raises:
             ValueError: if a weight is not finite.
         """
-        return end_to_end_product(self.factors())
+        factors = self.factors()
+        # a manual loop steps inside the model's autocast, in which products are of half precision
+        with torch.autocast(factors[0].device.type, enabled=False):
+            return end_to_end_product(factors)
 
 
 def find_targets(
@@ -107,18 +121,45 @@ def find_targets(
     return [target for target in known if target.name in chosen]
 
 
+def refuse_sharded(targets: Sequence[Target]) -> None:
+    """Refuse matrices of which this process holds a part: rank 0 could not measure them alone.
+
+    Args:
+        targets: as training is about to start.
+
+    Raises:
+        TypeError: if a weight is sharded.
+    """
+    for target in targets:
+        for weight in target.weights:
+            if hasattr(weight, "device_mesh") or weight.ndim < 2:
+                raise TypeError(
+                    f"{target.name}: expected weights that are whole on each process but got "
+                    f"{type(weight).__name__} of shape {tuple(weight.shape)}; monitors work on one "
+                    "device and under ddp"
+                )
+
+
 def _as_target(name: str, module: nn.Module) -> Target | None:
-    if isinstance(module, DeepLinear):
-        return Target(name, module, tuple(module.factors), is_product=True)
-    if isinstance(module, nn.Sequential):
-        layers = [layer for layer in module if isinstance(layer, nn.Linear)]
-        if layers and len(layers) == len(module):
-            return Target(name, module, tuple(layer.weight for layer in layers), is_product=True)
-    if isinstance(module, nn.Linear) or _is_plain_convolution(module):
-        return Target(name, module, (module.get_parameter("weight"),), is_product=False)
+    if isinstance(module, DeepLinear | nn.Sequential):
+        layers = tuple(module.layers if isinstance(module, DeepLinear) else module)
+        if layers and all(map(_is_plain_linear, layers)):
+            return Target(name, module, layers, is_product=True)
+    if _is_plain_linear(module) or _is_plain_convolution(module):
+        return Target(name, module, (module,), is_product=False)
     return None
+
+
+def _is_plain_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) and _holds_its_weight(module)
 
 
 def _is_plain_convolution(module: nn.Module) -> bool:
     # a grouped kernel is several matrices, a transposed one has its axes the other way round
-    return isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and module.groups == 1
+    is_convolution = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and module.groups == 1
+    return is_convolution and _holds_its_weight(module)
+
+
+def _holds_its_weight(module: nn.Module) -> bool:
+    # weight and spectral normalisation make it anew at each access, of parameters of their own
+    return any(name == "weight" for name, _ in module.named_parameters(recurse=False))

@@ -1,0 +1,246 @@
+"""Whole runs of ``step_scale="auto"`` beside the rule written literally, with dense matrices."""
+
+from collections import Counter, deque
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from tests.contract.tools import assert_bitwise, everything
+from tests.maths.matrices import gaussian
+from torch import Tensor
+
+import virtualdepth as vd
+from virtualdepth.maths.reference import precondition_literally
+
+FLOOR = 1e-2
+SHAPES = {"one": [(3, 3)], "two": [(3, 3), (2, 2)]}
+
+
+class Quadratic:
+    """<R, H R> / 2 of the residuals R of all matrices, or that of its sine, which is not convex."""
+
+    def __init__(self, shapes: list[tuple[int, int]], wavy: bool) -> None:
+        self.shapes, self.wavy = shapes, wavy
+        size = sum(m * n for m, n in shapes)
+        root = gaussian(size, size, seed=1)
+        self.hessian = root @ root.T / size + 0.05 * torch.eye(size, dtype=torch.float64)
+        self.targets = [2 * torch.eye(*s).double() + 0.3 * gaussian(*s, seed=2) for s in shapes]
+        self.starts = [t + 0.3 * gaussian(*t.shape, seed=3) for t in self.targets]
+
+    def loss(self, weights: list[Tensor]) -> Tensor:
+        pairs = zip(weights, self.targets, strict=True)
+        rest = torch.cat([(w - target).flatten() for w, target in pairs])
+        value = rest @ self.hessian @ rest / 2
+        return value + (4 * rest).sin().sum() if self.wavy else value
+
+    def grads(self, weights: list[Tensor]) -> tuple[list[Tensor], float]:
+        leaves = [w.detach().clone().requires_grad_() for w in weights]
+        loss = self.loss(leaves)
+        return list(torch.autograd.grad(loss, leaves)), loss.item()
+
+
+def dense(weights: list[Tensor], depth: int) -> Tensor:
+    blocks = []
+    for weight in weights:
+        basis = torch.eye(weight.numel(), dtype=torch.float64).view(-1, *weight.shape)
+        columns = [precondition_literally(weight, e, depth).flatten() for e in basis]
+        blocks.append(torch.stack(columns))
+    return torch.block_diag(*blocks)
+
+
+def flat(matrices: list[Tensor]) -> Tensor:
+    return torch.cat([matrix.flatten() for matrix in matrices])
+
+
+def unflat(vector: Tensor, like: list[Tensor]) -> list[Tensor]:
+    pieces = vector.split([matrix.numel() for matrix in like])
+    return [piece.view_as(matrix) for piece, matrix in zip(pieces, like, strict=True)]
+
+
+def inverse_hessian(points: list[tuple[Tensor, Tensor]], metric: Tensor) -> Tensor | None:
+    """BFGS by its formula, from the oldest of the steps that count to the newest."""
+    known = []
+    for (w, g), (w_before, g_before) in pairwise(points):
+        s, y = w - w_before, g - g_before
+        if s @ y <= 0:
+            break
+        known.append((s, y))
+    if not known:
+        return None
+    s, y = known[0]
+    inverse = (s @ y) / (y @ metric @ y) * metric
+    for s, y in reversed(known):
+        left = torch.eye(len(s), dtype=torch.float64) - torch.outer(s, y) / (s @ y)
+        inverse = left @ inverse @ left.T + torch.outer(s, s) / (s @ y)
+    return inverse
+
+
+def changes(weights: list[Tensor], steps: list[Tensor], floor: float) -> float:
+    largest = 0.0
+    for weight, step in zip(weights, steps, strict=True):
+        u, sigma, vh = torch.linalg.svd(weight)
+        slopes = (u * (step @ vh.mT)).sum(0).abs()
+        largest = max(largest, float((slopes / (sigma + floor * sigma[0])).max()))
+    return largest
+
+
+def flow_step(weights: list[Tensor], grads: list[Tensor], depth: int, cap: float) -> list[Tensor]:
+    moving = list(zip(weights, grads, strict=True))
+    flow = [precondition_literally(w, g, depth) for w, g in moving]
+    length = cap / changes(weights, flow, 0.0)
+    return [
+        length * precondition_literally(w - length / 2 * d, g, depth)
+        for (w, g), d in zip(moving, flow, strict=True)
+    ]
+
+
+def literal_run(
+    problem: Quadratic, depth: int, cap: float, steps: int
+) -> tuple[list[Tensor], Counter[str]]:
+    weights, points, kinds = problem.starts, [], Counter[str]()
+    losses: deque[float] = deque(maxlen=10)
+    for _ in range(steps):
+        grads, loss = problem.grads(weights)
+        if losses and loss > max(losses):
+            kinds["back"] += 1
+            weights = [
+                (w + b) / 2 for w, b in zip(weights, unflat(points[0][0], weights), strict=True)
+            ]
+            points = points[:1]
+            continue
+        points = [(flat(weights), flat(grads)), *points][:6]
+        inverse = inverse_hessian(points, dense(weights, depth))
+        step = None if inverse is None else unflat(inverse @ flat(grads), weights)
+        if step is None or changes(weights, step, FLOOR) > cap:
+            kinds["capped"] += 1
+            step = flow_step(weights, grads, depth, cap)
+        else:
+            kinds["whole"] += 1
+        losses.append(loss)
+        weights = [w - d for w, d in zip(weights, step, strict=True)]
+    return weights, kinds
+
+
+class Run:
+    """The same by the optimizer."""
+
+    def __init__(self, problem: Quadratic, depth: int = 3, **options: Any) -> None:
+        self.problem = problem
+        self.weights = [torch.nn.Parameter(start.clone()) for start in problem.starts]
+        self.optimizer = vd.EndToEndSGD(self.weights, depth=depth, step_scale="auto", **options)
+
+    def closure(self) -> float:
+        self.optimizer.zero_grad()
+        loss = self.problem.loss(list(self.weights))
+        loss.backward()
+        return loss.item()
+
+    def steps(self, count: int) -> None:
+        for _ in range(count):
+            self.optimizer.step(self.closure)
+
+    def ends(self) -> list[Tensor]:
+        return [weight.detach().clone() for weight in self.weights]
+
+
+@pytest.mark.parametrize("wavy", [False, True])
+@pytest.mark.parametrize("depth", [2, 3])
+@pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES)
+def test_the_rule_written_literally(shapes: list[tuple[int, int]], depth: int, wavy: bool) -> None:
+    problem = Quadratic(shapes, wavy)
+    run = Run(problem, depth, cap=0.3)
+    expected, kinds = literal_run(problem, depth, 0.3, 25)
+    run.steps(25)
+    assert kinds["whole"] > 10
+    assert kinds["capped"] > 0
+    torch.testing.assert_close(run.ends(), expected, rtol=1e-7, atol=1e-8)
+
+
+def test_a_run_with_steps_taken_back() -> None:
+    # of those above: else the halving would go unchecked
+    _, kinds = literal_run(Quadratic(SHAPES["two"], wavy=True), 3, 0.3, 25)
+    assert kinds["back"] == 2
+
+
+def test_packed_matrices_move_as_those_of_a_group() -> None:
+    problem = Quadratic([(3, 2), (3, 2)], wavy=False)
+    apart = Run(problem, cap=0.3)
+    packed = torch.nn.Parameter(torch.cat(problem.starts))
+    optimizer = vd.EndToEndSGD(
+        [{"params": [packed], "blocks": 2}], depth=3, step_scale="auto", cap=0.3
+    )
+
+    def closure() -> float:
+        grads, loss = problem.grads(list(packed.detach().split(3)))
+        packed.grad = torch.cat(grads)
+        return loss
+
+    for _ in range(15):
+        optimizer.step(closure)
+    apart.steps(15)
+    torch.testing.assert_close(packed.detach(), torch.cat(apart.ends()), rtol=1e-8, atol=1e-9)
+
+
+def test_a_matrix_without_a_gradient_has_no_part() -> None:
+    problem = Quadratic([(3, 3)], wavy=False)
+    alone, other = Run(problem, cap=0.3), Run(problem, cap=0.3)
+    idle = torch.nn.Parameter(torch.eye(2, dtype=torch.float64))
+    other.optimizer = vd.EndToEndSGD([*other.weights, idle], depth=3, step_scale="auto", cap=0.3)
+    for run in (alone, other):
+        run.steps(12)
+    torch.testing.assert_close(other.ends(), alone.ends(), rtol=0, atol=0)
+    # when it gets one there is no secant of both: the step is the flow's
+    (grad,), _ = problem.grads(other.ends())
+    idle.grad = torch.ones_like(idle)
+    weights = [*other.ends(), idle.detach().clone()]
+    expected = flow_step(weights, [grad, idle.grad], 3, 0.3)
+    other.optimizer.zero_grad(set_to_none=True)
+    other.weights[0].grad, idle.grad = grad, torch.ones_like(idle)
+    other.optimizer.step()
+    moved = [w - now for w, now in zip(weights, [*other.ends(), idle.detach()], strict=True)]
+    torch.testing.assert_close(moved, expected, rtol=1e-9, atol=1e-10)
+
+
+def test_state_is_two_times_five_matrices() -> None:
+    run = Run(Quadratic([(3, 3)], wavy=False), cap=0.3)
+    points = []
+    for _ in range(7):
+        points.append(run.ends()[0])
+        run.steps(1)
+    state = run.optimizer.state[run.weights[0]]
+    held = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    assert len(held) == 10
+    assert all(value.shape == (3, 3) for value in held.values())
+    for age in range(5):
+        (grad,), _ = run.problem.grads([points[6 - age]])
+        assert_bitwise(held[f"auto_weight_{age}"], points[6 - age])
+        torch.testing.assert_close(held[f"auto_grad_{age}"], grad, rtol=1e-12, atol=1e-12)
+
+
+def test_a_step_that_fails_changes_nothing() -> None:
+    run = Run(Quadratic(SHAPES["two"], wavy=False), cap=0.3)
+    run.steps(8)
+    loss = run.closure()
+    run.weights[1].grad[0, 0] = float("nan")
+    before = everything(run.weights, run.optimizer)
+    with pytest.raises(FloatingPointError, match=r"^parameter 1 of group 0.*finite gradient"):
+        run.optimizer.step(lambda: loss)
+    assert_bitwise(everything(run.weights, run.optimizer), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_other_precisions(dtype: torch.dtype) -> None:
+    target = torch.eye(4) + 0.3 * gaussian(4, 4, seed=2, dtype=torch.float32)
+    weight = torch.nn.Parameter((0.5 * torch.eye(4)).to(dtype))
+    optimizer = vd.EndToEndSGD([weight], depth=3, step_scale="auto")
+
+    def closure() -> float:
+        weight.grad = (weight.detach().float() - target).to(dtype)
+        return float(weight.grad.float().square().sum() / 2)
+
+    first = closure()
+    for _ in range(60):
+        optimizer.step(closure)
+    assert closure() < 0.01 * first
+    assert weight.dtype is dtype
