@@ -79,9 +79,13 @@ def kill_in_mid_cell(url: str) -> None:
     with quiet_optuna(), closing(CellStorage(url)) as storage:
         study = optuna.load_study(study_name="own", storage=storage)
         owners: list[str] = []
-        while not owners:
+
+        def look() -> bool:
             running = study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
-            owners = [t.user_attrs["run"]["worker"] for t in running if "run" in t.user_attrs]
+            owners[:] = [t.user_attrs["run"]["worker"] for t in running if "run" in t.user_attrs]
+            return bool(owners)
+
+        wait_for(look)  # with pauses: each look takes the lock that the workers need
         # the cell taken last has the longest to go
         os.kill(int(owners[-1].rpartition(":")[2]), signal.SIGKILL)
 

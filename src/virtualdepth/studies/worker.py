@@ -18,6 +18,7 @@ from typing import Any
 import optuna
 import torch
 from optuna.exceptions import StorageInternalError, TrialPruned
+from optuna.trial import Trial
 
 from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.studies.config import StudyConfig
@@ -96,7 +97,9 @@ def outcome(study: StudyConfig, claim: Claim) -> tuple[dict[str, Any], float | N
         died = f"its worker died in each of {MOST_ATTEMPTS} attempts; of too little memory?"
         return _result(FAILED, died, {}, 0.0), None
     begin = time.perf_counter()
-    report = None if study.pruner == "NopPruner" else _report(study, claim)
+    report = None
+    if claim.trial is not None and study.pruner != "NopPruner":
+        report = _report(claim.trial, objective_of(study))
     status: str = COMPLETE
     reason: str | None = None
     metrics: Metrics = {}
@@ -126,12 +129,10 @@ def _result(
     }
 
 
-def _report(study: StudyConfig, claim: Claim) -> Report:
-    objective = objective_of(study)
-
+def _report(trial: Trial, objective: str) -> Report:
     def report(step: int, metrics: Metrics) -> None:
-        claim.trial.report(metrics[objective], step)
-        if claim.trial.should_prune():
+        trial.report(metrics[objective], step)
+        if trial.should_prune():
             raise TrialPruned(f"{objective} {metrics[objective]:.4g} at step {step}")
 
     return report
