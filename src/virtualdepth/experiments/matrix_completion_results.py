@@ -45,7 +45,7 @@ def draw(result: Reproduction) -> dict[str, Figure]:
         Caption to figure.
     """
     problems = sorted({(row["size"], row["observed"]) for row in result.measured})
-    figure = Figure(figsize=(max(8, 5 * len(problems)), 5), layout="constrained")
+    figure = Figure(figsize=(max(11, 5 * len(problems)), 5), layout="constrained")
     panels = figure.subplots(1, len(problems), squeeze=False, sharey=True)[0]
     colours = {EXPLICIT: "#000000", FLOW: "#D55E00", FAST: "#009E73", AUTO: "#56B4E9"}
     markers = {2: "o", 3: "^", 4: "s"}
