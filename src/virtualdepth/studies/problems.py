@@ -195,7 +195,7 @@ def run_cell(
     made = factory_of(study.problem)(**config, seed=seed)
     objective, steps = objective_of(study), study.budget.get("steps")
     if isinstance(made, Trainable) and not isinstance(made, tuple):
-        metrics = dict(made.train(steps, report))
+        metrics = _numbers(made.train(steps, report))
     elif isinstance(made, tuple) and len(made) == 2:
         metrics = fit(*made, options=study.trainer, steps=steps, objective=objective, report=report)
     else:
@@ -210,4 +210,24 @@ def run_cell(
         )
     if not math.isfinite(metrics[objective]):
         raise FloatingPointError(f"{objective} is {metrics[objective]} at the end")
+    return metrics
+
+
+def _numbers(found: object) -> Metrics:
+    """Make plain numbers of metrics that may be scalars of numpy or torch."""
+    if not isinstance(found, Mapping):
+        raise UnusableError(
+            "problem", f"expected metrics, a name and a number each, from train but got {found!r}"
+        )
+    metrics: Metrics = {}
+    for name, number in found.items():
+        try:
+            plain = number.item() if hasattr(number, "item") else number
+        except (ValueError, RuntimeError):  # several numbers
+            plain = number
+        if not isinstance(name, str) or not isinstance(plain, bool | int | float):
+            raise UnusableError(
+                "problem", f"expected a name and a number but got {name!r}: {number!r}"
+            )
+        metrics[name] = plain
     return metrics

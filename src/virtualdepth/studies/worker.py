@@ -109,7 +109,7 @@ def outcome(study: StudyConfig, claim: Claim) -> tuple[dict[str, Any], float | N
         status, reason = DIVERGED, str(error)
     except TrialPruned as error:
         status, reason = PRUNED, str(error)
-    except Exception as error:  # what a cell raises is a result of the study
+    except (Exception, SystemExit) as error:  # what a cell raises is a result of the study
         traceback.print_exc()
         status, reason = FAILED, f"{type(error).__name__}: {' '.join(str(error).split())}"
     seconds = time.perf_counter() - begin
