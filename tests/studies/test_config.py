@@ -139,6 +139,7 @@ CHANGED = [
     ("--workers 0", "workers: expected an integer >= 1 but got 0"),
     ("--workers two", "workers: expected an integer but got 'two'"),
     ("--storage redis://here", "storage: expected sqlite:///FILE or postgresql://USER@HOST/DATAB"),
+    ("--storage sqlite:///:memory:", "storage: expected sqlite:///FILE or postgresql://USER@HOST/"),
     ("--cell depth=7", "cell: expected a name such as depth=1,init_scale=0.1,lr=0.5,seed=0 but go"),
 ]  # fmt: skip
 SEARCH = """
