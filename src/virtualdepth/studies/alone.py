@@ -13,8 +13,9 @@ from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.studies.cells import Cell
 from virtualdepth.studies.config import StudyConfig
 from virtualdepth.studies.crew import threads_per_worker
+from virtualdepth.studies.devices import run
 from virtualdepth.studies.matrix import Metrics
-from virtualdepth.studies.problems import lowest, run_cell
+from virtualdepth.studies.problems import lowest
 from virtualdepth.studies.table import PARQUET, column_of, metrics_of, read_table
 
 DONE, SOME_FAILED = 0, 1
@@ -57,7 +58,7 @@ def _timed(study: StudyConfig, cell: Cell) -> tuple[float, str]:
 def _run_here(study: StudyConfig, config: Mapping[str, Any], seed: int) -> Metrics:
     """Run one cell in this process; an error of its own is shown where it arose, and told."""
     try:
-        return run_cell(study, config, seed)
+        return run(study, config, seed)
     except (FloatingPointError, UnusableError):
         raise
     except Exception as error:

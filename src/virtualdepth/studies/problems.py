@@ -23,7 +23,7 @@ from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.studies.built_in import MatrixCompletion, Regression
 from virtualdepth.studies.cells import Cell
 from virtualdepth.studies.config import StudyConfig
-from virtualdepth.studies.lightning_cell import check_options, fit
+from virtualdepth.studies.lightning_cell import check_options, fit, spread_out
 from virtualdepth.studies.matrix import Metrics, Report
 
 BUILT_IN: dict[str, Callable[..., Any]] = {
@@ -104,6 +104,10 @@ def check_cells(study: StudyConfig, cells: Iterable[Cell]) -> None:
     signature = inspect.signature(factory)
     _check_arguments(study, signature)
     check_options(study.trainer)
+    if spread_out(study.trainer) and study.pruner != "NopPruner":
+        raise UnusableError(
+            "pruner", f"expected none with trainer.devices or strategy but got {study.pruner}"
+        )
     if study.problem in BUILT_IN:
         if study.trainer:
             raise UnusableError("trainer", f"expected none with {study.problem} but got some")
