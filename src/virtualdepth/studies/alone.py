@@ -11,7 +11,7 @@ import torch
 
 from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.studies.cells import Cell
-from virtualdepth.studies.config import StudyConfig
+from virtualdepth.studies.config import StudyConfig, value
 from virtualdepth.studies.crew import threads_per_worker
 from virtualdepth.studies.devices import run
 from virtualdepth.studies.matrix import Metrics
@@ -101,7 +101,8 @@ def run_again(study: StudyConfig, cells: Sequence[Cell], name: str, folder: Path
     if (folder / PARQUET).exists():
         rows = read_table(folder)
         row = next((row for row in rows if row["cell"] == name), {})
-        config |= {axis: row[axis] for axis in study.search if axis in row}
+        # a column of numbers and words is one of words
+        config |= {axis: value(axis, row[axis]) for axis in study.search if axis in row}
     elif study.search:
         raise UnusableError("cell", f"expected the table of the search in {folder} but got none")
     torch.set_num_threads(row.get("threads") or threads_per_worker(1))
