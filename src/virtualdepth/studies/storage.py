@@ -162,7 +162,8 @@ def check_url(url: str) -> str:
     except SQLAlchemyError:
         parsed = None
     backend = None if parsed is None else parsed.get_backend_name()
-    if parsed is None or backend not in {"sqlite", "postgresql"} or not parsed.database:
+    kept = parsed is not None and parsed.database not in {None, "", ":memory:"}
+    if not kept or backend not in {"sqlite", "postgresql"}:
         raise UnusableError(
             "storage",
             f"expected sqlite:///FILE or postgresql://USER@HOST/DATABASE but got {shown(url)}",
