@@ -27,6 +27,7 @@ from virtualdepth.maths.precondition import (
     end_to_end_gradient,
     precondition,
 )
+from virtualdepth.maths.probe import probe, probe_differs
 from virtualdepth.maths.quasi_newton import Secant, inner, quasi_newton, secants
 from virtualdepth.maths.spectrum import (
     effective_rank,
@@ -72,6 +73,8 @@ __all__ = [
     "nuclear_norm",
     "partial_products",
     "precondition",
+    "probe",
+    "probe_differs",
     "quasi_newton",
     "reconstruction_error",
     "relative_balancedness",

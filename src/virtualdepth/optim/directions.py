@@ -13,12 +13,12 @@ from torch import Tensor
 from virtualdepth.maths import (
     EndToEndGradient,
     LinAlgError,
-    end_to_end_gradient,
     squared_metric_norm,
     unit_scale,
 )
 from virtualdepth.optim.guard import StepGuard
 from virtualdepth.optim.matrix_view import MatrixView
+from virtualdepth.optim.solvers import GRADIENT_SOLVERS, solver_of
 
 # the published step rule of arXiv 1905.13655: its averaging and its floor
 _RMS_DECAY = 0.99
@@ -51,12 +51,36 @@ class GroupStep(NamedTuple):
         weights: parameter -> what P was taken of.
         memory: what the group must remember once the step is taken.
         memories: what each parameter's state must remember.
+        networks: parameter -> its layers after the step, which move it in place of a direction.
     """
 
     directions: dict[Tensor, Tensor]
     weights: dict[Tensor, Tensor]
     memory: dict[str, Any]
     memories: dict[Tensor, dict[str, Any]] = {}  # noqa: RUF012 - never written to
+    networks: dict[Tensor, "Network"] = {}  # noqa: RUF012 - never written to
+
+
+class Network(NamedTuple):
+    """The explicit layers that stand behind one parameter.
+
+    Attributes:
+        view: the parameter as matrices.
+        weight: their product, (..., m, n); None leaves the parameter as it is.
+        factors: [W_1, ..., W_N], W_1 applied first.
+        momenta: of the factors; empty without momentum.
+        steps: how many steps the momenta have taken.
+        refactored: how often a change from outside was met by new factors.
+        products: W_1, W_2 W_1, ..., without the whole.
+    """
+
+    view: MatrixView
+    weight: Tensor | None
+    factors: list[Tensor]
+    momenta: list[Tensor]
+    steps: int
+    refactored: int
+    products: list[Tensor]
 
 
 def init_memory(group: dict[str, Any]) -> None:
@@ -118,7 +142,8 @@ def _precondition(
         weight = weight.nan_to_num(0, 0, 0)
     try:
         with without_autocast(weight.device.type):
-            return end_to_end_gradient(weight, grad, float(group["depth"]), group["rtol"])
+            solve = GRADIENT_SOLVERS[solver_of(group, weight)]
+            return solve(weight, grad, float(group["depth"]), group["rtol"])
     except LinAlgError as error:
         raise LinAlgError(f"{matrix.name}: {error}") from error
 

@@ -22,6 +22,13 @@ from virtualdepth.optim.directions import (
     precondition_group,
 )
 from virtualdepth.optim.guard import StepGuard, only_if
+from virtualdepth.optim.layers import (
+    LayersMemory,
+    check_layers,
+    commit_layers,
+    init_layers,
+    layers_step,
+)
 from virtualdepth.optim.matrix_view import MatrixView, matrices
 from virtualdepth.optim.momentum import State, descend, init_momentum
 from virtualdepth.optim.options import check_options, plain_number
@@ -80,7 +87,12 @@ class EndToEndSGD(Optimizer):
         cap: for "unit" and "auto": the largest relative change of a singular value by P_W(G) in one
             step; with momentum mu it adds up to cap / (1 - mu) at most. A quasi-Newton step of
             "auto" counts it from the singular value plus a share of the largest.
-        solver: how P_W(G) is computed; "svd": exactly, by one thin SVD a step; "auto" chooses.
+        solver: how the step is computed. "svd": P_W(G) exactly, by one thin SVD a step. "layers":
+            the discrete network of N layers (integer N >= 2), kept as balanced factors in the
+            state: gradient descent on them, not its limit of small rates, by 3 (N - 1) matrix
+            products a step, with momentum and decay on each factor. A weight that something else
+            has changed is factored anew, balanced, its momenta at zero; :func:`routing` counts
+            that. "auto" chooses, never "layers".
         rtol: singular values <= rtol * (the largest) count as 0; see
             :func:`virtualdepth.precondition`.
         origin: None: P of W. "init": P of W - W(0), where W(0) is W at the first step, so that the
@@ -140,6 +152,7 @@ class EndToEndSGD(Optimizer):
             "rtol": rtol,
             "origin": origin,
             "origin_scale": 1e-3,
+            "hidden_features": None,
             "conv_groups": 1,
             "blocks": 1,
             "transposed": False,
@@ -150,14 +163,16 @@ class EndToEndSGD(Optimizer):
 
     def _reset(self) -> None:
         self._guard = StepGuard()
+        self._layers: LayersMemory = {}
         self._counted: list[State] = []  # their step counts stand or fall with the guard's verdict
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; a refused group leaves the optimizer as it was.
 
         Args:
-            param_group: "params" and any of the constructor's options; also "origin_scale", and
-                the keys that :func:`virtualdepth.param_groups` writes.
+            param_group: "params" and any of the constructor's options; also "origin_scale",
+                "hidden_features" (for "layers": one width or N - 1, default min(m, n)), and the
+                keys that :func:`virtualdepth.param_groups` writes.
 
         Raises:
             TypeError: if an option is unknown, or a matrix to get depth is complex, sparse or
@@ -301,6 +316,8 @@ class EndToEndSGD(Optimizer):
             check_auto(group)
             init_auto(group, self.state)
             return auto_step(group, moving, self.state, loss, self._guard)
+        if group["solver"] == "layers":
+            return layers_step(group, moving, self.state, self._layers, self._guard)
         step = precondition_group(
             group, moving, self._guard, group["lr"], rounded=group["momentum"] != 0
         )
@@ -315,7 +332,7 @@ class EndToEndSGD(Optimizer):
 
     def _commit_plain(self, group: dict[str, Any], step: GroupStep, verdict: Tensor | None) -> None:
         moving = [(p, p.grad) for p in group["params"] if p.grad is not None]
-        plain = [(p, grad) for p, grad in moving if p not in step.directions]
+        plain = [(p, grad) for p, grad in moving if p not in step.weights]
         # torch's foreach implementation (not used on CPUs) adds Nesterov's term to the gradients
         copies = group["nesterov"] and any(p.device.type != "cpu" for p, _ in plain)
         grads = [grad.clone() if copies else grad for _, grad in plain]
@@ -332,6 +349,8 @@ class EndToEndSGD(Optimizer):
             if group["origin"] and not self.state[p]["left_origin"] and group["lr"] != 0:
                 leave_origin(self.state[p], p, step.weights[p])
             self._descend(finished, [p], [direction], verdict, foreach=False)
+        for p, network in step.networks.items():
+            self._layers[p] = commit_layers(p, network, self.state[p])
         group.update(step.memory)
         for p, memory in step.memories.items():
             self.state[p].update(memory)
@@ -352,13 +371,19 @@ class EndToEndSGD(Optimizer):
 
     def _init_state(self, group: dict[str, Any]) -> None:
         """Make the state now that a step will need, so that a checkpoint can be loaded into it."""
-        self._momenta(group, group["params"])
+        layered = group["solver"] == "layers"
+        views = {p: MatrixView.of(group, index) for index, p in enumerate(group["params"])}
+        for p, view in views.items():
+            if layered and view is not None:
+                init_layers(self.state[p], p, view, group)
+            else:
+                self._momenta(group, [p])
         init_memory(group)
         if group["step_scale"] == "auto":
             init_auto(group, self.state)
         if group["origin"] is not None:
-            for index, parameter in enumerate(group["params"]):
-                if MatrixView.of(group, index) is not None:
+            for parameter, view in views.items():
+                if view is not None:
                     init_origin(self.state[parameter], parameter)
                 else:  # distributed checkpoints want state for every parameter, or for none
                     self.state[parameter].setdefault("left_origin", False)
@@ -375,6 +400,8 @@ class EndToEndSGD(Optimizer):
         for name, parameter, view in matrices(group, number):
             if group["origin"] is not None:
                 check_origin(name, parameter)
+            if group["solver"] == "layers":
+                check_layers(name, parameter, view, group)
             yield name, parameter, view
 
     def _change(self, parameter: Tensor, view: MatrixView, group: dict[str, Any]) -> Tensor:
@@ -393,5 +420,6 @@ class EndToEndSGD(Optimizer):
         return not (
             any(p.grad is not None and p.grad.is_sparse for p in everything)
             or any(group["step_scale"] in {"rms", "auto"} for group in self.param_groups)
+            or any(group["solver"] == "layers" for group in self.param_groups)
             or any("origin" in kept and not kept["left_origin"] for kept in self.state.values())
         )

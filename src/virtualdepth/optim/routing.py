@@ -6,7 +6,9 @@ from dataclasses import astuple, dataclass, fields
 from torch import Tensor
 from torch.optim import Optimizer
 
+from virtualdepth.optim.layers import kept_products, layers_note
 from virtualdepth.optim.matrix_view import MatrixView, parameter_name
+from virtualdepth.optim.solvers import solver_of
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,10 @@ class Route:
         shape: of the parameter.
         matrix: what depth acts on, as "m x n" or "count of m x n"; "-" for a plain parameter.
         depth: number of layers N; 1 for a plain parameter.
-        solver: "svd", "closed form" for single rows and columns, "plain" for torch's own step.
+        solver: "svd", "layers", "polar", "closed form" for single rows and columns, "plain" for
+            torch's own step.
         state_bytes: what the optimizer keeps for it now.
+        note: what else is to be said of it; printed below the table.
     """
 
     parameter: str
@@ -28,6 +32,7 @@ class Route:
     depth: float
     solver: str
     state_bytes: int
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,13 +52,15 @@ class RoutingTable:
         return len(self.routes)
 
     def __str__(self) -> str:
-        header = [field.name.replace("_", " ") for field in fields(Route)]
-        rows = [header, *([_cell(value) for value in astuple(route)] for route in self.routes)]
+        header = [field.name.replace("_", " ") for field in fields(Route)][:-1]
+        cells = ([_cell(value) for value in astuple(route)[:-1]] for route in self.routes)
+        rows = [header, *cells]
         widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         ]
+        lines += [f"{route.parameter}: {route.note}" for route in self.routes if route.note]
         if any(route.depth == float("inf") for route in self.routes):
             lines.append(
                 "depth inf freezes the row and column spaces of a weight: use it for square "
@@ -94,20 +101,28 @@ def routing(optimizer: Optimizer) -> RoutingTable:
 def _route(optimizer: Optimizer, number: int, index: int, parameter: Tensor) -> Route:
     group = optimizer.param_groups[number]
     state = optimizer.state.get(parameter, {})
-    matrix, depth, solver = "-", 1.0, "plain"
+    matrix, depth, solver, note = "-", 1.0, "plain", ""
+    kept = [value for value in state.values() if isinstance(value, Tensor)]
     view = MatrixView.of(group, index)
     if view is not None:
         depth = float(group["depth"])
-        rows, columns = view.split(parameter).shape[-2:]
+        matrices = view.split(parameter)
+        rows, columns = matrices.shape[-2:]
         matrix = f"{view.count} of " * (view.count > 1) + f"{rows} x {columns}"
-        solver = "closed form" if 1 in (rows, columns) else "svd"
+        solver = solver_of(group, matrices)
+        if solver == "svd" and 1 in (rows, columns):
+            solver = "closed form"
+        if solver == "layers":
+            note = layers_note(state)
+            kept += kept_products(optimizer, parameter)
     return Route(
         parameter_name(group, number, index),
         tuple(parameter.shape),
         matrix,
         depth,
         solver,
-        sum(value.nbytes for value in state.values() if isinstance(value, Tensor)),
+        sum(value.nbytes for value in kept),
+        note,
     )
 
 
