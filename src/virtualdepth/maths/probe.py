@@ -52,4 +52,5 @@ def probe_differs(weight: Tensor, kept: Tensor, *, exact: bool) -> Tensor:
     size = torch.linalg.vector_norm(weight) * z.square().mean().sqrt()
     bound = _ROUNDING * torch.finfo(weight.dtype).eps * size
     # not ">": NaN differs from everything
-    return ~(torch.linalg.vector_norm(here - kept) <= bound)
+    agrees: Tensor = torch.linalg.vector_norm(here - kept) <= bound
+    return ~agrees

@@ -376,8 +376,10 @@ class EndToEndSGD(Optimizer):
         for p, view in views.items():
             if layered and view is not None:
                 init_layers(self.state[p], p, view, group)
-            else:
-                self._momenta(group, [p])
+                continue
+            self._momenta(group, [p])
+            if layered:  # distributed checkpoints want state for every parameter, or for none
+                self.state[p].setdefault("layers_factored", False)
         init_memory(group)
         if group["step_scale"] == "auto":
             init_auto(group, self.state)

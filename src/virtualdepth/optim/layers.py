@@ -43,9 +43,7 @@ class _Committed(NamedTuple):
 LayersMemory = dict[Tensor, _Committed]
 
 
-def check_layers(
-    name: str, parameter: Tensor, view: MatrixView, group: Mapping[str, Any]
-) -> None:
+def check_layers(name: str, parameter: Tensor, view: MatrixView, group: Mapping[str, Any]) -> None:
     """Refuse a parameter whose layers would not be those of the explicit network.
 
     Args:
@@ -81,7 +79,7 @@ def init_layers(
         view: as matrices.
         group: options.
     """
-    if "layers_factored" in state:
+    if "layers_probe" in state:
         return
     matrices = view.split(parameter)
     zeros = [
@@ -204,7 +202,7 @@ def _write(state: State, factors: list[Tensor], momenta: list[Tensor], steps: in
 
 
 def _read(state: State, kind: str) -> list[Tensor]:
-    found = []
+    found: list[Tensor] = []
     while (key := f"layers_{kind}_{len(found) + 1}") in state:
         found.append(state[key])
     return found
@@ -240,8 +238,8 @@ def _descend(matrix: MatrixGradient, group: Mapping[str, Any], before: Network) 
     """Move the layers as torch.optim.SGD moves those of an explicit network."""
     gradients = factor_gradients(before.factors, before.products, matrix.view.split(matrix.grad))
     factors = [factor.clone() for factor in before.factors]
-    momenta, states = [momentum.clone() for momentum in before.momenta], []
-    steps = before.steps
+    momenta, steps = [momentum.clone() for momentum in before.momenta], before.steps
+    states: list[State] = []
     if group["momentum"] != 0:
         if not momenta:
             momenta, steps = [torch.zeros_like(factor) for factor in factors], 0

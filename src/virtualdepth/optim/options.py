@@ -89,7 +89,7 @@ def check_target_options(group: Mapping[str, Any], on: str) -> None:
     scale = group["step_scale"]
     if group["solver"] == "layers":
         raise ValueError(
-            "solver: expected 'auto', 'svd' or 'polar' but got 'layers', which takes the whole step "
+            "solver: expected 'auto' or 'svd' but got 'layers', which takes the whole step "
             "on factors of its own and leaves none to another optimizer; use EndToEndSGD"
         )
     if scale == "auto":

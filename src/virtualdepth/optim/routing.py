@@ -20,7 +20,7 @@ class Route:
         shape: of the parameter.
         matrix: what depth acts on, as "m x n" or "count of m x n"; "-" for a plain parameter.
         depth: number of layers N; 1 for a plain parameter.
-        solver: "svd", "layers", "polar", "closed form" for single rows and columns, "plain" for
+        solver: "svd", "layers", "closed form" for single rows and columns, "plain" for
             torch's own step.
         state_bytes: what the optimizer keeps for it now.
         note: what else is to be said of it; printed below the table.
