@@ -27,4 +27,5 @@ def test_a_change_is_one(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     assert probe_differs(weight * torch.nan, kept, exact=False)
     nudged = weight.clone()
     nudged[..., 0, 0] *= 1 + 8 * torch.finfo(dtype).eps
-    assert probe_differs(nudged, kept, exact=True) or shape[-1] == 5000  # lost in a longer sum
+    # in a sum of thousands a few units of rounding are lost
+    assert probe_differs(nudged, kept, exact=True) == (shape[-1] < 5000)
