@@ -22,6 +22,7 @@ LADDER = (
     {"lightning_common"},  # mixins that know neither flavour of Lightning
     {"lightning", "lightning_unified", "estimators"},
     {"experiments"},
+    {"studies"},
     {"cli"},
     {"__main__"},
 )
@@ -40,7 +41,7 @@ THIRD_PARTY = {
     "lightning_common": {"torch", "torchmetrics", "matplotlib"},
     "lightning": {"torch", "torchmetrics", "pytorch_lightning"},
     "lightning_unified": {"torch", "torchmetrics", "lightning"},
-    "estimators": {"torch", "numpy", "scipy", "sklearn"},
+    "estimators": {"torch", "numpy", "scipy", "sklearn", "tqdm"},
     "cli": set(),
     "__main__": set(),
 }
@@ -161,6 +162,10 @@ def test_imports_stay_below(path: Path, module: str, package: str) -> None:
             "virtualdepth.lightning_unified.x",
         ),
         ("import lightning.pytorch", "virtualdepth.lightning.module"),
+        ("import sklearn", "virtualdepth"),
+        ("import sklearn", "virtualdepth.optim.sgd"),
+        ("from virtualdepth.estimators import MatrixCompletion", "virtualdepth"),
+        ("from virtualdepth.experiments.convex import shrink", "virtualdepth.estimators.descent"),
         ("from virtualdepth.cli import main", "virtualdepth.experiments.verify"),
         ("import torch", "virtualdepth.helpers"),
         ("from virtualdepth.helpers import f", "virtualdepth.experiments.verify"),
@@ -177,6 +182,10 @@ def test_ladder_catches(source: str, module: str) -> None:
         ("from virtualdepth.maths import precondition", "virtualdepth.optim.sgd"),
         ("from ..maths.precondition import precondition", "virtualdepth.optim.sgd"),
         ("from virtualdepth import EndToEndSGD", "virtualdepth.experiments.verify"),
+        (
+            "import sklearn\nimport tqdm\nfrom virtualdepth.theory import integrate_flow",
+            "virtualdepth.estimators.descent",
+        ),
         (
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pytorch_lightning",
             "virtualdepth.lightning_common.mixin",

@@ -33,6 +33,11 @@ def test_it_runs_and_learns(name: str, tmp_path: Path) -> None:
     if name == "fine_tuning.py":
         plain, on_weight, on_change = numbers("relative error", output)
         assert on_change < 0.05 < 0.5 < min(plain, on_weight)
+    elif name == "complete_matrix.py":
+        (means,) = numbers("error of column means", output)
+        (completed,) = numbers(r"error of depth \d:", output)
+        (new_row,) = numbers("error of a new row", output)
+        assert max(completed, new_row) < 0.01 < 0.5 < means  # the noise has 0.01
     else:
         losses = numbers("loss", output)
         assert losses[-1] < 1.0, output  # ten classes: 2.3 at the start

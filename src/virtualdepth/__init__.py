@@ -42,7 +42,9 @@ __all__ = [
     "with_depth",
 ]
 
-_ON_FIRST_USE = frozenset({"lightning", "lightning_unified", "metrics", "plotting", "theory"})
+_ON_FIRST_USE = frozenset(
+    {"estimators", "lightning", "lightning_unified", "metrics", "plotting", "theory"}
+)
 
 
 def __getattr__(name: str) -> ModuleType:

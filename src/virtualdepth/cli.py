@@ -8,11 +8,13 @@ import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import NoReturn
 
 from virtualdepth import __version__
 from virtualdepth.experiments.config import VerifyConfig
 from virtualdepth.experiments.errors import UnusableError
+from virtualdepth.studies import arguments as ablate_arguments
 
 UNUSABLE, INTERRUPTED = 2, 130
 
@@ -36,7 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 passed, 1 the check failed, 130 after Ctrl-C. Unusable arguments end
         the process with status 2.
     """
-    options = _parser().parse_args(arguments)
+    program = _parser()
+    options, more = program.parse_known_args(arguments)
+    if more and not options.takes_more:
+        program.error(f"unrecognized arguments: {' '.join(more)}")
+    options.more = more
     parser: _Parser = options.parser
     try:
         status: int = options.command(options)
@@ -74,9 +80,30 @@ def _reproduce(options: argparse.Namespace) -> int:
     return reproduce(config, options.output)
 
 
-def _report(options: argparse.Namespace) -> int:
-    from virtualdepth.experiments import commands
+def _ablate(options: argparse.Namespace) -> int:
+    from virtualdepth.studies.commands import AblateOptions, ablate
 
+    return ablate(
+        AblateOptions(
+            study=options.study,
+            overrides=options.more,
+            output=options.output,
+            storage=options.storage,
+            workers=options.workers,
+            dry_run=options.dry_run,
+            cell=options.cell,
+        )
+    )
+
+
+def _report(options: argparse.Namespace) -> int:
+    from virtualdepth.experiments import artifacts, commands
+
+    if artifacts.command_of(Path(options.folder)) == "ablate":
+        from virtualdepth.studies.report import write_report
+
+        print(write_report(Path(options.folder)))
+        return 0
     return commands.report(options.folder)
 
 
@@ -88,9 +115,11 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.set_defaults(takes_more=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_verify(commands)
     _add_reproduce(commands)
+    _add_ablate(commands)
     _add_report(commands)
     return parser
 
@@ -188,8 +217,9 @@ def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = commands.add_parser(
         "reproduce",
         help="rerun a published experiment and set its numbers beside the published ones",
-        description="Rerun a published experiment: image-inpainting, matrix-completion, norms or "
-        "singular-values. Leaves result.json, arrays.npz, report.md and figures.",
+        description="Rerun a published experiment: convergence, image-inpainting, lp-regression, "
+        "margin, matrix-completion, mnist, no-regulariser, norms or singular-values. Leaves "
+        "result.json, arrays.npz, report.md and figures.",
         epilog="Exit status: 0 every claim held, 1 one did not, 2 unusable arguments, 130 after "
         "Ctrl-C.",
         allow_abbrev=False,
@@ -209,13 +239,26 @@ def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser.add_argument(
         "--data-dir",
         metavar="DIR",
-        help="the folder with images/camera.png (default: $VIRTUALDEPTH_DATA)",
+        help="the folder with images/camera.png, ethanol/ethanol.npz or mnist/ "
+        "(default: $VIRTUALDEPTH_DATA)",
     )
     parser.add_argument(
         "--output",
         metavar="DIR",
         help="the folder for the files (default: runs/reproduce/<time>)",
     )
+
+
+def _add_ablate(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = commands.add_parser(
+        "ablate",
+        help="run a study over depth, initial scale, seeds and more, on one machine or many",
+        description=ablate_arguments.DESCRIPTION,
+        epilog=ablate_arguments.EPILOG,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=_ablate, parser=parser, takes_more=True)
+    ablate_arguments.add_arguments(parser)
 
 
 def _add_report(commands: "argparse._SubParsersAction[_Parser]") -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.experiments.idx_files import bars, write_mnist
+from tests.experiments.lp import NEEDS_ETHANOL
 
 from virtualdepth.cli import main
 from virtualdepth.experiments.norms import contradiction, random_problem
@@ -22,14 +24,21 @@ KEYS = {"command", "name", "config", "versions", "published", "measured", "claim
 @pytest.mark.parametrize(
     "name",
     [
+        "margin",
         "matrix-completion",
+        "no-regulariser",
+        "mnist",
         "norms",
         "singular-values",
+        pytest.param("convergence", marks=NEEDS_ETHANOL),
         pytest.param("image-inpainting", marks=NEEDS_IMAGE),
+        pytest.param("lp-regression", marks=NEEDS_ETHANOL),
     ],
 )
 def test_quick_rerun(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["reproduce", name, "--quick", "--seeds", "1", "--output", str(tmp_path)]
+    if name == "mnist":
+        arguments += ["--data-dir", str(write_mnist(tmp_path / "data", *bars()))]
     status = main(arguments)
     printed = capsys.readouterr().out
     result = json.loads((tmp_path / "result.json").read_text())
@@ -48,10 +57,12 @@ def test_quick_rerun(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonsense"], "name: expected one of image-inpainting"),
+        (["nonsense"], "name: expected one of convergence, image-inpainting"),
         (["norms", "--seeds", "x"], "seeds: expected integers"),
         (["norms", "--seeds", "-1"], "seeds: expected"),
         (["image-inpainting", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
+        (["lp-regression", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
+        (["mnist", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
     ],
 )
 def test_unusable(

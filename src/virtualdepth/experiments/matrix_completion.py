@@ -113,9 +113,9 @@ def _warm_up() -> None:
 def _settings(config: ReproduceConfig) -> Record:
     # size, rank, observed; the last is the one that ends are compared on
     if config.quick:
-        chosen = {"problems": [(20, 1, 200)], "stop_loss": 1e-4}
+        chosen = {"problems": [[20, 1, 200]], "stop_loss": 1e-4}
     else:
-        chosen = {"problems": [(60, 3, 1000), (100, 5, 5000), (100, 5, 2000)], "stop_loss": 1e-6}
+        chosen = {"problems": [[60, 3, 1000], [100, 5, 5000], [100, 5, 2000]], "stop_loss": 1e-6}
     return chosen | {"scale": SCALE, "lr": 1e-3, "cap": 0.05, "dtype": "float32"}
 
 

@@ -226,5 +226,5 @@ def draw(result: Reproduction) -> dict[str, Figure]:
     panels[0].set_ylabel("excess over the smallest nuclear norm, %")
     panels[0].legend(frameon=False)
     return {
-        "Relative excess of the nuclear norm of the solution found; 1e-9 stands for less.": figure
+        "Relative excess of the nuclear norm of the solution found, a point for each seed.": figure
     }

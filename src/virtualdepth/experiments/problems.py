@@ -74,7 +74,7 @@ def load_problem(
         features, one_hot = _digits()
         return _problem(data, features, one_hot, scaled=False)
     if data == "ethanol":
-        return _problem(data, *_ethanol(data_dir))
+        return _problem(data, *load_ethanol(data_dir))
     return _problem(data, *_synthetic(seed))
 
 
@@ -108,7 +108,19 @@ def _synthetic(seed: int) -> tuple[Tensor, Tensor]:
     return features, features @ truth + 0.1 * normal(200, 4)
 
 
-def _ethanol(data_dir: str | None) -> tuple[Tensor, Tensor]:
+def load_ethanol(data_dir: str | None) -> tuple[Tensor, Tensor]:
+    """Load the raw ethanol data.
+
+    Args:
+        data_dir: the folder that holds ethanol/ethanol.npz; default the environment variable
+            VIRTUALDEPTH_DATA.
+
+    Returns:
+        Features (samples, n) and concentrations in ppm (samples, 1), float64.
+
+    Raises:
+        UnusableError: if there is no such file, or it cannot be used.
+    """
     folder = data_dir or os.environ.get(DATA_VARIABLE)
     if not folder:
         raise UnusableError(

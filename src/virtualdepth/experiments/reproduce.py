@@ -20,7 +20,17 @@ from virtualdepth.experiments.reproduction import (
     write_report,
 )
 
-EXPERIMENTS = ("image-inpainting", "matrix-completion", "norms", "singular-values")
+EXPERIMENTS = (
+    "convergence",
+    "image-inpainting",
+    "lp-regression",
+    "margin",
+    "matrix-completion",
+    "mnist",
+    "no-regulariser",
+    "norms",
+    "singular-values",
+)
 
 
 class _Experiment(Protocol):

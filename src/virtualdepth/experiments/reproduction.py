@@ -13,6 +13,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class ReproduceConfig:
         name: of the experiment.
         seeds: of problems and starts; the first also serves the costly comparisons.
         quick: a small version of about a minute, for a look; its numbers are not the published.
-        data_dir: folder of the image; default the environment variable VIRTUALDEPTH_DATA.
+        data_dir: folder of the data; default the environment variable VIRTUALDEPTH_DATA.
 
     Raises:
         UnusableError: if a value is out of range.
@@ -174,10 +175,10 @@ def shown(value: object) -> str:
 
 
 def text_table(rows: Sequence[Record]) -> str:
-    """Lay rows out in columns for the terminal.
+    """Lay rows out in columns for the terminal, one table for each run of the same "part".
 
     Args:
-        rows: of the same or of similar keys.
+        rows: of the same or of similar keys, within a part.
 
     Returns:
         Lines of text.
@@ -186,6 +187,14 @@ def text_table(rows: Sequence[Record]) -> str:
     depth     error
         3  2.00e-05
     """
+    return "\n\n".join(map(_text_table, _parts(rows)))
+
+
+def _parts(rows: Sequence[Record]) -> list[list[Record]]:
+    return [list(part) for _, part in groupby(rows, lambda row: row.get("part"))]
+
+
+def _text_table(rows: Sequence[Record]) -> str:
     lines = _cells(rows)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -240,9 +249,9 @@ def write_report(
         f"# virtualdepth reproduce {result.name}: {'passed' if result.passed else 'failed'}",
         title,
         "## Published",
-        _markdown_table(result.published),
+        *map(_markdown_table, _parts(result.published)),
         "## Measured",
-        _markdown_table(result.summary or result.measured),
+        *map(_markdown_table, _parts(result.summary or result.measured)),
         "## Claims",
         "\n".join(
             f"- {'held' if claim.held else '**did not hold**'}: {claim.claim} ({claim.evidence})"

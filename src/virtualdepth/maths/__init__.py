@@ -4,7 +4,7 @@ from virtualdepth.maths.alignment import gradient_alignment, match_triples
 from virtualdepth.maths.cap import midpoint_direction, relative_change
 from virtualdepth.maths.checks import check_finite, check_matrix
 from virtualdepth.maths.comparison import deficiency_margin, end_to_end_gap
-from virtualdepth.maths.completion import reconstruction_error, squared_errors
+from virtualdepth.maths.completion import complete_rows, reconstruction_error, squared_errors
 from virtualdepth.maths.decomposition import LinAlgError, thin_svd
 from virtualdepth.maths.dynamics import (
     guaranteed_descent,
@@ -52,6 +52,7 @@ __all__ = [
     "check_finite",
     "check_matrix",
     "check_rtol",
+    "complete_rows",
     "deficiency_margin",
     "depth_kernel",
     "effective_rank",

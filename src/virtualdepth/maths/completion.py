@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from virtualdepth.maths.checks import check_matrix, widened
+from virtualdepth.maths.decomposition import thin_svd
 
 
 def squared_errors(weight: Tensor, target: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,3 +70,42 @@ def reconstruction_error(
     sums, counts = squared_errors(weight, target, observed)
     means = sums / counts
     return sums.sum() / counts.sum(), means[0], means[1]
+
+
+def complete_rows(rows: Tensor, observed: Tensor, features: Tensor, noise: float) -> Tensor:
+    r"""Fill rows by ridge regression of their observed entries on given features.
+
+    Row x becomes F c with the c of minimal :math:`\|x_O - F_O c\|^2 + \nu \|c\|^2`, O its observed
+    entries: the mean of x = F c + noise given x_O, for standard normal c and noise of variance
+    :math:`\nu`. With :math:`\nu = 0` c is the solution of least squares of smallest norm.
+
+    Args:
+        rows: (r, n), read where observed only.
+        observed: (r, n), boolean.
+        features: F, (n, k), finite.
+        noise: the variance :math:`\nu` >= 0, in the squared units of the rows.
+
+    Returns:
+        (r, n), float64; zeros for a row without an observed entry.
+
+    Source: Tipping and Bishop, "Probabilistic principal component analysis", J. R. Statist. Soc. B
+    61, 1999, section 3 (the posterior of c).
+
+    >>> features = torch.tensor([[1.0], [2.0]])
+    >>> rows, observed = torch.tensor([[3.0, 0.0]]), torch.tensor([[True, False]])
+    >>> complete_rows(rows, observed, features, 0.0)
+    tensor([[3., 6.]], dtype=torch.float64)
+    >>> complete_rows(rows, observed, features, 1.0)
+    tensor([[1.5000, 3.0000]], dtype=torch.float64)
+    """
+    features = features.double()
+    filled = torch.zeros(rows.shape, dtype=torch.float64, device=rows.device)
+    for row, mask, out in zip(rows.double(), observed, filled, strict=True):
+        if not mask.any():
+            continue
+        u, sigma, vh = thin_svd(features[mask])
+        # what is zero up to rounding is no direction to explain anything by
+        floor = sigma[:1].sum() * max(features.shape) * torch.finfo(torch.float64).eps
+        gain = torch.where(sigma > floor, sigma / (sigma.square() + noise), 0.0)
+        out.copy_(features @ (vh.mT @ (gain * (u.mT @ row[mask]))))
+    return filled

@@ -1,0 +1,51 @@
+"""Fill in a matrix of low rank of which a fifth of the entries is known, with noise.
+
+Usage: python complete_matrix.py
+"""
+
+import numpy as np
+from sklearn.impute import SimpleImputer
+
+from virtualdepth.estimators import MatrixCompletion
+
+SIZE, RANK, OBSERVED, NOISE = 60, 3, 1200, 0.1
+
+
+def problem() -> tuple[np.ndarray, np.ndarray]:
+    """A matrix of rank three and mean square one, and what was observed of it."""
+    generator = np.random.default_rng(0)
+    truth = generator.normal(size=(SIZE, RANK)) @ generator.normal(size=(RANK, SIZE))
+    truth /= np.sqrt(np.mean(truth**2))
+    known = truth + NOISE * generator.normal(size=truth.shape)
+    known.flat[generator.permutation(truth.size)[OBSERVED:]] = np.nan
+    return truth, known
+
+
+def main() -> None:
+    truth, known = problem()
+    missing = np.isnan(known)
+
+    # held-out entries choose when to stop, and which depth
+    models = [MatrixCompletion(depth, random_state=0) for depth in (2, 3)]
+    for model in models:
+        model.fit(known)
+        print(f"depth {model.depth}: held-out error {model.noise_variance_:.2g}")
+    best = min(models, key=lambda model: model.noise_variance_)
+
+    filled = np.where(missing, best.completed_, known)
+    means = SimpleImputer().fit_transform(known)
+    print(f"effective rank {best.effective_rank_:.2f}, {best.n_iter_} gradients")
+    print(f"error of column means {np.mean((means - truth)[missing] ** 2):.4f}")
+    print(f"error of depth {best.depth}: {np.mean((filled - truth)[missing] ** 2):.4f}")
+
+    # a row that was not there: regressed on what was learnt
+    row = truth[:1] + truth[1:2]
+    seen = np.where(np.arange(SIZE) < SIZE // 2, row, np.nan)
+    error = np.mean((best.transform(seen) - row)[0, SIZE // 2 :] ** 2)
+    print(
+        f"error of a new row {error:.4f}, where zeros have {np.mean(row[0, SIZE // 2 :] ** 2):.4f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Studies over depth and everything else: ``virtualdepth ablate`` (extra ``studies``)."""

@@ -1,0 +1,56 @@
+"""The options of ``virtualdepth ablate``; loads nothing."""
+
+import argparse
+
+DESCRIPTION = (
+    "Run every cell of a study: each combination of a grid, or a search, once for each seed. Any "
+    "key of the study file is overridden by an option of its name, such as --grid.depth 1,2,inf or "
+    "--budget.steps 500. Run the same command again to resume. Leaves results.csv, "
+    "results.parquet, report.md and figures."
+)
+EPILOG = (
+    "Exit status: 0 every cell is complete or diverged, 1 a cell failed, 2 unusable arguments, 130 "
+    "after Ctrl-C, with the cells finished by then kept."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options to a parser.
+
+    Args:
+        parser: of the command.
+    """
+    add = parser.add_argument
+    add("study", metavar="STUDY", help="a YAML or TOML file, or the folder of an earlier run")
+    add(
+        "--output",
+        metavar="DIR",
+        help="where the files go; a study that is there already is resumed "
+        "(default: runs/ablate/<name of the study>)",
+    )
+    add(
+        "--storage",
+        metavar="URL",
+        help="where the cells are kept: postgresql://USER@HOST/DATABASE lets any number of "
+        "machines share a study (default: sqlite, a file in the output folder)",
+    )
+    add(
+        "--workers",
+        type=_integer,
+        default=1,
+        metavar="N",
+        help="processes on this machine (default: %(default)s)",
+    )
+    add(
+        "--dry-run",
+        action="store_true",
+        help="check the study, run one cell, and say how many there are and how long they take",
+    )
+    add("--cell", metavar="NAME", help="run one cell again and compare it with the table")
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected an integer but got {text!r}") from error

@@ -1,0 +1,111 @@
+"""One cell whose problem is a LightningModule and a LightningDataModule of the user's own."""
+
+import inspect
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from virtualdepth.experiments.errors import UnusableError
+from virtualdepth.studies.matrix import Metrics, Report
+
+FLAVOURS = ("pytorch_lightning", "lightning.pytorch")
+QUIET = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+
+
+def fit(
+    module: Any,
+    data: Any,
+    *,
+    options: Mapping[str, Any],
+    steps: int | None,
+    objective: str,
+    report: Report | None,
+) -> Metrics:
+    """Fit a module, in whichever of Lightning's import styles it is written.
+
+    Args:
+        module: a LightningModule.
+        data: a LightningDataModule.
+        options: of the Trainer; its strategies train one cell over several devices.
+        steps: ``max_steps`` of the Trainer, if any.
+        objective: the metric that has to stay finite.
+        report: told the metrics after each epoch.
+
+    Returns:
+        Every number that the module logged, as it was last.
+
+    Raises:
+        FloatingPointError: if the objective stops being finite.
+        UnusableError: if these are no module and data module, or an option is unknown.
+    """
+    lightning = _flavour(module, data)
+    _check(lightning, options)
+
+    class Watch(lightning.Callback):  # type: ignore[misc, name-defined]
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            found = _numbers(trainer.callback_metrics)
+            value = found.get(objective, 0.0)
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"{objective} is {value} after epoch {trainer.current_epoch}"
+                )
+            if report is not None and objective in found:
+                report(trainer.current_epoch, found)
+
+    limit = {} if steps is None else {"max_steps": steps}
+    given = {**QUIET, **limit, **options}
+    given["callbacks"] = [*(options.get("callbacks") or []), Watch()]
+    trainer = lightning.Trainer(**given)
+    trainer.fit(module, datamodule=data)
+    return _numbers(trainer.callback_metrics)
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse options that a Trainer does not have, if Lightning is loaded to say so.
+
+    Args:
+        options: of the Trainer.
+
+    Raises:
+        UnusableError: if one is unknown.
+    """
+    for name in FLAVOURS:
+        if name in sys.modules:
+            _check(sys.modules[name], options)
+
+
+def _check(lightning: Any, options: Mapping[str, Any]) -> None:
+    known = list(inspect.signature(lightning.Trainer.__init__).parameters)[1:]
+    for name in options:
+        if name not in known:
+            raise UnusableError(
+                f"trainer.{name}",
+                f"expected arguments of Trainer, which are {', '.join(known)}, but got {name!r}",
+            )
+
+
+def _flavour(module: Any, data: Any) -> Any:
+    """The package that both are written in; a user of one need not have the other."""
+    for name in FLAVOURS:
+        package = sys.modules.get(name)
+        if (
+            package is not None
+            and isinstance(module, package.LightningModule)
+            and isinstance(data, package.LightningDataModule)
+        ):
+            return package
+    raise UnusableError(
+        "problem",
+        "expected a LightningModule and a LightningDataModule of the same import style but got "
+        f"{type(module).__name__} and {type(data).__name__}",
+    )
+
+
+def _numbers(logged: Mapping[str, Any]) -> Metrics:
+    return {name: float(value) for name, value in logged.items()}
