@@ -22,6 +22,7 @@ from virtualdepth.maths.kernel import check_depth, depth_kernel, gain_exponent
 from virtualdepth.maths.layers import factor_gradients, partial_products
 from virtualdepth.maths.margin import normalized_margin
 from virtualdepth.maths.metric import EndToEndGradient, EndToEndMetric, end_to_end_metric
+from virtualdepth.maths.polar import polar_gradient
 from virtualdepth.maths.precondition import (
     check_rtol,
     end_to_end_gradient,
@@ -73,6 +74,7 @@ __all__ = [
     "normalized_margin",
     "nuclear_norm",
     "partial_products",
+    "polar_gradient",
     "precondition",
     "probe",
     "probe_differs",

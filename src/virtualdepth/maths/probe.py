@@ -1,5 +1,7 @@
 """A cheap fingerprint of a matrix, to notice that it was changed."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -7,9 +9,25 @@ from torch import Tensor
 _ROUNDING = 32
 
 
-def _direction(size: int, like: Tensor) -> Tensor:
+@lru_cache(maxsize=64)
+def _direction(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     # cos(k^2) is spread like random numbers, and needs no generator
-    return torch.arange(size, dtype=like.dtype, device=like.device).square().cos()
+    return torch.arange(size, dtype=dtype, device=device).square().cos()
+
+
+def direction_of(like: Tensor) -> Tensor:
+    r"""Return the direction that probes take, :math:`z_k = \cos(k^2)`.
+
+    Args:
+        like: (..., n), gives size, dtype and place.
+
+    Returns:
+        (n,); always the same tensor: not to be written to.
+
+    >>> direction_of(torch.zeros(2))
+    tensor([1.0000, 0.5403])
+    """
+    return _direction(like.shape[-1], like.dtype, like.device)
 
 
 def probe(weight: Tensor) -> Tensor:
@@ -24,7 +42,7 @@ def probe(weight: Tensor) -> Tensor:
     >>> probe(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
     tensor([2.0000, 0.5403])
     """
-    return weight @ _direction(weight.shape[-1], weight)
+    return weight @ direction_of(weight)
 
 
 def probe_differs(weight: Tensor, kept: Tensor, *, exact: bool) -> Tensor:
@@ -45,7 +63,7 @@ def probe_differs(weight: Tensor, kept: Tensor, *, exact: bool) -> Tensor:
     >>> probe_differs(weight, kept, exact=True), probe_differs(0.9999 * weight, kept, exact=False)
     (tensor(False), tensor(True))
     """
-    z = _direction(weight.shape[-1], weight)
+    z = direction_of(weight)
     here = weight @ z
     if exact:
         return (here != kept).any()

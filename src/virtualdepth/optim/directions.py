@@ -19,6 +19,7 @@ from virtualdepth.maths import (
 from virtualdepth.optim.guard import StepGuard
 from virtualdepth.optim.matrix_view import MatrixView
 from virtualdepth.optim.solvers import GRADIENT_SOLVERS, solver_of
+from virtualdepth.optim.tracked import init_tracked, tracked_gradient
 
 # the published step rule of arXiv 1905.13655: its averaging and its floor
 _RMS_DECAY = 0.99
@@ -99,6 +100,7 @@ def precondition_group(
     matrices: Sequence[MatrixGradient],
     guard: StepGuard,
     lr: float | Tensor,
+    states: Mapping[Tensor, dict[str, Any]],
     *,
     rounded: bool,
 ) -> GroupStep:
@@ -109,6 +111,7 @@ def precondition_group(
         matrices: parameters of depth > 1 with a gradient.
         guard: what checks them.
         lr: what the directions will be multiplied by.
+        states: of the parameters, for solvers that have one.
         rounded: whether they will be kept in the parameters' dtype, as momentum or gradients are.
 
     Returns:
@@ -119,7 +122,14 @@ def precondition_group(
             in the range of the parameter's dtype.
         LinAlgError: if an SVD does not converge.
     """
-    found = [_precondition(matrix, group, guard) for matrix in matrices]
+    solved = [_precondition(matrix, group, guard, states) for matrix in matrices]
+    found = [gradient for gradient, _ in solved]
+    # a step of rate 0, as checkpoints take to make state, must change nothing
+    memories = {
+        matrix.parameter: memory
+        for matrix, (_, memory) in zip(matrices, solved, strict=True)
+        if memory and lr != 0
+    }
     scales, memory = _scales(group, matrices, found, lr)
     directions = {}
     for matrix, gradient, scale in zip(matrices, found, scales, strict=True):
@@ -128,22 +138,31 @@ def precondition_group(
         guard.admit(matrix.name, "update", kept)
         directions[matrix.parameter] = matrix.view.join(scaled, like=matrix.parameter)
     weights = {matrix.parameter: matrix.weight for matrix in matrices}
-    return GroupStep(directions, weights, memory)
+    return GroupStep(directions, weights, memory, memories)
 
 
 def _precondition(
-    matrix: MatrixGradient, group: Mapping[str, Any], guard: StepGuard
-) -> EndToEndGradient:
+    matrix: MatrixGradient,
+    group: Mapping[str, Any],
+    guard: StepGuard,
+    states: Mapping[Tensor, dict[str, Any]],
+) -> tuple[EndToEndGradient, dict[str, Any]]:
     guard.admit(matrix.name, "weight", matrix.weight)
     guard.admit(matrix.name, "gradient", matrix.grad)
     weight, grad = matrix.view.split(matrix.weight), matrix.view.split(matrix.grad)
-    if guard.waits(weight):
+    waits = guard.waits(weight)
+    if waits:
         # an SVD throws on NaN; the commit is masked, so the value does not matter
         weight = weight.nan_to_num(0, 0, 0)
     try:
         with without_autocast(weight.device.type):
-            solve = GRADIENT_SOLVERS[solver_of(group, weight)]
-            return solve(weight, grad, float(group["depth"]), group["rtol"])
+            solver = solver_of(group, weight)
+            if solver == "tracked":
+                state = states[matrix.parameter]
+                init_tracked(state, matrix.parameter, matrix.view)
+                return tracked_gradient(weight, grad, group, state, waits=waits)
+            solve = GRADIENT_SOLVERS[solver]
+            return solve(weight, grad, float(group["depth"]), group["rtol"]), {}
     except LinAlgError as error:
         raise LinAlgError(f"{matrix.name}: {error}") from error
 

@@ -87,10 +87,10 @@ def check_target_options(group: Mapping[str, Any], on: str) -> None:
         ValueError: if the group asks for such an option.
     """
     scale = group["step_scale"]
-    if group["solver"] == "layers":
+    if group["solver"] in {"layers", "tracked"}:
         raise ValueError(
-            "solver: expected 'auto' or 'svd' but got 'layers', which takes the whole step "
-            "on factors of its own and leaves none to another optimizer; use EndToEndSGD"
+            f"solver: expected 'auto', 'svd' or 'polar' but got {group['solver']!r}, which keeps "
+            "a state of its own, where another optimizer has its; use EndToEndSGD"
         )
     if scale == "auto":
         raise ValueError(

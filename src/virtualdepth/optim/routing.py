@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from virtualdepth.optim.layers import kept_products, layers_note
 from virtualdepth.optim.matrix_view import MatrixView, parameter_name
 from virtualdepth.optim.solvers import solver_of
+from virtualdepth.optim.tracked import tracked_note
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Route:
         shape: of the parameter.
         matrix: what depth acts on, as "m x n" or "count of m x n"; "-" for a plain parameter.
         depth: number of layers N; 1 for a plain parameter.
-        solver: "svd", "layers", "closed form" for single rows and columns, "plain" for
-            torch's own step.
+        solver: "svd", "polar", "tracked", "layers", "closed form" for single rows and columns,
+            "plain" for torch's own step.
         state_bytes: what the optimizer keeps for it now.
         note: what else is to be said of it; printed below the table.
     """
@@ -112,6 +113,8 @@ def _route(optimizer: Optimizer, number: int, index: int, parameter: Tensor) -> 
         solver = solver_of(group, matrices)
         if solver == "svd" and 1 in (rows, columns):
             solver = "closed form"
+        if solver == "tracked":
+            note = tracked_note(state)
         if solver == "layers":
             note = layers_note(state)
             kept += kept_products(optimizer, parameter)
