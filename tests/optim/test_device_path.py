@@ -223,3 +223,42 @@ def test_a_pending_error_is_dropped_with_the_run_it_belongs_to() -> None:
     scene.step(2)
     undisturbed.step(2)
     assert_bitwise(scene.everything(), undisturbed.everything())
+
+
+TRACKED = {"solver": "tracked"}
+
+
+def test_tracked_reads_nothing_before_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(**TRACKED)
+    scene.optimizer.state_dict()  # reads what the last step left
+    with NoReading():
+        scene.optimizer.step()
+        with pytest.raises(AssertionError, match="waits"):
+            scene.optimizer.step()
+
+
+@pytest.mark.parametrize("failure", NUMERICAL.values(), ids=NUMERICAL.keys())
+def test_a_failure_leaves_the_singular_vectors_too(failure: Any) -> None:
+    spoil, error, message = failure
+    scene = Scene(**TRACKED)
+    spoil(scene.last)
+    scene.optimizer.state_dict()
+    before, state_before = weights(scene), state(scene)
+    scene.optimizer.step()
+    with pytest.raises(error, match=f"parameter 2 of group 2, shape .4, 3.: .*{message}"):
+        scene.optimizer.step()
+    assert_bitwise(weights(scene), before)
+    assert_bitwise(state(scene), state_before)
+
+
+def test_what_tracking_left_is_met_one_step_late() -> None:
+    p = nn.Parameter(random_tensor((6, 6), 1))
+    optimizer = EndToEndSGD([p], lr=1e-4, depth=3, solver="tracked")
+    decomposed = []
+    for step in range(6):
+        if step == 3:
+            p.data = random_tensor((6, 6), 77)
+        p.grad = random_tensor((6, 6), 10 + step)
+        optimizer.step()
+        decomposed.append(optimizer.state[p]["tracked_decomposed"])
+    assert decomposed == [1, 1, 1, 1, 2, 2]

@@ -38,7 +38,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ),
     *(
         ({"solver": value}, ValueError, "solver: expected one of")
-        for value in ("tracked", "polar", "layers", "SVD", None)
+        for value in ("Tracked", "eigh", "SVD", None)
     ),
     *(({"origin": value}, ValueError, "origin: expected one of") for value in ("start", 0, False)),
 ]

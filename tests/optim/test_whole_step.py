@@ -155,7 +155,7 @@ def test_an_svd_that_converges_at_the_second_attempt(monkeypatch: pytest.MonkeyP
         ("rtol", 1.0, ValueError),
         ("rtol", -1e-9, ValueError),
         ("rtol", NAN, ValueError),
-        ("solver", "tracked", ValueError),
+        ("solver", "eigh", ValueError),
         ("step_scale", "AUTO", ValueError),
         ("origin", "start", ValueError),
     ],

@@ -23,11 +23,13 @@ from virtualdepth.maths.kernel import check_depth, depth_kernel, gain_exponent
 from virtualdepth.maths.layers import factor_gradients, partial_products
 from virtualdepth.maths.margin import normalized_margin
 from virtualdepth.maths.metric import EndToEndGradient, EndToEndMetric, end_to_end_metric
+from virtualdepth.maths.polar import polar_gradient
 from virtualdepth.maths.precondition import (
     check_rtol,
     end_to_end_gradient,
     precondition,
 )
+from virtualdepth.maths.probe import probe, probe_differs
 from virtualdepth.maths.quasi_newton import Secant, inner, quasi_newton, secants
 from virtualdepth.maths.spectrum import (
     effective_rank,
@@ -77,7 +79,10 @@ __all__ = [
     "normalized_margin",
     "nuclear_norm",
     "partial_products",
+    "polar_gradient",
     "precondition",
+    "probe",
+    "probe_differs",
     "quasi_newton",
     "reconstruction_error",
     "relative_balancedness",

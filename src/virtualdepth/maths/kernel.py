@@ -5,6 +5,7 @@ Overparameterization", ICML 2018, arXiv 1802.06509, Claim 1.
 """
 
 import math
+from itertools import accumulate
 from numbers import Real
 
 import torch
@@ -106,3 +107,52 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
     quotient = torch.where(ratio == 0, at_zero, quotient)
     quotient = torch.where(ratio == 1, at_one, quotient)
     return high.pow(gain_exponent(depth)) * quotient
+
+
+# up to here the sum of N terms costs less than logarithms, and nothing cancels in it
+_FEW_LAYERS = 8
+
+
+def kernel_outside(sigma: Tensor, depth: float) -> Tensor:
+    r"""Evaluate :math:`K(\sigma, 0)`: what acts between W and its null space.
+
+    Args:
+        sigma: singular values >= 0.
+        depth: a valid depth.
+
+    Returns:
+        :math:`\sigma^{2-2/N}`; 0 at infinite depth.
+
+    >>> kernel_outside(torch.tensor([4.0, 0.0]), 2.0)
+    tensor([4., 0.])
+    """
+    return sigma.pow(gain_exponent(depth)) if math.isfinite(depth) else torch.zeros_like(sigma)
+
+
+def kernel_inside(sigma: Tensor, depth: float, scale: Tensor | None = None) -> Tensor:
+    r"""Evaluate :math:`K(\sigma_r, \sigma_s) - K(\sigma_r, 0)` for all pairs.
+
+    Args:
+        sigma: singular values >= 0, (..., k).
+        depth: a valid depth.
+        scale: what column s is multiplied by, (..., k).
+
+    Returns:
+        (..., k, k), a new tensor.
+
+    >>> kernel_inside(torch.tensor([4.0, 9.0]), 2.0)  # (a + b) - a
+    tensor([[4., 9.],
+            [4., 9.]])
+    """
+    rows, columns = sigma.unsqueeze(-1), sigma.unsqueeze(-2)
+    if depth % 1 == 0 and 1 < depth <= _FEW_LAYERS:
+        # at N = 2 that is 1 b, at N = 3 a b + 1 b^2, in powers a = sigma_r^{2/N}, b = sigma_s^{2/N}
+        power = sigma.pow(2 / depth)
+        powers = [torch.ones_like(power)]
+        powers += accumulate([power] * int(depth - 1), torch.mul)
+        right = torch.stack(powers[1:], dim=-2)
+        if scale is not None:
+            right = right * scale.unsqueeze(-2)
+        return torch.stack(powers[-2::-1], dim=-1) @ right
+    inside = depth_kernel(rows, columns, depth) - kernel_outside(rows, depth)
+    return inside if scale is None else inside * scale.unsqueeze(-2)

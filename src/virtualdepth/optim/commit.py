@@ -3,16 +3,22 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from virtualdepth.optim.auto_step import init_auto
 from virtualdepth.optim.directions import GroupStep, init_memory
 from virtualdepth.optim.guard import only_if
+from virtualdepth.optim.layers import LayersMemory, commit_layers, init_layers
 from virtualdepth.optim.matrix_view import MatrixView
 from virtualdepth.optim.momentum import State, descend, init_momentum
 from virtualdepth.optim.origin import init_origin, leave_origin
+from virtualdepth.optim.solvers import solver_of
+from virtualdepth.optim.tracked import init_tracked
 
 States = Mapping[Tensor, State]
+# what stands or falls with a verdict: states, and what numbers were in them
+Counted = list[tuple[State, dict[str, Any]]]
 
 
 def init_state(group: dict[str, Any], states: States) -> None:
@@ -22,7 +28,8 @@ def init_state(group: dict[str, Any], states: States) -> None:
         group: options and "params"; its memory is made too.
         states: of the optimizer; changed.
     """
-    _momenta(group, group["params"], states)
+    for index, parameter in enumerate(group["params"]):
+        _init_solver(group, states[parameter], parameter, MatrixView.of(group, index))
     init_memory(group)
     if group["step_scale"] == "auto":
         init_auto(group, states)
@@ -34,9 +41,30 @@ def init_state(group: dict[str, Any], states: States) -> None:
                 states[parameter].setdefault("left_origin", False)
 
 
+def _init_solver(
+    group: Mapping[str, Any], state: State, parameter: Tensor, view: MatrixView | None
+) -> None:
+    solver = group["solver"]
+    if solver == "layers" and view is not None:
+        init_layers(state, parameter, view, group)
+        return
+    if group["momentum"] != 0:
+        init_momentum(state, parameter)
+    if (
+        solver == "tracked"
+        and view is not None
+        and solver_of(group, view.split(parameter)) == solver
+    ):
+        init_tracked(state, parameter, view)
+    elif solver == "tracked":  # distributed checkpoints want state for every parameter, or for none
+        state.setdefault("tracked_steps", 0)
+    elif solver == "layers":
+        state.setdefault("layers_factored", False)
+
+
 def commit_plain(
     group: dict[str, Any], step: GroupStep, states: States, verdict: Tensor | None
-) -> list[State]:
+) -> Counted:
     """Move what has no depth, as torch.optim.SGD does.
 
     Args:
@@ -46,10 +74,10 @@ def commit_plain(
         verdict: a flag on the device without which nothing may change; None lets all stand.
 
     Returns:
-        The states whose step counts stand or fall with the verdict.
+        What stands or falls with the verdict, as it was before.
     """
     moving = [(p, p.grad) for p in group["params"] if p.grad is not None]
-    plain = [(p, grad) for p, grad in moving if p not in step.directions]
+    plain = [(p, grad) for p, grad in moving if p not in step.weights]
     # torch's foreach implementation (not used on CPUs) adds Nesterov's term to the gradients
     copies = group["nesterov"] and any(p.device.type != "cpu" for p, _ in plain)
     grads = [grad.clone() if copies else grad for _, grad in plain]
@@ -57,31 +85,42 @@ def commit_plain(
 
 
 def commit_matrices(
-    group: dict[str, Any], step: GroupStep, states: States, verdict: Tensor | None
-) -> list[State]:
+    group: dict[str, Any],
+    step: GroupStep,
+    states: States,
+    layers: LayersMemory,
+    verdict: Tensor | None,
+) -> Counted:
     """Move the matrices along their directions, and remember what there is to remember.
 
     Args:
         group: options and "params"; its memory is changed.
         step: of the group's matrices.
         states: of the optimizer; changed.
+        layers: what this step leaves of networks, beside the states; changed.
         verdict: as for :func:`commit_plain`.
 
     Returns:
         As there.
     """
     # the direction holds sign and decay already; it may be float32 beside a half parameter,
-    # which foreach does not take; one by one, so that a mask keeps one matrix at a time
+    # which foreach does not take
     finished = {**group, "weight_decay": 0, "maximize": False}
-    counted = []
-    for p, direction in step.directions.items():
-        # a step of rate 0, as checkpoints take to make state, must change nothing
-        if group["origin"] and not states[p]["left_origin"] and group["lr"] != 0:
-            leave_origin(states[p], p, step.weights[p])
-        counted += _descend(finished, [p], [direction], states, verdict, foreach=False)
+    moving, counted = [*step.directions], []
+    # a step of rate 0, as checkpoints take to make state, must change nothing
+    if group["origin"] and group["lr"] != 0:
+        for p in moving:
+            if not states[p]["left_origin"]:
+                leave_origin(states[p], p, step.weights[p])
+    # under a mask one by one, so that it keeps one matrix at a time
+    for some in [moving] if verdict is None else [[p] for p in moving]:
+        directions = [step.directions[p] for p in some]
+        counted += _descend(finished, some, directions, states, verdict, foreach=False)
+    for p, network in step.networks.items():
+        layers[p] = commit_layers(p, network, states[p])
     group.update(step.memory)
     for p, memory in step.memories.items():
-        states[p].update(memory)
+        counted += _remember(states[p], memory, verdict)
     return counted
 
 
@@ -99,6 +138,7 @@ def is_maskable(groups: Sequence[Mapping[str, Any]], states: States) -> bool:
     return not (
         any(p.grad is not None and p.grad.is_sparse for p in everything)
         or any(group["step_scale"] in {"rms", "auto"} for group in groups)
+        or any(group["solver"] == "layers" for group in groups)
         or any("origin" in kept and not kept["left_origin"] for kept in states.values())
     )
 
@@ -110,11 +150,24 @@ def _descend(
     states: States,
     verdict: Tensor | None,
     foreach: bool | None = None,
-) -> list[State]:
+) -> Counted:
     momenta = _momenta(group, params, states)
+    counted = [] if verdict is None else [(state, {"step": state["step"]}) for state in momenta]
     with only_if(verdict, [*params, *(state["momentum_buffer"] for state in momenta)]):
         descend(params, grads, momenta, group, foreach)
-    return momenta if verdict is not None else []
+    return counted
+
+
+def _remember(state: State, memory: dict[str, Any], verdict: Tensor | None) -> Counted:
+    if verdict is None:
+        state.update(memory)
+        return []
+    numbers = {k: state[k] for k in memory if not isinstance(state[k], Tensor)}
+    state.update(
+        (k, v if k in numbers else torch.where(verdict.to(v.device), v, state[k]))
+        for k, v in memory.items()
+    )
+    return [(state, numbers)]
 
 
 def _momenta(group: Mapping[str, Any], params: list[Tensor], states: States) -> list[State]:

@@ -14,9 +14,11 @@ from virtualdepth.optim.directions import (
     precondition_group,
 )
 from virtualdepth.optim.guard import StepGuard
+from virtualdepth.optim.layers import LayersMemory, check_layers, layers_step
 from virtualdepth.optim.matrix_view import MatrixView, matrices
 from virtualdepth.optim.momentum import State
 from virtualdepth.optim.origin import check_origin, init_origin, start_of_change
+from virtualdepth.optim.tracked import check_tracked
 
 
 def check_matrices(
@@ -38,6 +40,11 @@ def check_matrices(
     for name, parameter, view in matrices(group, number, distributed=True):
         if group["origin"] is not None:
             check_origin(name, parameter)
+        # a sharded parameter cannot have these solvers, whatever it is: see check_sharded_options
+        if group["solver"] == "layers" and not is_distributed(parameter):
+            check_layers(name, parameter, view, group)
+        if group["solver"] == "tracked" and not is_distributed(parameter):
+            check_tracked(name, parameter)
         yield name, parameter, view
 
 
@@ -45,6 +52,7 @@ def group_step(
     number: int,
     group: dict[str, Any],
     states: Mapping[Tensor, State],
+    layers: LayersMemory,
     loss: float | None,
     guard: StepGuard,
 ) -> GroupStep:
@@ -54,11 +62,12 @@ def group_step(
         number: the group's place in the optimizer.
         group: options and "params".
         states: of the optimizer.
+        layers: what the last step left of networks, beside the states.
         loss: what the closure returned, if there was one.
         guard: refuses what is not finite.
 
     Returns:
-        The directions, with sign and decay, and what to remember.
+        The directions, with sign and decay, or the networks; and what to remember.
 
     Raises:
         FloatingPointError: if a weight, gradient or direction is not finite.
@@ -75,8 +84,10 @@ def group_step(
         check_auto(group)
         init_auto(group, states)
         return auto_step(group, moving, states, loss, guard)
+    if group["solver"] == "layers":
+        return layers_step(group, moving, states, layers, guard)
     rounded = group["momentum"] != 0
-    step = precondition_group(group, moving, guard, group["lr"], rounded=rounded)
+    step = precondition_group(group, moving, guard, group["lr"], states, rounded=rounded)
     for matrix in moving:
         add_decay(group, step.directions[matrix.parameter], matrix.weight)
     return step

@@ -14,16 +14,20 @@ from torch import Tensor
 from virtualdepth.maths import (
     EndToEndGradient,
     LinAlgError,
-    end_to_end_gradient,
     squared_metric_norm,
     unit_scale,
 )
 from virtualdepth.optim.guard import StepGuard
 from virtualdepth.optim.matrix_view import MatrixView
+from virtualdepth.optim.solvers import GRADIENT_SOLVERS, solver_of
+from virtualdepth.optim.tracked import init_tracked, tracked_gradient
 
 # the published step rule of arXiv 1905.13655: its averaging and its floor
 _RMS_DECAY = 0.99
 _RMS_FLOOR = 1e-4
+
+# matrices of so many entries gain by being stacked, and stacks of so many take little memory
+_SMALL, _STACKED = 64 * 64, 8 * 64 * 64
 
 
 class MatrixGradient(NamedTuple):
@@ -52,12 +56,36 @@ class GroupStep(NamedTuple):
         weights: parameter -> what P was taken of.
         memory: what the group must remember once the step is taken.
         memories: what each parameter's state must remember.
+        networks: parameter -> its layers after the step, which move it in place of a direction.
     """
 
     directions: dict[Tensor, Tensor]
     weights: dict[Tensor, Tensor]
     memory: dict[str, Any]
     memories: dict[Tensor, dict[str, Any]] = {}  # noqa: RUF012 - never written to
+    networks: dict[Tensor, "Network"] = {}  # noqa: RUF012 - never written to
+
+
+class Network(NamedTuple):
+    """The explicit layers that stand behind one parameter.
+
+    Attributes:
+        view: the parameter as matrices.
+        weight: their product, (..., m, n); None leaves the parameter as it is.
+        factors: [W_1, ..., W_N], W_1 applied first.
+        momenta: of the factors; empty without momentum.
+        steps: how many steps the momenta have taken.
+        refactored: how often a change from outside was met by new factors.
+        products: W_1, W_2 W_1, ..., without the whole.
+    """
+
+    view: MatrixView
+    weight: Tensor | None
+    factors: list[Tensor]
+    momenta: list[Tensor]
+    steps: int
+    refactored: int
+    products: list[Tensor]
 
 
 def init_memory(group: dict[str, Any]) -> None:
@@ -76,6 +104,7 @@ def precondition_group(
     matrices: Sequence[MatrixGradient],
     guard: StepGuard,
     lr: float | Tensor,
+    states: Mapping[Tensor, dict[str, Any]],
     *,
     rounded: bool,
 ) -> GroupStep:
@@ -86,6 +115,7 @@ def precondition_group(
         matrices: parameters of depth > 1 with a gradient.
         guard: what checks them.
         lr: what the directions will be multiplied by.
+        states: of the parameters, for solvers that have one.
         rounded: whether they will be kept in the parameters' dtype, as momentum or gradients are.
 
     Returns:
@@ -96,7 +126,14 @@ def precondition_group(
             in the range of the parameter's dtype.
         LinAlgError: if an SVD does not converge.
     """
-    found = [_precondition(matrix, group, guard) for matrix in matrices]
+    solved = _precondition(matrices, group, guard, states)
+    found = [gradient for gradient, _ in solved]
+    # a step of rate 0, as checkpoints take to make state, must change nothing
+    memories = {
+        matrix.parameter: memory
+        for matrix, (_, memory) in zip(matrices, solved, strict=True)
+        if memory and lr != 0
+    }
     scales, memory = _scales(group, matrices, found, lr)
     directions = {}
     for matrix, gradient, scale in zip(matrices, found, scales, strict=True):
@@ -105,21 +142,103 @@ def precondition_group(
         guard.admit(matrix.name, "update", kept)
         directions[matrix.parameter] = matrix.view.join(scaled, like=matrix.parameter)
     weights = {matrix.parameter: matrix.weight for matrix in matrices}
-    return GroupStep(directions, weights, memory)
+    return GroupStep(directions, weights, memory, memories)
+
+
+Solved = tuple[EndToEndGradient, dict[str, Any]]
+
+
+class _Problem(NamedTuple):
+    """One matrix, or batch of matrices, that has been checked.
+
+    Attributes:
+        matrix: of which parameter.
+        weight: W.
+        grad: G.
+        solver: that is to solve it.
+        waits: whether reading a number would wait for a device.
+    """
+
+    matrix: MatrixGradient
+    weight: Tensor
+    grad: Tensor
+    solver: str
+    waits: bool
 
 
 def _precondition(
-    matrix: MatrixGradient, group: Mapping[str, Any], guard: StepGuard
-) -> EndToEndGradient:
+    matrices: Sequence[MatrixGradient],
+    group: Mapping[str, Any],
+    guard: StepGuard,
+    states: Mapping[Tensor, dict[str, Any]],
+) -> list[Solved]:
+    problems = [_checked(matrix, group, guard) for matrix in matrices]
+    together: dict[int, Solved] = {}
+    for stack in _stacks(problems):
+        together |= _solve_stack(problems, stack, group)
+    return [
+        together[index] if index in together else _solve(problem, group, states)
+        for index, problem in enumerate(problems)
+    ]
+
+
+def _checked(matrix: MatrixGradient, group: Mapping[str, Any], guard: StepGuard) -> _Problem:
     guard.admit(matrix.name, "weight", matrix.weight)
     guard.admit(matrix.name, "gradient", matrix.grad)
     weight, grad = matrix.view.split(matrix.weight), matrix.view.split(matrix.grad)
-    if guard.waits(weight):
-        # an SVD throws on NaN; the commit is masked, so the value does not matter
-        weight = weight.nan_to_num(0, 0, 0)
+    return _Problem(matrix, weight, grad, solver_of(group, weight), guard.waits(weight))
+
+
+def _finite(weight: Tensor, *, waits: bool) -> Tensor:
+    # an SVD throws on NaN; the commit is masked, so the value does not matter
+    return weight.nan_to_num(0, 0, 0) if waits else weight
+
+
+def _stacks(problems: Sequence[_Problem]) -> list[list[int]]:
+    """Find small matrices of one shape, that are solved together in a third of the time."""
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for index, (_, weight, grad, solver, _) in enumerate(problems):
+        if solver in GRADIENT_SOLVERS and weight.ndim == 2 and weight.numel() <= _SMALL:
+            key = (weight.shape, weight.dtype, weight.device, grad.dtype, solver)
+            alike.setdefault(key, []).append(index)
+    stacks = []
+    for (shape, *_), indices in alike.items():
+        size = _STACKED // shape.numel()
+        stacks += [indices[first : first + size] for first in range(0, len(indices), size)]
+    return [stack for stack in stacks if len(stack) > 1]
+
+
+def _solve_stack(
+    problems: Sequence[_Problem], stack: Sequence[int], group: Mapping[str, Any]
+) -> dict[int, Solved]:
+    weight, grad = (
+        torch.stack([tensors[index] for index in stack])
+        for tensors in ([p.weight for p in problems], [p.grad for p in problems])
+    )
+    weight = _finite(weight, waits=problems[stack[0]].waits)
+    solve = GRADIENT_SOLVERS[problems[stack[0]].solver]
     try:
         with without_autocast(weight.device.type):
-            return end_to_end_gradient(weight, grad, float(group["depth"]), group["rtol"])
+            direction, sigma, slopes = solve(weight, grad, float(group["depth"]), group["rtol"])
+    except LinAlgError:
+        return {}  # one by one it can be told which does not converge
+    each = zip(stack, direction, sigma, slopes, strict=True)
+    return {index: (EndToEndGradient(*parts), {}) for index, *parts in each}
+
+
+def _solve(
+    problem: _Problem, group: Mapping[str, Any], states: Mapping[Tensor, dict[str, Any]]
+) -> Solved:
+    matrix, weight, grad, solver, waits = problem
+    weight = _finite(weight, waits=waits)
+    try:
+        with without_autocast(weight.device.type):
+            if solver == "tracked":
+                state = states[matrix.parameter]
+                init_tracked(state, matrix.parameter, matrix.view)
+                return tracked_gradient(weight, grad, group, state, waits=waits)
+            solve = GRADIENT_SOLVERS[solver]
+            return solve(weight, grad, float(group["depth"]), group["rtol"]), {}
     except LinAlgError as error:
         raise LinAlgError(f"{matrix.name}: {error}") from error
 

@@ -41,7 +41,7 @@ def on_whole(part: Part, weight: Tensor, grad: Tensor, guard: StepGuard) -> Tens
     """
     matrix = MatrixGradient(part.name, part.parameter, part.view, weight, grad)
     rounded = part.group["momentum"] != 0
-    step = precondition_group(part.group, [matrix], guard, part.group["lr"], rounded=rounded)
+    step = precondition_group(part.group, [matrix], guard, part.group["lr"], {}, rounded=rounded)
     guard.settle()
     return step.directions[part.parameter]
 

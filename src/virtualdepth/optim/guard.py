@@ -76,11 +76,11 @@ class StepGuard:
         Raises:
             FloatingPointError: on the CPU, if ``tensor`` is not finite.
         """
-        value = peak(tensor)
         if self.waits(tensor):
-            self.pending.append((name, what, value))
-        else:
-            self._judge(name, what, value.item())
+            self.pending.append((name, what, peak(tensor)))
+        else:  # the same in fewer operations
+            low, high = torch.aminmax(tensor)
+            self._judge(name, what, max(-low.item(), high.item()))
 
     def refuse(self, name: str, what: str, tensor: Tensor) -> None:
         """Refuse a part of a tensor now, on any device; it may be empty.

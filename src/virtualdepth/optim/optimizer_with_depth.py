@@ -182,7 +182,7 @@ class OptimizerWithDepth(Optimizer):
                     if p.grad is not None
                 ]
                 lr = group.get("lr", 1.0) if before is None else 1.0
-                step = precondition_group(group, moving, guard, lr, rounded=True)
+                step = precondition_group(group, moving, guard, lr, {}, rounded=True)
                 if before is None:
                     _shape_as_gradients(moving, step, guard)
                 steps.append(step)

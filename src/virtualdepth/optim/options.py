@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from virtualdepth.maths import check_depth, check_rtol
+from virtualdepth.optim.solvers import SOLVERS, check_solver
 
 STEP_SCALES = ("raw", "unit", "rms", "auto")
-SOLVERS = ("auto", "svd")
 ORIGINS = (None, "init")
 SCHEMES = ("auto", "gram", "gather", "owner")
 
@@ -69,6 +69,7 @@ def check_depth_options(group: Mapping[str, Any]) -> None:
     _check_choice("origin", group.get("origin"), ORIGINS)
     _check_positive("origin_scale", group.get("origin_scale", 1e-3))
     _check_positive("cap", group["cap"])
+    check_solver(group)
     for name in ("conv_groups", "blocks"):
         count = group.get(name, 1)
         if not isinstance(count, int) or count < 1:
@@ -88,6 +89,11 @@ def check_target_options(group: Mapping[str, Any], on: str) -> None:
         ValueError: if the group asks for such an option.
     """
     scale = group["step_scale"]
+    if group["solver"] in {"layers", "tracked"}:
+        raise ValueError(
+            f"solver: expected 'auto', 'svd' or 'polar' but got {group['solver']!r}, which keeps "
+            "a state of its own, where another optimizer has its; use EndToEndSGD"
+        )
     if scale == "auto":
         raise ValueError(
             "step_scale: expected 'raw', 'unit' or 'rms' but got 'auto', which chooses the whole "

@@ -8,8 +8,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from virtualdepth.distributed import Plan, Scheme, local_part
+from virtualdepth.optim.layers import kept_products, layers_note
 from virtualdepth.optim.matrix_view import MatrixView, parameter_name
 from virtualdepth.optim.parts import parts
+from virtualdepth.optim.solvers import solver_of
+from virtualdepth.optim.tracked import tracked_note
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,13 @@ class Route:
         shape: of the parameter.
         matrix: what depth acts on, as "m x n" or "count of m x n"; "-" for a plain parameter.
         depth: number of layers N; 1 for a plain parameter.
-        solver: "svd", "closed form" for single rows and columns, "eigh" of sums of W^T W for the
-            scheme "gram", "plain" for torch's own step.
+        solver: "svd", "polar", "tracked", "layers", "closed form" for single rows and columns,
+            "eigh" of sums of W^T W for the scheme "gram", "plain" for torch's own step.
         state_bytes: what the optimizer keeps for it now, in this process.
         scheme: of a parameter that lies on several processes, "local", "gram", "gather" or "owner":
             see :class:`virtualdepth.distributed.Scheme`; "-" for others.
         step_bytes: what this process sends in a step because of the scheme, by the ring model.
+        note: what else is to be said of it; printed below the table.
     """
 
     parameter: str
@@ -37,6 +41,7 @@ class Route:
     state_bytes: int
     scheme: str = "-"
     step_bytes: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class RoutingTable:
         return len(self.routes)
 
     def __str__(self) -> str:
-        header = [field.name.replace("_", " ") for field in fields(Route)]
+        header = [field.name.replace("_", " ") for field in fields(Route)][:-1]
         if all(route.scheme == "-" for route in self.routes):
             header = header[: header.index("scheme")]  # nothing is sent
         cells = ([_cell(value) for value in astuple(route)] for route in self.routes)
@@ -66,6 +71,7 @@ class RoutingTable:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         ]
+        lines += [f"{route.parameter}: {route.note}" for route in self.routes if route.note]
         if any(route.depth == float("inf") for route in self.routes):
             lines.append(
                 "depth inf freezes the row and column spaces of a weight: use it for square "
@@ -114,15 +120,24 @@ def routing(optimizer: Optimizer) -> RoutingTable:
 def _route(optimizer: Optimizer, number: int, index: int, plan: Plan | None) -> Route:
     group = optimizer.param_groups[number]
     parameter = group["params"][index]
-    kept = [v for v in optimizer.state.get(parameter, {}).values() if isinstance(v, Tensor)]
-    matrix, depth, solver = "-", 1.0, "plain"
+    state = optimizer.state.get(parameter, {})
+    matrix, depth, solver, note = "-", 1.0, "plain", ""
+    kept = [value for value in state.values() if isinstance(value, Tensor)]
     view = MatrixView.of(group, index)
     if view is not None:
         depth = float(group["depth"])
         # of a stand-in: what is sharded would be redistributed to be flattened
-        rows, columns = view.split(torch.empty(parameter.shape, device="meta")).shape[-2:]
+        matrices = view.split(torch.empty(parameter.shape, device="meta"))
+        rows, columns = matrices.shape[-2:]
         matrix = f"{view.count} of " * (view.count > 1) + f"{rows} x {columns}"
-        solver = "closed form" if 1 in (rows, columns) else "svd"
+        solver = solver_of(group, matrices)
+        if solver == "svd" and 1 in (rows, columns):
+            solver = "closed form"
+        if solver == "tracked":
+            note = tracked_note(state)
+        if solver == "layers":
+            note = layers_note(state)
+            kept += kept_products(optimizer, parameter)
     route = Route(
         parameter_name(group, number, index),
         tuple(parameter.shape),
@@ -130,6 +145,7 @@ def _route(optimizer: Optimizer, number: int, index: int, plan: Plan | None) -> 
         depth,
         solver,
         sum(local_part(value).nbytes for value in kept),
+        note=note,
     )
     if plan is None:
         return route

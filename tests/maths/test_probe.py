@@ -1,0 +1,31 @@
+"""What tells that a matrix was changed, and does not mistake rounding for a change."""
+
+import pytest
+import torch
+from tests.contract.tools import random_tensor
+
+from virtualdepth.maths import probe, probe_differs
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (64, 3), (3, 5000), (2, 4, 7)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_other_orders_of_adding_are_no_change(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    weight = random_tensor(shape, 1, dtype)
+    # the same numbers in another layout are added in another order
+    kept = probe(weight.mT.contiguous().mT)
+    assert not probe_differs(weight, kept, exact=False)
+    assert not probe_differs(weight, probe(weight), exact=True)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (64, 3), (3, 5000), (2, 4, 7)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_change_is_one(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    weight = random_tensor(shape, 1, dtype)
+    kept, size = probe(weight), 1000 * torch.finfo(dtype).eps
+    assert probe_differs(weight * (1 - size), kept, exact=False)
+    assert probe_differs(weight + 10 * size * random_tensor(shape, 2, dtype), kept, exact=False)
+    assert probe_differs(weight * torch.nan, kept, exact=False)
+    nudged = weight.clone()
+    nudged[..., 0, 0] *= 1 + 8 * torch.finfo(dtype).eps
+    # in a sum of thousands a few units of rounding are lost
+    assert probe_differs(nudged, kept, exact=True) == (shape[-1] < 5000)
