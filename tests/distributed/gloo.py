@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+# loaded once, in the process that all others are forked from
+HEAVY = ["tests.distributed.equality", "torch.distributed.checkpoint", "torch.distributed.fsdp"]
 GROUP_TIMEOUT = 20.0  # seconds that a collective waits
 
 Measure = Callable[[int, Path], Any]
@@ -18,7 +20,8 @@ Measure = Callable[[int, Path], Any]
 
 def on_processes(measure: Measure, processes: int, folder: Path, limit: float = 200) -> list[Any]:
     """What each process measured, by rank; None for one that ended without an answer."""
-    context = get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(HEAVY)
     running = [
         context.Process(target=_measure, args=(measure, rank, processes, folder), daemon=True)
         for rank in range(processes)
