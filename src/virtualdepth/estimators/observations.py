@@ -30,8 +30,8 @@ def without_mask(data: Any) -> Any:
         An array where ``data`` was a masked array, else ``data``.
     """
     if isinstance(data, np.ma.MaskedArray):
-        # integers have no NaN
-        return np.ma.filled(data.astype(np.result_type(data.dtype, np.float32)), np.nan)
+        # integers have no NaN; what cannot be a number is refused later
+        return np.ma.filled(data if data.dtype.kind in "fcO" else data.astype(float), np.nan)
     return data
 
 
