@@ -60,7 +60,8 @@ def integrate_flow(
     An accepted step has an estimated error of about :math:`\tau` times the root mean square of what
     is integrated, :math:`\tau = \mathrm{rtol} \cdot \min(1, \sqrt{l / l_0})`: the loss falls by
     orders of magnitude, and errors of a fixed size would keep the end from converging. A loss that
-    is not positive counts as one that has not fallen. The gradient is computed in the dtype of ``weight``, all else in float64.
+    is not positive counts as one that has not fallen. The gradient is computed in the dtype of
+    ``weight``, all else in float64.
 
     Args:
         objective: W -> (gradient, loss); ``torch.func.grad_and_value(loss)`` makes one of any
@@ -106,7 +107,7 @@ def integrate_flow(
         losses.append(float(value))
         # a trial step too long may overflow, but from such a start there is no step at all
         if len(losses) == 1 and not (math.isfinite(losses[0]) and torch.isfinite(result).all()):
-            raise _not_followed(losses[0], 0.0)
+            raise FloatingPointError(_not_followed(losses[0], 0.0))
         return result.double().cpu().numpy()
 
     state = coordinates.start.double().cpu().numpy()
@@ -127,7 +128,7 @@ def integrate_flow(
         # the last evaluation of a step is at its end
         loss = losses[-1]
         if solver.status == "failed" or not math.isfinite(loss):
-            raise _not_followed(loss, solver.t)
+            raise FloatingPointError(_not_followed(loss, solver.t))
     reached = _reached(loss, stop_loss)
     end = solver.t if reached or solver.f.any() or math.isinf(time) else time
     return FlowResult(
@@ -171,8 +172,8 @@ def _reached(loss: float, stop_loss: float | None) -> bool:
     return stop_loss is not None and loss <= stop_loss
 
 
-def _not_followed(loss: float, time: float) -> FloatingPointError:
-    return FloatingPointError(
+def _not_followed(loss: float, time: float) -> str:
+    return (
         f"objective: expected a flow that can be followed but got loss {loss} at time {time}, "
         "where loss or gradient is not finite or changes too fast for any step"
     )
