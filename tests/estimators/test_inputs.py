@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
+import torch
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from tests.estimators.problems import Array, low_rank
 
@@ -111,6 +112,16 @@ def test_dtype_is_kept(dtype: type) -> None:
     np.testing.assert_allclose(
         fitted.completed_, model().fit(low_rank().known).completed_, rtol=0, atol=0.05
     )
+
+
+def test_torch_s_default_device_is_not_used() -> None:
+    expected = model(validation_fraction=0.1).fit(low_rank().known)
+    try:
+        torch.set_default_device("meta")
+        found = model(validation_fraction=0.1).fit(low_rank().known)
+    finally:
+        torch.set_default_device(None)
+    np.testing.assert_array_equal(found.completed_, expected.completed_)
 
 
 def test_inputs_are_left_alone() -> None:

@@ -139,7 +139,8 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         Raises:
             TypeError: if an option is of the wrong type.
             ValueError: if an option is out of range; if X is infinite somewhere, or so large that
-                its squares are; if it has no observed entry, a column without one, or, with ``warm_start``, another shape than before.
+                its squares are; if it has no observed entry, a column without one, or, with
+                ``warm_start``, another shape than before.
         """
         self._fit(X)
         return self

@@ -90,7 +90,9 @@ def hold_out(mask: Tensor, fraction: float, generator: torch.Generator) -> tuple
     """
     places = mask.flatten().nonzero().flatten()
     count = min(round(fraction * len(places)), len(places) - 1)
-    chosen = places[torch.randperm(len(places), generator=generator)[:count]]
+    # on the generator's device, whatever the user's default is
+    order = torch.randperm(len(places), generator=generator, device=generator.device)
+    chosen = places[order[:count]]
     held = torch.zeros_like(mask)
     held.view(-1)[chosen] = True
     return mask & ~held, held
