@@ -79,8 +79,11 @@ class Trial:
             p.grad = grad if name == "plain" else self.place.deal(grad)
 
     def everything(self) -> list[Tensor]:
-        momenta = [self.optimizer.state[p]["momentum_buffer"] for p in self.params.values()]
-        return [local(each.detach()).clone() for each in (*self.params.values(), *momenta)]
+        """This process's parts of weights and momenta, and the counts of steps."""
+        states = [self.optimizer.state[p] for p in self.params.values()]
+        parts = [*self.params.values(), *(state["momentum_buffer"] for state in states)]
+        counts = [torch.tensor(state["step"]) for state in states]
+        return [*(local(each.detach()).clone() for each in parts), *counts]
 
 
 def attempt(step: Callable[[], Any]) -> dict[str, Any]:

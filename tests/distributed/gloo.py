@@ -1,6 +1,7 @@
 """Run a function on several gloo processes of this machine, within a time that is not exceeded."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -8,17 +9,34 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
+from filelock import FileLock
 
+# loaded once, in the process that all others are forked from
+HEAVY = ["tests.distributed.equality", "torch.distributed.checkpoint", "torch.distributed.fsdp"]
 GROUP_TIMEOUT = 20.0  # seconds that a collective waits
 
 Measure = Callable[[int, Path], Any]
 
 
+def measured_once(measure: Measure, processes: int, factory: pytest.TempPathFactory) -> list[Any]:
+    """What each process measured; workers of pytest-xdist share one answer."""
+    workers = "PYTEST_XDIST_WORKER" in os.environ
+    folder = factory.getbasetemp().parent if workers else factory.getbasetemp()
+    answers = folder / f"{measure.__module__}.json"
+    with FileLock(answers.with_suffix(".lock")):
+        if not answers.exists():
+            found = on_processes(measure, processes, factory.mktemp("gloo"))
+            answers.write_text(json.dumps(found))
+        return list(json.loads(answers.read_text()))
+
+
 def on_processes(measure: Measure, processes: int, folder: Path, limit: float = 200) -> list[Any]:
     """What each process measured, by rank; None for one that ended without an answer."""
-    context = get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(HEAVY)
     running = [
         context.Process(target=_measure, args=(measure, rank, processes, folder), daemon=True)
         for rank in range(processes)

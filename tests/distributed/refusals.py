@@ -39,7 +39,6 @@ def changed_later(place: Place) -> None:
 def gradient_elsewhere(place: Place) -> None:
     optimizer = sharded(place)
     (weight,) = optimizer.param_groups[0]["params"]
-    # torch takes no such gradient, but for one of another place
     weight.grad = Place(place.mesh, [Replicate()]).deal(torch.ones(6, 4))
     optimizer.step()
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 from tests.distributed.checkpoint_processes import PROCESSES, measure
-from tests.distributed.gloo import on_processes
+from tests.distributed.gloo import measured_once
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    return on_processes(measure, PROCESSES, tmp_path_factory.mktemp("gloo"))
+    return measured_once(measure, PROCESSES, tmp_path_factory)
 
 
 @pytest.mark.parametrize("processes", ["four", "one"])

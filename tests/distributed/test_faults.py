@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.distributed.faulty_processes import FAULTS, FAULTY, PROCESSES, measure
-from tests.distributed.gloo import GROUP_TIMEOUT, on_processes
+from tests.distributed.gloo import GROUP_TIMEOUT, measured_once
 
 REFUSED = {
     "NaN, gram": f"FloatingPointError: rank {FAULTY}: long: expected a finite gradient",
@@ -25,7 +25,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    return on_processes(measure, PROCESSES, tmp_path_factory.mktemp("gloo"))
+    return measured_once(measure, PROCESSES, tmp_path_factory)
 
 
 def survivors(measured: list[Any]) -> list[Any]:

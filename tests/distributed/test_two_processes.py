@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from tests.distributed.gloo import on_processes
+from tests.distributed.gloo import measured_once
 from tests.distributed.two_processes import PLACEMENTS, PROCESSES, measure
 
 from virtualdepth.optim.parts import check_sharded_options
@@ -12,7 +12,7 @@ from virtualdepth.optim.parts import check_sharded_options
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    return on_processes(measure, PROCESSES, tmp_path_factory.mktemp("gloo"))
+    return measured_once(measure, PROCESSES, tmp_path_factory)
 
 
 @pytest.mark.parametrize("where", PLACEMENTS)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
+import torch
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from tests.estimators.problems import Array, low_rank
 
@@ -69,8 +70,10 @@ def test_what_a_mask_hides_is_not_read() -> None:
     assert hidden.data.max() == 1e9  # as it was
 
 
-def test_integers_may_be_masked() -> None:
-    whole = np.ma.array(np.outer([1, 2, 3], [1, 2, 3]), mask=np.eye(3, k=2, dtype=bool))
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint16])
+def test_integers_may_be_masked(dtype: type) -> None:
+    outer = np.outer([1, 2, 3], [1, 2, 3]).astype(dtype)
+    whole = np.ma.array(outer, mask=np.eye(3, k=2, dtype=bool))
     filled = model().fit_transform(whole)
     assert filled.dtype == np.float64
     np.testing.assert_array_equal(filled[~whole.mask], whole.compressed())
@@ -109,6 +112,16 @@ def test_dtype_is_kept(dtype: type) -> None:
     np.testing.assert_allclose(
         fitted.completed_, model().fit(low_rank().known).completed_, rtol=0, atol=0.05
     )
+
+
+def test_torch_s_default_device_is_not_used() -> None:
+    expected = model(validation_fraction=0.1).fit(low_rank().known)
+    try:
+        torch.set_default_device("meta")
+        found = model(validation_fraction=0.1).fit(low_rank().known)
+    finally:
+        torch.set_default_device(None)
+    np.testing.assert_array_equal(found.completed_, expected.completed_)
 
 
 def test_inputs_are_left_alone() -> None:
@@ -165,6 +178,8 @@ INFINITE[0, 0] = np.inf
         (np.ones(3), "2D array"),
         (np.ones((0, 3)), "0 sample"),
         (np.ones((3, 2)) * 1j, "Complex data not supported"),
+        (np.ma.array(np.ones((3, 2)) * 1j), "Complex data not supported"),
+        (1e200 * low_rank().known, "X: expected entries whose mean square is a finite number"),
         ([["a", "b"]], "could not convert string to float"),
     ],
 )  # fmt: skip

@@ -139,6 +139,47 @@ def test_centre_is_the_mean_of_what_was_observed() -> None:
     np.testing.assert_allclose(model.completed_, other.completed_ + means, rtol=0, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("max_iter", [1, 20, 60, 100])
+def test_a_search_cut_short_is_said(max_iter: int) -> None:
+    # the last descent need not be: its aim is how far the first one came
+    with pytest.warns(ConvergenceWarning, match="no end of early stopping.*raise max_iter or tol"):
+        MatrixCompletion(max_iter=max_iter, random_state=0).fit(low_rank().known)
+
+
+def test_a_warm_start_does_not_see_what_is_held_out() -> None:
+    known = low_rank(noise=0.3).known
+    model = MatrixCompletion(tol=0.02, warm_start=True, random_state=0).fit(known)
+    first, error = model.n_iter_, model.noise_variance_
+    model.fit(known)
+    assert model.noise_variance_ == error
+    assert len(model.history_["loss"]) == 1
+    assert model.n_iter_ < first
+
+
+@pytest.mark.parametrize("fraction", [0, 0.1])
+def test_a_warm_start_from_zeros_begins_anew(fraction: float) -> None:
+    model = MatrixCompletion(
+        tol=1e-2, validation_fraction=fraction, warm_start=True, random_state=0
+    )
+    cold = model.fit(low_rank().known).completed_
+    model = model.set_params(warm_start=False).fit(np.zeros((30, 20)))
+    again = model.set_params(warm_start=True).fit(low_rank().known).completed_
+    np.testing.assert_array_equal(again, cold)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_columns_of_one_value_leave_nothing(dtype: type) -> None:
+    # the mean of many 0.1 is not 0.1: the difference is no matrix to complete
+    known = np.where(np.isnan(low_rank().known), np.nan, 0.1 + np.arange(20) / 7).astype(dtype)
+    model = MatrixCompletion(tol=0, centre=True, random_state=0).fit(known)
+    assert model.n_iter_ <= 2
+    assert model.effective_rank_ == 0
+    np.testing.assert_allclose(
+        model.completed_, np.broadcast_to(model.centre_, (30, 20)), rtol=0, atol=0
+    )
+
+
 @pytest.mark.parametrize("factor", [2.0**-30, 2.0**500])
 def test_units_do_not_matter(factor: float) -> None:
     known = low_rank(noise=0.1).known

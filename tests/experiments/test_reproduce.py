@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from tests.experiments.idx_files import bars, write_mnist
 from tests.experiments.lp import NEEDS_ETHANOL
 
 from virtualdepth.cli import main
+from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.experiments.norms import contradiction, random_problem
+from virtualdepth.experiments.reproduction import ReproduceConfig, Reproduction, load, save
 from virtualdepth.experiments.singular_values import closed_form, theory_trajectory
 
 NEEDS_IMAGE = pytest.mark.skipif(
@@ -18,6 +21,17 @@ NEEDS_IMAGE = pytest.mark.skipif(
     reason="needs images/camera.png under VIRTUALDEPTH_DATA",
 )
 KEYS = {"command", "name", "config", "versions", "published", "measured", "claims"}
+
+
+@pytest.mark.parametrize("left", [b"", b"PK", b"PK\x03\x04 cut short"])
+def test_a_broken_archive_is_unusable(left: bytes, tmp_path: Path) -> None:
+    config = ReproduceConfig(name="norms")
+    parts: dict[str, list] = {"published": [], "measured": [], "claims": []}
+    save(Reproduction(name="norms", config=asdict(config), **parts), tmp_path)
+    assert load(tmp_path).name == "norms"
+    (tmp_path / "arrays.npz").write_bytes(left)
+    with pytest.raises(UnusableError, match=r"folder: expected result\.json and arrays\.npz"):
+        load(tmp_path)
 
 
 @pytest.mark.slow

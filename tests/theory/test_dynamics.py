@@ -95,3 +95,28 @@ def test_undetermined_vectors_are_refused(spectrum: list[float]) -> None:
     weight = torch.diag(torch.tensor(spectrum, dtype=torch.float64))
     with pytest.raises(ValueError, match="positive and distinct singular values"):
         singular_vector_velocity(weight, torch.ones_like(weight), 2)
+
+
+@pytest.mark.parametrize("velocity", [singular_value_velocity, singular_vector_velocity])
+@pytest.mark.parametrize(
+    ("weight", "grad", "error", "message"),
+    [
+        ((3, 4), (3, 1), ValueError, r"grad: expected the shape of weight, \(3, 4\), but got \(3"),
+        ((3, 4), (4, 3), ValueError, "grad: expected the shape of weight"),
+        ((4,), (4,), ValueError, "weight: expected"),
+    ],
+)
+def test_shapes_that_do_not_fit(velocity, weight, grad, error, message: str) -> None:
+    with pytest.raises(error, match=message):
+        velocity(torch.ones(weight), torch.ones(grad), 2)
+
+
+@pytest.mark.parametrize("velocity", [singular_value_velocity, singular_vector_velocity])
+def test_integers_are_refused(velocity) -> None:
+    with pytest.raises(TypeError, match="weight: expected"):
+        velocity(torch.ones(2, 2, dtype=torch.long), torch.ones(2, 2), 2)
+
+
+def test_vectors_are_of_one_matrix() -> None:
+    with pytest.raises(ValueError, match=r"weight: expected one matrix \(m, n\) but got \(2, 3, 4"):
+        singular_vector_velocity(torch.ones(2, 3, 4), torch.ones(2, 3, 4), 2)

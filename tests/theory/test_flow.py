@@ -133,6 +133,7 @@ def test_start_below_stop_loss() -> None:
     end = integrate_flow(half_square(target), start, 2, stop_loss=1e9)
     assert end.finished
     assert end.time == 0
+    assert end.loss == float(half_square(target)(start)[1])  # of the start itself
     torch.testing.assert_close(end.weight, start, rtol=1e-12, atol=1e-14)
 
 
@@ -160,3 +161,52 @@ def test_divergence_is_an_error() -> None:
         integrate_flow(
             lambda weight: (-(weight**3), -(weight**4).sum() / 4), 2 * torch.eye(2), 2, 100.0
         )
+
+
+@pytest.mark.parametrize("depth", [1, 2, 2.5])
+@pytest.mark.parametrize("what", ["gradient", "loss"])
+def test_a_start_that_is_not_finite_is_an_error(depth: float, what: str) -> None:
+    """Not a search without end for a first step."""
+    factors = (math.nan, 1.0) if what == "gradient" else (1.0, math.nan)
+    with pytest.raises(FloatingPointError, match="objective: expected a flow"):
+        integrate_flow(
+            lambda w: (factors[0] * w, factors[1] * w.square().sum()), torch.eye(3), depth, 1.0
+        )
+
+
+@pytest.mark.parametrize("depth", [2, 2.5])
+def test_zeros_rest(depth: float) -> None:
+    target, _ = regression((3, 4))
+    end = integrate_flow(half_square(target), torch.zeros_like(target), depth, 5.0)
+    assert (end.finished, end.time) == (True, 5.0)
+    assert not end.weight.any()
+    never = integrate_flow(half_square(target), torch.zeros_like(target), depth, stop_loss=1e-3)
+    assert not never.finished
+
+
+@pytest.mark.parametrize("depth", [1, 2, 2.5])
+def test_a_minimum_rests(depth: float) -> None:
+    target, _ = regression((4, 4))
+    end = integrate_flow(half_square(target), target.clone(), depth, 1.0)
+    assert (end.finished, end.time) == (True, 1.0)
+    torch.testing.assert_close(end.weight, target, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("depth", [1, 2, 2.5])
+def test_it_stays_at_the_minimum_that_it_found(depth: float, dtype: torch.dtype) -> None:
+    """However small the loss: beyond the gradient's rounding no step can be judged."""
+    target = torch.diag(torch.tensor([3.0, 2.0, 1.0], dtype=dtype))
+    start = 0.1 * torch.eye(3, dtype=dtype)
+    end = integrate_flow(half_square(target), start, depth, 100.0, max_evaluations=3000)
+    assert end.finished
+    assert end.time == 100.0
+    assert relative(end.weight, target) < 10 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("offset", [-1.0, 0.01, 1.0])
+def test_a_loss_may_be_negative(offset: float) -> None:
+    # <G, W>: at depth 1 W falls along G
+    grad, start = regression((3, 4))
+    end = integrate_flow(lambda w: (grad, (grad * w).sum() + offset), start, 1, 2.0)
+    torch.testing.assert_close(end.weight, start - 2 * grad, rtol=0, atol=1e-10)

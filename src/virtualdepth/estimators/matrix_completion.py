@@ -54,8 +54,8 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
             the loss is what it was where the held-out error was smallest. 0, or so few entries that
             none is held out: no early stopping, as befits data without noise.
         warm_start: begin from the matrix of the last fit, whose X must have had the same shape.
-            With early stopping give ``random_state`` an integer, so that the same entries are held
-            out.
+            The first descent of early stopping begins anew all the same: that matrix has seen the
+            entries that it holds out.
         centre: subtract the mean of each column's observed entries first, and add it again.
         random_state: None, an integer or a ``numpy.random.RandomState``: of the start and of the
             entries held out, which are the same for every other option.
@@ -138,8 +138,9 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
 
         Raises:
             TypeError: if an option is of the wrong type.
-            ValueError: if an option is out of range; if X is infinite somewhere, has no observed
-                entry, a column without one, or, with ``warm_start``, another shape than before.
+            ValueError: if an option is out of range; if X is infinite somewhere, or so large that
+                its squares are; if it has no observed entry, a column without one, or, with
+                ``warm_start``, another shape than before.
         """
         self._fit(X)
         return self
@@ -237,7 +238,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
     def _keep(self, training: Training) -> None:
         """Set what was learnt."""
         _, sigma, vh = thin_svd(training.weight)
-        rows = int(training.rows)
+        rows = training.rows
         self.completed_: Matrix = (training.weight + training.centre).numpy()
         self.centre_: Matrix = training.centre.numpy()
         self.singular_values_: Matrix = sigma.numpy()

@@ -30,8 +30,8 @@ def without_mask(data: Any) -> Any:
         An array where ``data`` was a masked array, else ``data``.
     """
     if isinstance(data, np.ma.MaskedArray):
-        # integers have no NaN
-        return np.ma.filled(data.astype(np.result_type(data.dtype, np.float32)), np.nan)
+        # integers have no NaN; what cannot be a number is refused later
+        return np.ma.filled(data if data.dtype.kind in "fcO" else data.astype(float), np.nan)
     return data
 
 
@@ -90,7 +90,9 @@ def hold_out(mask: Tensor, fraction: float, generator: torch.Generator) -> tuple
     """
     places = mask.flatten().nonzero().flatten()
     count = min(round(fraction * len(places)), len(places) - 1)
-    chosen = places[torch.randperm(len(places), generator=generator)[:count]]
+    # on the generator's device, whatever the user's default is
+    order = torch.randperm(len(places), generator=generator, device=generator.device)
+    chosen = places[order[:count]]
     held = torch.zeros_like(mask)
     held.view(-1)[chosen] = True
     return mask & ~held, held

@@ -1,5 +1,6 @@
 """From observed entries and options to a completed matrix: scale, early stopping, the last fit."""
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -58,16 +59,29 @@ def train(
     Args:
         observed: what to fit; at least one entry, and one in every column.
         options: how.
-        previous: a completed matrix to begin from, or None.
+        previous: a completed matrix to begin the last descent from, or None.
         generator: of the start and of the entries held out.
 
     Returns:
         What was learnt.
+
+    Raises:
+        ValueError: if squares of the entries overflow.
     """
     values, mask = observed
-    centre = values.sum(0) / mask.sum(0) if options.centre else torch.zeros_like(values[0])
+    centre = torch.zeros_like(values[0])
+    if options.centre:
+        centre = (values.double().sum(0) / mask.sum(0)).to(values.dtype)
     centred = torch.where(mask, values - centre, 0.0)
     unit = _root_mean_square(centred[mask])
+    if not unit * unit < math.inf:
+        raise ValueError(
+            "X: expected entries whose mean square is a finite number but got a root mean square "
+            f"of {unit:.1e}; rescale X"
+        )
+    # columns of one value each: what is left of them is the rounding of their means
+    if unit <= 8 * torch.finfo(values.dtype).eps * _root_mean_square(values[mask]):
+        centred, unit = torch.zeros_like(centred), 0.0
     scaled = centred / (unit or 1.0)
     # drawn in this order, so that the entries held out are the same for every other option
     fitted, held = hold_out(mask, options.validation_fraction, generator)
@@ -75,22 +89,17 @@ def train(
     held &= fitted.any(1, keepdim=True) & fitted.any(0)
     # in float64, so that float32 begins at the same place
     start = gaussian_start(values.double(), options.init_scale, generator).to(values.dtype)
-    if previous is not None:
-        start = (previous.to(values.dtype) - centre) / (unit or 1.0)
     if unit == 0:
         start = torch.zeros_like(values)  # fits exactly
     search, tol = None, options.tol
     if held.any():
         search = _descend("early stopping", scaled, fitted, held, start, options, tol)
         tol = max(tol, search.loss)
+    # only here: it has seen the entries held out. From zeros nothing grows
+    if previous is not None and unit > 0 and (previous != centre).any():
+        start = (previous.to(values.dtype) - centre) / unit
     final = _descend("fit", scaled, mask, None, start, options, tol)
-    if not final.finished:
-        warnings.warn(
-            f"loss {final.loss:.1e} of the observed entries' mean square after max_iter="
-            f"{options.max_iter} gradients, not yet {tol:.1e}: raise max_iter or tol",
-            ConvergenceWarning,
-            stacklevel=4,
-        )
+    _warn_of_unfinished(search, final, options, tol)
     error = final.loss if search is None else search.held_loss
     return Training(
         weight=final.weight * unit,
@@ -99,6 +108,28 @@ def train(
         noise_variance=error * unit**2,
         evaluations=len(final.losses) + (0 if search is None else len(search.losses)),
         history=_history(final, search, unit**2),
+    )
+
+
+def _warn_of_unfinished(
+    search: Descent | None, final: Descent, options: Options, tol: float
+) -> None:
+    if search is not None and not search.finished:
+        what = (
+            f"no end of early stopping: held-out error {search.held_losses[-1]:.1e} and loss "
+            f"{search.losses[-1]:.1e} of the observed entries' mean square"
+        )
+        wanted = f"the first past its best or the other {options.tol:.1e}"
+    elif not final.finished:
+        what = f"loss {final.loss:.1e} of the observed entries' mean square"
+        wanted = f"{tol:.1e}"
+    else:
+        return
+    warnings.warn(
+        f"{what} after max_iter={options.max_iter} gradients, not yet {wanted}: raise max_iter or "
+        "tol",
+        ConvergenceWarning,
+        stacklevel=5,
     )
 
 

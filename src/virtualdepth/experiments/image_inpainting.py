@@ -142,7 +142,7 @@ def flow_held_out(problem: Completion, depth: int, seed: int) -> tuple[float, Te
         )
         weight = end.weight
         error = float((held * (weight.double() - problem.truth)).square().sum())
-        best = min(best, (error, level, weight), key=lambda candidate: candidate[0])
+        best = min(best, (error, end.loss / zero, weight), key=lambda candidate: candidate[0])
         if not end.finished:
             break
     return best[1], best[2]

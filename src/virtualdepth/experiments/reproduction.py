@@ -16,6 +16,7 @@ from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -138,9 +139,10 @@ def load(folder: Path) -> Reproduction:
         content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         del content["command"]
         content["claims"] = [Claim(**claim) for claim in content["claims"]]
-        with np.load(folder / ARRAYS) as arrays:
+        # numpy leaves a file that it opened by itself open if that is no archive
+        with (folder / ARRAYS).open("rb") as file, np.load(file) as arrays:
             return Reproduction(**content, arrays=dict(arrays))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError) as error:
         raise UnusableError(
             "folder",
             f"expected {RESULT} and {ARRAYS} as `virtualdepth reproduce` leaves them in {folder} "

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from virtualdepth.maths import check_depth, depth_kernel, singular_slopes, thin_svd
+from virtualdepth.maths import check_depth, check_matrix, depth_kernel, singular_slopes, thin_svd
 from virtualdepth.maths import singular_value_velocity as velocity_of_spectrum
 
 
@@ -29,8 +29,8 @@ def singular_value_velocity(weight: Tensor, grad: Tensor, depth: float) -> Tenso
         velocities depend on the basis that the decomposition chose.
 
     Raises:
-        TypeError: if ``depth`` is not a real number.
-        ValueError: if ``depth`` is out of range.
+        TypeError: if a matrix is complex, integer or sparse, or ``depth`` is not a real number.
+        ValueError: if ``depth`` is out of range, or shapes differ.
         torch.linalg.LinAlgError: if the SVD of W does not converge.
 
     Source: arXiv 1905.13655, Theorem 3.
@@ -39,6 +39,7 @@ def singular_value_velocity(weight: Tensor, grad: Tensor, depth: float) -> Tenso
     >>> singular_value_velocity(weight, -torch.eye(2), 3)  # 3 * 8^{4/3}, 3
     tensor([48.,  3.])
     """
+    _check_matrices(weight, grad)
     u, sigma, vh = thin_svd(weight)
     return velocity_of_spectrum(sigma, singular_slopes(grad, u, vh), depth)
 
@@ -63,9 +64,9 @@ def singular_vector_velocity(weight: Tensor, grad: Tensor, depth: float) -> tupl
         ``torch.linalg.svd(weight, full_matrices=False)`` gives.
 
     Raises:
-        TypeError: if ``depth`` is not a real number.
-        ValueError: if ``depth`` is out of range, or if singular values coincide or vanish to
-            working precision, where the vectors are not determined.
+        TypeError: if a matrix is complex, integer or sparse, or ``depth`` is not a real number.
+        ValueError: if ``depth`` is out of range, if shapes do not fit, or if singular values
+            coincide or vanish to working precision, where the vectors are not determined.
         torch.linalg.LinAlgError: if the SVD of W does not converge.
 
     Source: arXiv 1905.13655, Lemma 2.
@@ -78,6 +79,9 @@ def singular_vector_velocity(weight: Tensor, grad: Tensor, depth: float) -> tupl
             [1.8000, 0.0000]]))
     """
     depth = check_depth(depth)
+    _check_matrices(weight, grad)
+    if weight.ndim != 2:
+        raise ValueError(f"weight: expected one matrix (m, n) but got {tuple(weight.shape)}")
     u, sigma, vh = thin_svd(weight)
     v = vh.mT
     rates = _rotation_rates(sigma, depth)
@@ -89,6 +93,17 @@ def singular_vector_velocity(weight: Tensor, grad: Tensor, depth: float) -> tupl
     du = -u @ (rates * (left + left.mT)) - leaving * (moved - u @ (u.mT @ moved))
     dv = -v @ (rates * (right + right.mT)) - leaving * (moved_back - v @ (v.mT @ moved_back))
     return du, dv
+
+
+def _check_matrices(weight: Tensor, grad: Tensor) -> None:
+    check_matrix(weight)
+    check_matrix(grad, "grad")
+    # a single column would be broadcast without a word
+    if grad.shape != weight.shape:
+        raise ValueError(
+            f"grad: expected the shape of weight, {tuple(weight.shape)}, but got "
+            f"{tuple(grad.shape)}"
+        )
 
 
 def _rotation_rates(sigma: Tensor, depth: float) -> Tensor:

@@ -59,8 +59,9 @@ def integrate_flow(
 
     An accepted step has an estimated error of about :math:`\tau` times the root mean square of what
     is integrated, :math:`\tau = \mathrm{rtol} \cdot \min(1, \sqrt{l / l_0})`: the loss falls by
-    orders of magnitude, and errors of a fixed size would keep the end from converging. The
-    gradient is computed in the dtype of ``weight``, all else in float64.
+    orders of magnitude, and errors of a fixed size would keep the end from converging. A loss that
+    is not positive counts as one that has not fallen. The gradient is computed in the dtype of
+    ``weight``, all else in float64.
 
     Args:
         objective: W -> (gradient, loss); ``torch.func.grad_and_value(loss)`` makes one of any
@@ -98,37 +99,45 @@ def integrate_flow(
         coordinates = FactorCoordinates(weight, int(depth))
     else:
         coordinates = EndToEndCoordinates(weight, depth)
-    evaluations, loss = 0, math.inf
+    losses: list[float] = []
 
     def velocity(_: float, state: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> object:
-        nonlocal evaluations, loss
-        evaluations += 1
         point = torch.from_numpy(state).to(weight)
         result, value = coordinates.velocity(point, objective)
-        loss = float(value)
+        losses.append(float(value))
+        # a trial step too long may overflow, but from such a start there is no step at all
+        if len(losses) == 1 and not (math.isfinite(losses[0]) and torch.isfinite(result).all()):
+            raise FloatingPointError(_not_followed(losses[0], 0.0))
         return result.double().cpu().numpy()
 
     state = coordinates.start.double().cpu().numpy()
-    size = _root_mean_square(state)
-    solver = RK23(velocity, 0.0, state, time, rtol=rtol, atol=rtol * size)
-    first_loss = loss
-    while not (done := _reached(loss, stop_loss)) and evaluations < max_evaluations:
-        tolerance = rtol * min(1.0, math.sqrt(loss / first_loss))
+    solver = RK23(velocity, 0.0, state, time, rtol=rtol, atol=rtol * _size(state))
+    loss = losses[0]
+    while (
+        solver.status == "running"
+        and solver.f.any()  # else it rests here for good
+        and not _reached(loss, stop_loss)
+        and len(losses) < max_evaluations
+    ):
+        tolerance = _tolerance(rtol, loss, losses[0], weight.dtype)
         # the solver reads both anew at each step
-        solver.rtol, solver.atol = tolerance, tolerance * _root_mean_square(solver.y)
+        solver.rtol, solver.atol = tolerance, tolerance * _size(solver.y)
         # a trial step too long may overflow; the solver then answers with a shorter one
         with np.errstate(over="ignore", invalid="ignore"):
             solver.step()
-        # the last evaluation of a step is at its end, so that `loss` is the loss there
+        # the last evaluation of a step is at its end
+        loss = losses[-1]
         if solver.status == "failed" or not math.isfinite(loss):
-            raise FloatingPointError(
-                f"objective: expected a flow that can be followed but got loss {loss} at time "
-                f"{solver.t}, where it is not finite or changes too fast for any step"
-            )
-        if done := solver.status == "finished":
-            break
-    end = coordinates.weight(torch.from_numpy(solver.y)).to(weight)
-    return FlowResult(weight=end, time=solver.t, loss=loss, evaluations=evaluations, finished=done)
+            raise FloatingPointError(_not_followed(loss, solver.t))
+    reached = _reached(loss, stop_loss)
+    end = solver.t if reached or solver.f.any() or math.isinf(time) else time
+    return FlowResult(
+        weight=coordinates.weight(torch.from_numpy(solver.y)).to(weight),
+        time=end,
+        loss=loss,
+        evaluations=len(losses),
+        finished=reached or end == time,
+    )
 
 
 def check_start(weight: Tensor) -> None:
@@ -163,5 +172,20 @@ def _reached(loss: float, stop_loss: float | None) -> bool:
     return stop_loss is not None and loss <= stop_loss
 
 
-def _root_mean_square(state: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
-    return float(np.sqrt(np.mean(np.square(state))))
+def _not_followed(loss: float, time: float) -> str:
+    return (
+        f"objective: expected a flow that can be followed but got loss {loss} at time {time}, "
+        "where loss or gradient is not finite or changes too fast for any step"
+    )
+
+
+def _tolerance(rtol: float, loss: float, first_loss: float, dtype: torch.dtype) -> float:
+    # a loss that may be negative does not say how near the end is
+    fallen = loss / first_loss if loss > 0 and first_loss > 0 else 1.0
+    # where the gradient's rounding is an error larger than allowed, steps would shrink to nothing
+    return min(rtol, max(rtol * math.sqrt(fallen), torch.finfo(dtype).eps / 4))
+
+
+def _size(state: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
+    """Compute the root mean square; 1 for zeros, of which no error is a share."""
+    return float(np.sqrt(np.mean(np.square(state)))) or 1.0
