@@ -29,7 +29,7 @@ def init_state(group: dict[str, Any], states: States) -> None:
         states: of the optimizer; changed.
     """
     for index, parameter in enumerate(group["params"]):
-        _init_solver(group, states[parameter], parameter, MatrixView.of(group, index))
+        _init_solver(group, states, parameter, MatrixView.of(group, index))
     init_memory(group)
     if group["step_scale"] == "auto":
         init_auto(group, states)
@@ -42,24 +42,21 @@ def init_state(group: dict[str, Any], states: States) -> None:
 
 
 def _init_solver(
-    group: Mapping[str, Any], state: State, parameter: Tensor, view: MatrixView | None
+    group: Mapping[str, Any], states: States, parameter: Tensor, view: MatrixView | None
 ) -> None:
     solver = group["solver"]
     if solver == "layers" and view is not None:
-        init_layers(state, parameter, view, group)
+        init_layers(states[parameter], parameter, view, group)
         return
-    if group["momentum"] != 0:
-        init_momentum(state, parameter)
-    if (
-        solver == "tracked"
-        and view is not None
-        and solver_of(group, view.split(parameter)) == solver
-    ):
-        init_tracked(state, parameter, view)
-    elif solver == "tracked":  # distributed checkpoints want state for every parameter, or for none
-        state.setdefault("tracked_steps", 0)
-    elif solver == "layers":
-        state.setdefault("layers_factored", False)
+    _momenta(group, [parameter], states)
+    # distributed checkpoints want state for every parameter, or for none
+    if solver == "layers":
+        states[parameter].setdefault("layers_factored", False)
+    if solver == "tracked":
+        if view is not None and solver_of(group, view.split(parameter)) == solver:
+            init_tracked(states[parameter], parameter, view)
+        else:
+            states[parameter].setdefault("tracked_steps", 0)
 
 
 def commit_plain(
