@@ -48,7 +48,7 @@ def test_times_adds(batch: tuple[int, ...]) -> None:
     torch.testing.assert_close(times(left, right, plus=plus), expected, rtol=1e-14, atol=1e-14)
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("depth", [1.0, *DEPTHS])
 @pytest.mark.parametrize("scaled", [False, True])
 def test_the_kernel_in_two_parts(depth: float, scaled: bool) -> None:
     sigma = torch.tensor([[3.0, 1.0, 1.0, 1e-3, 0.0]], dtype=torch.float64)

@@ -118,7 +118,7 @@ def kernel_outside(sigma: Tensor, depth: float) -> Tensor:
 
     Args:
         sigma: singular values >= 0.
-        depth: a valid depth > 1.
+        depth: a valid depth.
 
     Returns:
         :math:`\sigma^{2-2/N}`; 0 at infinite depth.
@@ -134,7 +134,7 @@ def kernel_inside(sigma: Tensor, depth: float, scale: Tensor | None = None) -> T
 
     Args:
         sigma: singular values >= 0, (..., k).
-        depth: a valid depth > 1.
+        depth: a valid depth.
         scale: what column s is multiplied by, (..., k).
 
     Returns:
@@ -145,7 +145,7 @@ def kernel_inside(sigma: Tensor, depth: float, scale: Tensor | None = None) -> T
             [4., 9.]])
     """
     rows, columns = sigma.unsqueeze(-1), sigma.unsqueeze(-2)
-    if depth % 1 == 0 and depth <= _FEW_LAYERS:
+    if depth % 1 == 0 and 1 < depth <= _FEW_LAYERS:
         # at N = 2 that is 1 b, at N = 3 a b + 1 b^2, in powers a = sigma_r^{2/N}, b = sigma_s^{2/N}
         power = sigma.pow(2 / depth)
         powers = [torch.ones_like(power)]

@@ -3,14 +3,13 @@
 Source: arXiv 1802.06509, Theorem 1 (the rule), Claim 1 (its spectrum), Claim 2 (single outputs).
 """
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from virtualdepth.maths.decomposition import SVD, thin_svd
-from virtualdepth.maths.kernel import depth_kernel, gain_exponent
+from virtualdepth.maths.kernel import kernel_inside, kernel_outside
 
 
 class EndToEndGradient(NamedTuple):
@@ -108,11 +107,9 @@ def end_to_end_metric(weight: Tensor, depth: float, rtol: float | None = None) -
     if rtol is None:
         rtol = torch.finfo(sigma.dtype).eps
     sigma = torch.where(sigma > rtol * sigma[..., :1], sigma, 0.0)
-    rows, columns = sigma.unsqueeze(-1), sigma.unsqueeze(-2)
     # K(sigma, 0): what acts on the null space of W, where the thin SVD has no basis
-    outside = rows.pow(gain_exponent(depth)) if math.isfinite(depth) else torch.zeros_like(rows)
-    inside = depth_kernel(rows, columns, depth) - outside
-    return EndToEndMetric(u, sigma, vh, outside, inside, tall)
+    outside = kernel_outside(sigma, depth).unsqueeze(-1)
+    return EndToEndMetric(u, sigma, vh, outside, kernel_inside(sigma, depth), tall)
 
 
 def _decomposed(wide: Tensor) -> SVD:

@@ -127,7 +127,8 @@ class _Pairs(NamedTuple):
         off.mul_(scale.unsqueeze(-1)).diagonal(dim1=-2, dim2=-1).zero_()
         gaps = squares.unsqueeze(-2) - squares.unsqueeze(-1)
         # 0 / tiny = 0 on the diagonal, and where rows are orthogonal and of one length
-        bounded = (gaps * gaps).add_(1e-30).addcmul_(off, off, value=_BOUND**2)
+        bounded = torch.addcmul(gaps.new_full((), 1e-30), gaps, gaps)
+        bounded.addcmul_(off, off, value=_BOUND**2)
         return cls(off, squares, gaps, bounded, (off * gaps).div_(bounded))
 
     def foreseen(self) -> Tensor:
@@ -143,7 +144,8 @@ class _Pairs(NamedTuple):
         )
 
     def first_order(self, *, to_second: bool) -> Tensor:
-        rotation = self.turns.clone() if not to_second else gram(self.turns).mul_(-0.5) + self.turns
+        turns = self.turns
+        rotation = turns.sub(gram(turns), alpha=0.5) if to_second else turns.clone()
         rotation.diagonal(dim1=-2, dim2=-1).add_(1.0)
         return rotation
 

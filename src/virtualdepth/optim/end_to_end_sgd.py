@@ -353,13 +353,18 @@ class EndToEndSGD(Optimizer):
         self, group: dict[str, Any], step: GroupStep, verdict: Tensor | None
     ) -> None:
         # the direction holds sign and decay already; it may be float32 beside a half parameter,
-        # which foreach does not take; one by one, so that a mask keeps one matrix at a time
+        # which foreach does not take
         finished = {**group, "weight_decay": 0, "maximize": False}
-        for p, direction in step.directions.items():
-            # a step of rate 0, as checkpoints take to make state, must change nothing
-            if group["origin"] and not self.state[p]["left_origin"] and group["lr"] != 0:
-                leave_origin(self.state[p], p, step.weights[p])
-            self._descend(finished, [p], [direction], verdict, foreach=False)
+        moving = [*step.directions]
+        # a step of rate 0, as checkpoints take to make state, must change nothing
+        if group["origin"] and group["lr"] != 0:
+            for p in moving:
+                if not self.state[p]["left_origin"]:
+                    leave_origin(self.state[p], p, step.weights[p])
+        # under a mask one by one, so that it keeps one matrix at a time
+        for some in [moving] if verdict is None else [[p] for p in moving]:
+            directions = [step.directions[p] for p in some]
+            self._descend(finished, some, directions, verdict, foreach=False)
         for p, network in step.networks.items():
             self._layers[p] = commit_layers(p, network, self.state[p])
         group.update(step.memory)
