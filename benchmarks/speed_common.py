@@ -6,6 +6,7 @@ two synchronisations.
 """
 
 import argparse
+import json
 import os
 import platform
 import statistics
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import Row, report
+from common import Row, plain, table
 from common import arguments as common_arguments
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
@@ -47,8 +48,25 @@ def alone(description: str | None, jobs: Callable[[argparse.Namespace], list[Job
     options = arguments(description).parse_args()
     torch.set_num_threads(1)
     rows = [row for job in tqdm(jobs(options), disable=None) for row in job()]
-    name = Path(sys.argv[0]).stem
-    report(name, options.output, rows, machine=machine(options.device))
+    for own in alike(rows):
+        print(table(own), end="\n\n")
+    written = {"machine": machine(options.device), "options": vars(options), "rows": rows}
+    write(options.output / f"{Path(sys.argv[0]).stem}.json", written)
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(plain(result), indent=1, allow_nan=False, default=str)
+    path.write_text(text + "\n", encoding="utf-8")
+    print(f"written to {path}")
+
+
+def alike(rows: list[Row]) -> list[list[Row]]:
+    """Rows with the same columns, together."""
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row), []).append(row)
+    return list(found.values())
 
 
 def machine(device: str) -> dict[str, Any]:

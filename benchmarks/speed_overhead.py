@@ -39,7 +39,8 @@ def resnet18_shapes() -> list[tuple[int, ...]]:
     """The 62 parameters of a ResNet-18 with 1000 classes, 11.7 million numbers."""
     shapes: list[tuple[int, ...]] = [(64, 3, 7, 7), (64,), (64,)]
     for inner, outer in RESNET18_BLOCKS:
-        shapes += [(outer, inner, 3, 3), (outer,), (outer,), (outer, outer, 3, 3), (outer,), (outer,)]
+        shapes += [(outer, inner, 3, 3), (outer,), (outer,)]
+        shapes += [(outer, outer, 3, 3), (outer,), (outer,)]
         if inner != outer:
             shapes += [(outer, inner, 1, 1), (outer,), (outer,)]
     return [*shapes, (1000, 512), (1000,)]
@@ -53,9 +54,7 @@ def parameters(shapes: list[tuple[int, ...]], device: str) -> list[torch.nn.Para
     return made
 
 
-def step_sample(
-    kind: Any, shapes: list[tuple[int, ...]], device: str, **options: Any
-) -> Sample:
+def step_sample(kind: Any, shapes: list[tuple[int, ...]], device: str, **options: Any) -> Sample:
     optimizer = kind(parameters(shapes, device), lr=1e-6, **options)
     return lambda: seconds(optimizer.step, device)
 

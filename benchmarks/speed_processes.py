@@ -60,11 +60,12 @@ def measure(name: str, words: list[str], repeats: int) -> list[Row]:
 def jobs(options: argparse.Namespace) -> list[Job]:
     verify = ["-m", "virtualdepth", "verify", "--output", "FOLDER"]
     sizes = ["100", "5", "2000"]
+    again = 1 if options.quick else 2
     if options.quick:
-        verify, sizes = [*verify, "--time", "1", "--lrs", ".1,.05"], ["30", "2", "400"]
+        verify, sizes = [*verify, "--time", ".5", "--lrs", ".1,.05"], ["30", "2", "400"]
     processes = {
-        "python, import torch": (["-c", "import torch"], 2),
-        "python, import virtualdepth": (["-c", "import virtualdepth"], 2),
+        "python, import torch": (["-c", "import torch"], again),
+        "python, import virtualdepth": (["-c", "import virtualdepth"], again),
         f"virtualdepth {' '.join(verify[2:3] + verify[5:])}": (verify, 1),
         f"matrix completion, {sizes[0]} x {sizes[0]}": (["-c", COMPLETION, *sizes], 1),
     }

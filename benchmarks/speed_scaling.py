@@ -20,7 +20,7 @@ from speed_common import (
     silent,
     solvers_at,
 )
-from speed_steps import Stepper, ours
+from speed_steps import Stepper, ours, own_contenders
 from torch.profiler import ProfilerActivity, profile
 
 DEPTHS = (1.5, 2, 3, 4, 8, 16, 64, math.inf)
@@ -50,17 +50,19 @@ def along_depth(size: int, depths: tuple[float, ...], device: str, budget: float
 
 
 def along_size(size: int, device: str, budget: float) -> list[Row]:
-    steppers = {solver: Stepper(ours(solver, 3), (size, size), device) for solver in solvers_at(3)}
-    steppers |= {"polar": Stepper(ours("polar", 2), (size, size), device)} if "polar" in solvers_at(
-        2
-    ) else {}
+    steppers = {
+        name: Stepper(make, (size, size), device)
+        for name, make in own_contenders().items()
+        if "momentum" not in name
+    }
     times = interleaved(product((size, size), device), dict(steppers), budget)
     unit = median(times[PRODUCT])
+    depths = {name: each.optimizer.param_groups[0]["depth"] for name, each in steppers.items()}
     return [
         {
             "against": "d",
             "d": size,
-            "depth": steppers[name].optimizer.param_groups[0]["depth"] if name in steppers else None,
+            "depth": depths.get(name),
             "solver": name,
             "products": median(own) / unit,
             "ms": 1e3 * median(own),

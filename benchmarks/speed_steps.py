@@ -163,8 +163,10 @@ def jobs(options: argparse.Namespace) -> list[Job]:
     shapes = [(size, size) for size in sizes] + list(LONG)
     if options.quick:
         shapes = [(64, 64), (128, 128), (256, 64), (64, 512)]
-    budgets = {shape: 0.02 if options.quick else min(shape) / 600 for shape in shapes}
-    return [partial(measure, *each) for each in ((s, options.device, b) for s, b in budgets.items())]
+    return [
+        partial(measure, shape, options.device, 0.02 if options.quick else min(shape) / 600)
+        for shape in shapes
+    ]
 
 
 if __name__ == "__main__":
