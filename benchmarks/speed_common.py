@@ -131,13 +131,15 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Time everything in turn, the unit in between, each for about ``budget`` seconds.
 
-    Two runs of each come first and are not counted: they make state and fill caches.
+    Two runs of each come first and are not counted, of slow ones a single one: they make state and
+    fill caches.
     """
     rounds = {}
     for name, sample in samples.items():
         warm = getattr(sample, "warm", sample)
-        warm()
-        rounds[name] = min(most, max(1, round(budget / warm())))
+        took = warm()
+        took = took if took > 1 else warm()
+        rounds[name] = min(most, max(1, round(budget / took)))
     times: dict[str, list[float]] = {name: [] for name in (PRODUCT, *samples)}
     for turn in range(max(rounds.values())):
         order = [name for name in samples if turn < rounds[name]]

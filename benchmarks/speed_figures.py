@@ -20,7 +20,7 @@ STYLES: dict[str, dict[str, Any]] = {
 
 
 def style(name: str, number: int) -> dict[str, Any]:
-    rival = {"color": f"C{4 + number % 6}", "ls": "--", "marker": ".", "lw": 1}
+    rival = {"color": f"C{4 + number % 6}", "ls": "--", "marker": "xv*.+<1"[number % 7], "lw": 1}
     return STYLES.get(name.split(" ")[0], rival)
 
 
@@ -89,8 +89,10 @@ def accuracy(rows: list[Row], path: Path) -> None:
             low, high = [r["error, median"] for r in mine], [r["largest"] for r in mine]
             look = {"color": STYLES.get(solver, {}).get("color", "k")}
             ax.hlines(y, low, high, lw=1.5, **look)
-            ax.plot(low, y, STYLES.get(solver, {}).get("marker", "o"), ms=4, label=solver, **look)
+            label = f"{solver} (W itself)" if solver == "layers" else solver
+            ax.plot(low, y, STYLES.get(solver, {}).get("marker", "o"), ms=4, label=label, **look)
         ax.set_xscale("log")
+        ax.set_xlim(1e-8, 1e-1)
         ax.set_title(f"N = {depth}, d = {size}")
         ax.set_xlabel("error: median (mark) to largest")
         ax.grid(alpha=0.3)
@@ -108,12 +110,13 @@ def scaling(rows: list[Row], path: Path) -> None:
     for name in dict.fromkeys(row["solver"] for row in deep):
         own = [row for row in deep if row["solver"] == name]
         x = [depths.index(row["depth"]) for row in own]
-        left.semilogy(x, [row["products"] for row in own], **style(name, 0), label=name)
+        left.plot(x, [row["products"] for row in own], **style(name, 0), label=name)
     labels = ["inf" if math.isinf(depth) else f"{depth:g}" for depth in depths]
     left.set_xticks(range(len(depths)), labels)
     left.set_xlabel("depth N")
     left.set_ylabel(f"one step, in products, d = {deep[0]['d']}")
-    left.grid(alpha=0.3, which="both")
+    left.set_ylim(bottom=0)
+    left.grid(alpha=0.3)
     left.legend(fontsize=8)
     sized = [row for row in rows if row["against"] == "d"]
     for number, name in enumerate(dict.fromkeys(row["solver"] for row in sized)):

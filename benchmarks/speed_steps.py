@@ -38,6 +38,7 @@ import virtualdepth as vd
 SQUARE = (64, 128, 256, 512, 1024, 2048)
 LONG = ((256, 64), (1024, 256), (2048, 512), (2048, 32), (4096, 64), (64, 4096))
 MUON_ON_CPU = 512**3  # multiplications of a product, at most
+WITH_MOMENTUM = 1024  # ours; larger ones take too long for a figure that is close to the other
 LARGEST = {"SOAP": 2048, "Shampoo": 2048}  # side of which a square matrix is decomposed
 
 
@@ -130,7 +131,11 @@ def rivals(shape: tuple[int, int], device: str) -> dict[str, Stepper]:
 def measure(
     shape: tuple[int, int], device: str, budget: float, *, with_rivals: bool = True
 ) -> list[Row]:
-    steppers = {n: Stepper(make, shape, device) for n, make in own_contenders().items()}
+    steppers = {
+        name: Stepper(make, shape, device)
+        for name, make in own_contenders().items()
+        if min(shape) <= WITH_MOMENTUM or "momentum" not in name
+    }
     if with_rivals:
         steppers |= rivals(shape, device)
     times = interleaved(product(shape, device), dict(steppers), budget)
@@ -138,7 +143,11 @@ def measure(
     rows = []
     for name, stepper in steppers.items():
         own, group = times[name], stepper.optimizer.param_groups[0]
-        quiet = [took for took, easy in stepper.steps[2:] if easy] if stepper.period == 1 else own
+        quiet = (
+            [took for took, easy in stepper.steps[-len(own) :] if easy]
+            if stepper.period == 1
+            else own
+        )
         rows.append(
             {
                 "shape": f"{shape[0]} x {shape[1]}",
@@ -164,7 +173,7 @@ def jobs(options: argparse.Namespace) -> list[Job]:
     if options.quick:
         shapes = [(64, 64), (128, 128), (256, 64), (64, 512)]
     return [
-        partial(measure, shape, options.device, 0.02 if options.quick else min(shape) / 600)
+        partial(measure, shape, options.device, 0.02 if options.quick else min(shape) / 1000)
         for shape in shapes
     ]
 

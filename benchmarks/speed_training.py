@@ -123,15 +123,15 @@ def break_even(rows: list[Row]) -> list[Row]:
 
 
 def jobs(options: argparse.Namespace) -> list[Job]:
-    cases, depths, budget = [(256, r) for r in (1, 2, 4, 8, 16)], DEPTHS, 0.4
-    cases += [(512, r) for r in (1, 4, 16)]
+    budget = 0.2
+    cases = [(256, r, DEPTHS) for r in (1, 2, 4, 8, 16)] + [(512, r, (3,)) for r in (1, 4, 16)]
     if options.device == "cuda":
-        cases = [(size, r) for size in (1024, 2048, 4096) for r in (1, 4, 16)]
+        cases = [(size, r, DEPTHS) for size in (1024, 2048, 4096) for r in (1, 4, 16)]
     if options.quick:
-        cases, depths, budget = [(64, 1), (64, 4)], (2, 3), 0.02
+        budget, cases = 0.02, [(64, 1, (2, 3)), (64, 4, (2, 3))]
     return [
         partial(measure, size, depth, ratio, options.device, budget * size / 256)
-        for size, ratio in cases
+        for size, ratio, depths in cases
         for depth in depths
     ]
 
