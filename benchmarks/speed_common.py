@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -75,6 +76,7 @@ def machine(device: str) -> dict[str, Any]:
     models = [line.split(":")[1].strip() for line in names.splitlines() if "model name" in line]
     return {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "commit": commit(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
         "system": platform.platform(),
@@ -85,6 +87,18 @@ def machine(device: str) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "cpu capability": torch.backends.cpu.get_cpu_capability(),
     }
+
+
+def commit() -> str | None:
+    """The commit that is measured, with "-dirty" where files differ from it; None without git."""
+    words = ["git", "describe", "--always", "--dirty"]
+    try:
+        run = subprocess.run(
+            words, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return run.stdout.strip() or None
 
 
 def solvers_at(depth: float, **options: Any) -> list[str]:
