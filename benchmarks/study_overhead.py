@@ -3,7 +3,8 @@
 Cells of fixed work, about two seconds on one thread: bare, in one process that loops over them;
 then as a study with one worker and with two, all of it interleaved. "between cells" is the time of
 the worker that its cells did not take, from the start of the first to the end of the last; "whole
-command" includes starting Python and loading torch, twice for a study, and the report.
+command" includes starting Python and loading torch, twice for a study, and the report. With --sleep
+the cells wait instead: what the study itself costs, on a machine that is busy with other things.
 """
 
 import os
@@ -25,13 +26,19 @@ from virtualdepth.studies.storage import CellStorage, quiet_optuna
 HERE = Path(__file__).parent
 
 
+SECONDS = 2.0  # of a cell
+
+
 class Work:
-    """A fixed number of singular value decompositions."""
+    """A fixed number of singular value decompositions; of none, a pause."""
 
     def __init__(self, repeats: int, seed: int) -> None:
         self.repeats, self.seed = repeats, seed
 
     def train(self, steps: int | None, report: Any = None) -> dict[str, float]:
+        if self.repeats == 0:
+            time.sleep(SECONDS)
+            return {"sigma": 0.0}
         generator = torch.Generator().manual_seed(self.seed)
         matrix, total = torch.randn(60, 60, generator=generator, dtype=torch.float64), 0.0
         for _ in range(self.repeats):
@@ -87,10 +94,12 @@ def run_study(repeats: int, cells: int, workers: int) -> dict[str, float]:
 
 
 def main() -> None:
-    options = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--sleep", action="store_true", help="cells that wait")
+    options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    cells, rounds = (4, 1) if options.quick else (30, 3)
-    repeats = calibrate(0.2 if options.quick else 2.0)
+    cells, rounds = (4, 1) if options.quick else (24, 3)
+    repeats = 0 if options.sleep else calibrate(SECONDS)
     rows = []
     for _ in range(rounds):
         alone = run_bare(repeats, cells)
@@ -110,7 +119,7 @@ def main() -> None:
             }
         )
     rows.append({name: median(row[name] for row in rows) for name in rows[0]})
-    report("study_overhead", options.output, rows)
+    report("study_overhead_sleep" if options.sleep else "study_overhead", options.output, rows)
 
 
 if __name__ == "__main__":

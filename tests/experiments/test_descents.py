@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from virtualdepth.experiments.completion import gaussian_layers, low_rank_problem, small_start
-from virtualdepth.experiments.descents import auto, explicit_loop, flow, single_loop, tight_flow
+from virtualdepth.experiments.descents import (
+    auto,
+    explicit_loop,
+    flow,
+    flow_then_minimise,
+    single_loop,
+    tight_flow,
+)
 from virtualdepth.experiments.matrix_completion import relative
 from virtualdepth.maths import balanced_factors
 
@@ -37,6 +44,14 @@ def test_fast_ways_end_where_the_flow_does(depth: int) -> None:
 def test_auto_gives_up_when_told_to() -> None:
     end = auto(PROBLEM, small_start(12, 1, 1e-2, seed=1), 2, stop_loss=STOP, max_evaluations=5)
     assert (end.evaluations, end.finished) == (5, False)
+
+
+def test_a_flow_that_has_not_grown_is_not_minimised_from() -> None:
+    start = small_start(12, 4, 1e-6, seed=1)
+    end = flow_then_minimise(PROBLEM, start, 4, stop_loss=STOP, max_evaluations=20)
+    assert not end.finished
+    assert end.evaluations < 25  # the flow's own
+    torch.testing.assert_close(end.loss, float(PROBLEM.objective(end.weight)[1]))
 
 
 def test_objective_is_the_gradient_of_the_loss() -> None:

@@ -203,3 +203,19 @@ def test_the_polar_factor_of_any_spectrum(exponents: list[float], scale: int) ->
 def test_the_polar_factor_of_nothing() -> None:
     nothing = torch.zeros(3, 4)
     assert torch.equal(polar_gradient(nothing, torch.ones(3, 4), 2.0).direction, nothing)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-38, 1e-25, 1e-18, 1e-12, 1e12, 1e15])
+@pytest.mark.parametrize("depth", [2.0, 3.0, math.inf])
+def test_a_basis_of_any_scale(scale: float, depth: float) -> None:
+    """The smallest do not move, and nothing becomes infinite."""
+    weight = with_spectrum((6, 8), torch.linspace(1, 0.3, 6, dtype=torch.float64)).float() * scale
+    grad = gaussian(6, 8, dtype=torch.float32)
+    basis = decompose(weight)
+    for each in (basis, turn_unseen(basis.left, basis.rows, depth).basis):
+        found = apply(each, grad, depth)[0].direction
+        expected = truth(weight.double(), grad.double(), depth)
+        if scale > 1e-19:
+            assert error(found.double(), expected) < 1e-5
+        elif torch.isfinite(each.rows).all():
+            assert torch.equal(found, torch.zeros_like(found))

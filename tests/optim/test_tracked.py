@@ -1,6 +1,7 @@
 """solver="tracked" and "polar" in the optimizer, against the literal rule on the same weights."""
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -276,3 +277,14 @@ def test_a_step_of_rate_zero_changes_nothing() -> None:
     optimizer.param_groups[0]["lr"] = 1e-3
     assert_bitwise(p.detach(), before)
     assert_bitwise(optimizer.state_dict(), state)
+
+
+def test_a_weight_set_to_zero_stays_there() -> None:
+    _, p, optimizer = errors_of_a_run(start("default", (SIZE, SIZE)), 3, 1e-3, depth=3)
+    p.data.zero_()
+    for _ in range(2):
+        p.grad = random_tensor((SIZE, SIZE), 7)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of matrices that never move
+            optimizer.step()
+        assert not p.any()

@@ -20,7 +20,7 @@ from pyarrow import parquet
 from virtualdepth.cli import main
 from virtualdepth.studies.cells import cells_of
 from virtualdepth.studies.queue import Queue
-from virtualdepth.studies.reading import read_study
+from virtualdepth.studies.reading import read_study, write_study
 from virtualdepth.studies.storage import CellStorage, quiet_optuna
 
 ROOT = Path(__file__).parents[2]
@@ -79,9 +79,13 @@ def kill_in_mid_cell(url: str) -> None:
     with quiet_optuna(), closing(CellStorage(url)) as storage:
         study = optuna.load_study(study_name="own", storage=storage)
         owners: list[str] = []
-        while not owners:
+
+        def look() -> bool:
             running = study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
-            owners = [t.user_attrs["run"]["worker"] for t in running if "run" in t.user_attrs]
+            owners[:] = [t.user_attrs["run"]["worker"] for t in running if "run" in t.user_attrs]
+            return bool(owners)
+
+        wait_for(look)  # with pauses: each look takes the lock that the workers need
         # the cell taken last has the longest to go
         os.kill(int(owners[-1].rpartition(":")[2]), signal.SIGKILL)
 
@@ -159,6 +163,22 @@ def test_dry_run_leaves_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert out.startswith("6 cells; x=2,seed=1 took 0.5 s. If all are like it, 2 workers will take")
     assert out.rstrip().endswith("about 1.5 s. Nothing was kept.")
     assert [path.name for path in tmp_path.iterdir()] == ["own.yaml"]
+
+
+def test_dry_run_counts_no_more_workers_than_cells(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["ablate", "own.yaml", "--workers", "100", "--dry-run"]) == 0
+    assert "3 workers will take about 0.0 s" in capfd.readouterr().out
+
+
+def test_dry_run_tells_an_error_of_the_problem(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["ablate", "own.yaml", "--settings.ends", "error", "--dry-run"])
+    lines = capfd.readouterr().err.splitlines()
+    assert end.value.code == 2
+    assert "own.py" in "".join(lines[:-1])  # where it arose
+    assert lines[-1].endswith(
+        "error: problem: expected a cell that runs but got RuntimeError: no such luck"
+    )
 
 
 @pytest.mark.slow
@@ -300,6 +320,28 @@ def test_unreadable_storage_is_one_line(
     assert error.startswith("storage: expected to read and write ")
     assert reason in error
     assert "secret" not in error
+
+
+def test_a_study_that_is_refused_leaves_the_one_that_is_there(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    study = read_study(tmp_path / "own.yaml")
+    (tmp_path / "run").mkdir()
+    write_study(study, tmp_path / "run")
+    with quiet_optuna(), closing(CellStorage(f"sqlite:///{tmp_path}/run/study.db")) as storage:
+        Queue(storage, study).add(cells_of(study))
+    assert "it has the cell x=1,seed=0" in unusable(["--grid.x", "5,6"], capfd)
+    assert read_study(tmp_path / "run") == study
+
+
+def test_a_table_without_its_database_is_not_overwritten(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.parquet").write_bytes(b"the work of a week")
+    error = unusable([], capfd)
+    assert error.startswith("storage: expected the database of the table in run but study.db is no")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["results.parquet"]
 
 
 @posix

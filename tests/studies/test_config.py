@@ -72,7 +72,7 @@ def test_what_is_written_reads_the_same(tmp_path: Path) -> None:
 
 
 def test_command_line_has_the_last_word(tmp_path: Path) -> None:
-    words = ["--grid.depth", "2,inf", "--settings.lr=0.25", "--seeds", "[7]", "--budget.steps", "9"]
+    words = ["--grid.depth", "2,inf", "--settings.lr=0.25", "--seeds", "[7]", "--budget.steps=9e0"]
     study = read_study(written(tmp_path, YAML), [*words, "--grid.rank=1,2", "--name", "other"])
     assert study.grid == {"depth": (2, math.inf), "init_scale": (0.1, 1e-6), "rank": (1, 2)}
     assert study.settings == {"size": 10, "observed": 40, "step_scale": "unit", "lr": 0.25}
@@ -139,6 +139,7 @@ CHANGED = [
     ("--workers 0", "workers: expected an integer >= 1 but got 0"),
     ("--workers two", "workers: expected an integer but got 'two'"),
     ("--storage redis://here", "storage: expected sqlite:///FILE or postgresql://USER@HOST/DATAB"),
+    ("--storage sqlite:///:memory:", "storage: expected sqlite:///FILE or postgresql://USER@HOST/"),
     ("--cell depth=7", "cell: expected a name such as depth=1,init_scale=0.1,lr=0.5,seed=0 but go"),
 ]  # fmt: skip
 SEARCH = """

@@ -160,6 +160,7 @@ def test_interrupting_is_not_held_against_a_cell(url: str) -> None:
         ("diverged", "diverged", "the loss is inf at evaluation 7", TrialState.PRUNED),
         ("undefined", "diverged", "loss is nan at the end", TrialState.PRUNED),
         ("error", "failed", "RuntimeError: no such luck", TrialState.FAIL),
+        ("exit", "failed", "SystemExit: 3", TrialState.FAIL),
     ],
 )
 def test_how_cells_end(

@@ -135,6 +135,16 @@ def test_report(tmp_path: Path) -> None:
         assert f"]({name})" in text
 
 
+def test_an_objective_named_like_a_column_of_the_run(tmp_path: Path) -> None:
+    rows = rows_of_hand()  # each of which took a second
+    for row in rows:
+        row["metric_seconds"] = row["error"]
+    write_table(rows, tmp_path)
+    write_result(STUDY, "seconds", tmp_path)
+    assert "with metric_seconds 1.001." in write_report(tmp_path)
+    assert (tmp_path / "metric_seconds-by-depth.png").exists()
+
+
 def test_nothing_to_report_on(tmp_path: Path) -> None:
     with pytest.raises(UnusableError, match=r"folder: expected result\.json as `virtualdepth abl"):
         write_report(tmp_path)

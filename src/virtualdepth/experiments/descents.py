@@ -156,6 +156,8 @@ def flow_then_minimise(
 ) -> Descent:
     """Follow the flow to a hundredth of the first loss, and leave the rest to L-BFGS.
 
+    A flow that has not come so far is where it ends: L-BFGS leaves a saddle in any direction.
+
     Args:
         problem: to fit.
         start: W(0).
@@ -170,6 +172,8 @@ def flow_then_minimise(
     grown = 0.01 * float(problem.objective(start)[1])
     most = max_evaluations
     flow = integrate_flow(problem.objective, start, depth, stop_loss=grown, max_evaluations=most)
+    if not flow.finished:
+        return _descent(flow.weight, flow.loss, flow.evaluations, begin, stop_loss)
     end = minimise_over_factors(
         problem.objective, flow.weight, depth, stop_loss=stop_loss, max_evaluations=most
     )

@@ -166,7 +166,7 @@ def draw(result: Reproduction) -> dict[str, Figure]:
     panels = figure.subplots(math.ceil(len(names) / columns), columns).flat
     for ax, name in zip(panels, names, strict=False):
         ax.imshow(result.arrays[name], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        ax.set_title(f"{name} {scores.get(name, '')}", fontsize=9)
+        ax.set_title(f"{name}: {scores[name]}" if name in scores else name, fontsize=9)
     for ax in figure.axes:
         ax.set_axis_off()
     return {"The image, its known pixels, and what each method made of them, with PSNR.": figure}

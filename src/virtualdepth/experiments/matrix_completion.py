@@ -35,6 +35,7 @@ from virtualdepth.experiments.matrix_completion_claims import (
     FLOW,
     NUCLEAR,
     SINGLE,
+    TRUTH,
     claims,
 )
 from virtualdepth.experiments.matrix_completion_results import draw, summary
@@ -124,9 +125,10 @@ def _rows(
 ) -> Iterator[Record]:
     size, rank, observed = chosen
     problem = low_rank_problem(size, rank, observed, seed)
+    key: Record = {"size": size, "observed": observed, "seed": seed}
+    yield key | {"method": TRUTH} | problem.measures(problem.truth)
     progress(f"{size} x {size}, {observed} observed, seed {seed}: {NUCLEAR}")
     convex = minimise_nuclear_norm(problem.truth, problem.mask)
-    key: Record = {"size": size, "observed": observed, "seed": seed}
     yield key | {"method": NUCLEAR, "gap": convex.gap} | problem.measures(convex.weight)
     single = problem.to(torch.float32)
     for depth in (1, 2, 3, 4, 6, math.inf):

@@ -5,6 +5,7 @@ from statistics import median
 
 from virtualdepth.experiments.reproduction import Claim, Record
 
+TRUTH = "the matrix itself"
 NUCLEAR = "nuclear norm minimisation"
 EXPLICIT = "explicit network, published loop"
 SINGLE = "one matrix, published step rule"
@@ -62,12 +63,15 @@ def _recovers(rows: list[Record], method: str, depth: int) -> Claim:
     errors, norms, ranks = (
         _of(rows, method, 2000, depth, name) for name in ("error", "nuclear_norm", "effective_rank")
     )
-    good = median(errors) <= 3e-5 and 4.95 <= median(ranks) <= 5.15
+    # 5.0 in the source, where the matrix's own is 5.0; it varies with the draw
+    true_ranks = _of(rows, TRUTH, 2000, None, "effective_rank")
+    excess = [rank - true for rank, true in zip(ranks, true_ranks, strict=True)]
+    good = median(errors) <= 3e-5 and abs(median(excess)) <= 0.1
     return Claim(
         claim=f"at 2000 observed, {method}, depth {depth}: median error at most 3e-5, effective "
-        "rank 5.0 to 5.1",
+        "rank within 0.1 of the matrix's own",
         held=good,
-        evidence=f"errors {_list(errors)}, effective ranks {_list(ranks)}, "
+        evidence=f"errors {_list(errors)}, effective ranks {_list(ranks)} for {_list(true_ranks)}, "
         f"nuclear norms {_list(norms)}",
     )
 

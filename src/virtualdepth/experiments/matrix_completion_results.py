@@ -3,6 +3,8 @@
 from statistics import median
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from virtualdepth.experiments.matrix_completion_claims import AUTO, EXPLICIT, FAST, FLOW, NUCLEAR
 from virtualdepth.experiments.reproduction import Record, Reproduction
@@ -43,7 +45,7 @@ def draw(result: Reproduction) -> dict[str, Figure]:
         Caption to figure.
     """
     problems = sorted({(row["size"], row["observed"]) for row in result.measured})
-    figure = Figure(figsize=(max(8, 5 * len(problems)), 5), layout="constrained")
+    figure = Figure(figsize=(max(11, 5 * len(problems)), 5), layout="constrained")
     panels = figure.subplots(1, len(problems), squeeze=False, sharey=True)[0]
     colours = {EXPLICIT: "#000000", FLOW: "#D55E00", FAST: "#009E73", AUTO: "#56B4E9"}
     markers = {2: "o", 3: "^", 4: "s"}
@@ -56,14 +58,13 @@ def draw(result: Reproduction) -> dict[str, Figure]:
                     marker=markers[row["depth"]],
                     color=colours[row["method"]],
                     linestyle="none",
-                    label=f"{row['method']}, depth {row['depth']}",
                 )
         convex = [
             row["error"]
             for row in result.measured
             if row["method"] == NUCLEAR and row["observed"] == count
         ]
-        ax.axhline(median(convex), color="0.5", linestyle="--", label=NUCLEAR)
+        convex_line = ax.axhline(median(convex), color="0.5", linestyle="--", label=NUCLEAR)
         ax.set(
             xscale="log",
             yscale="log",
@@ -72,7 +73,13 @@ def draw(result: Reproduction) -> dict[str, Figure]:
         )
         ax.grid(color="0.9")
     panels[0].set_ylabel("error over all entries")
-    handles, labels = panels[0].get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=2, fontsize=8)
+    handles = [
+        *(Patch(color=colour, label=method) for method, colour in colours.items()),
+        convex_line,
+        *(
+            Line2D([], [], color="0.5", marker=marker, linestyle="none", label=f"depth {depth}")
+            for depth, marker in markers.items()
+        ),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return {"Error of each run against the CPU time that it took.": figure}

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
 from sqlalchemy.engine import URL
 from tqdm import tqdm
 
 from virtualdepth.experiments.artifacts import claim_folder
 from virtualdepth.experiments.errors import UnusableError
+from virtualdepth.studies.alone import DONE, SOME_FAILED, estimate, run_again
 from virtualdepth.studies.cells import Cell, cells_of
 from virtualdepth.studies.config import StudyConfig
-from virtualdepth.studies.crew import Crew, threads_per_worker
-from virtualdepth.studies.problems import check_cells, lowest, objective_of, run_cell
+from virtualdepth.studies.crew import Crew
+from virtualdepth.studies.problems import check_cells, objective_of
 from virtualdepth.studies.queue import FAILED, Queue
 from virtualdepth.studies.reading import read_study, write_study
 from virtualdepth.studies.report import write_report, write_result
@@ -29,11 +28,10 @@ from virtualdepth.studies.storage import (
     quiet_optuna,
     storage_errors,
 )
-from virtualdepth.studies.table import UNFINISHED, metrics_of, read_table, rows_of, write_table
+from virtualdepth.studies.table import PARQUET, UNFINISHED, rows_of, write_table
 
-DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
+INTERRUPTED = 130
 DATABASE = "study.db"
-_SHORT = 60.0  # seconds of a cell
 _REFRESH = 1.0  # seconds between two looks at the storage, for the bar
 
 
@@ -84,16 +82,18 @@ def ablate(options: AblateOptions) -> int:
     check_cells(study, cells)
     own = options.study if Path(options.study).is_dir() else f"runs/ablate/{study.name}"
     output = options.output or own
+    workers = min(options.workers, len(cells))
     if options.dry_run:
-        return _estimate(study, cells, options.workers)
+        return estimate(study, cells, workers)
     if options.cell is not None:
-        return _again(study, cells, options.cell, Path(output))
+        return run_again(study, cells, options.cell, Path(output))
     storage = check_url(options.storage) if options.storage else None
     folder = claim_folder(output, "ablate")
-    write_study(study, folder)
+    if storage is None:
+        _check_database(folder)
     url = storage or URL.create("sqlite", database=str(folder / DATABASE)).render_as_string()
     with quiet_optuna(), storage_errors(url), ExitStack() as stack:
-        queue, interrupted = _run(study, cells, url, options.workers, folder, stack)
+        queue, interrupted = _run(study, cells, url, workers, folder, stack)
         rows = rows_of(study, cells, queue.latest())
     try:
         write_table(rows, folder)
@@ -111,6 +111,16 @@ def ablate(options: AblateOptions) -> int:
     return SOME_FAILED if {FAILED, UNFINISHED} & {row["status"] for row in rows} else DONE
 
 
+def _check_database(folder: Path) -> None:
+    """Refuse to start again where an earlier table would be lost."""
+    if (folder / PARQUET).exists() and not (folder / DATABASE).exists():
+        raise UnusableError(
+            "storage",
+            f"expected the database of the table in {folder} but {DATABASE} is not there: name the "
+            "one it came from with --storage, or choose another folder to start again",
+        )
+
+
 def _run(
     study: StudyConfig,
     cells: Sequence[Cell],
@@ -126,6 +136,7 @@ def _run(
             with lock(url, study.name):
                 queue = Queue(stack.enter_context(closing(CellStorage(url))), study)
                 queue.add(cells)
+            write_study(study, folder)  # not before: one that is refused leaves the other's
             crew.start(url, study.to_json())
             _follow(queue, crew, len(cells))
     except KeyboardInterrupt:
@@ -164,65 +175,3 @@ def _follow(queue: Queue, crew: Crew, total: int) -> None:
         crew.watch(look, died)
         next_look = 0.0
         look()
-
-
-def _estimate(study: StudyConfig, cells: Sequence[Cell], workers: int) -> int:
-    """Time the cell in the middle of the list."""
-    cell = cells[len(cells) // 2]
-    torch.set_num_threads(threads_per_worker(workers))
-    seconds, end = _timed(study, cell)
-    if seconds < _SHORT:  # most of which may be what is loaded at the first step
-        seconds, end = _timed(study, cell)
-    print(
-        f"{len(cells)} cells; {cell.name} took {seconds:.1f} s{end}. If all are like it, "
-        f"{workers} worker{'s' * (workers > 1)} will take about "
-        f"{_duration(seconds * len(cells) / workers)}. Nothing was kept."
-    )
-    return DONE
-
-
-def _timed(study: StudyConfig, cell: Cell) -> tuple[float, str]:
-    begin, end = time.perf_counter(), ""
-    try:
-        run_cell(study, {**lowest(study), **cell.config}, cell.seed)
-    except FloatingPointError as error:
-        end = f" and diverged ({error})"
-    return time.perf_counter() - begin, end
-
-
-def _duration(seconds: float) -> str:
-    """Write a time: seconds below two minutes, minutes below two hours, else hours."""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"
-
-
-def _again(study: StudyConfig, cells: Sequence[Cell], name: str, folder: Path) -> int:
-    """Run one cell in this process and set it beside the table."""
-    known = {cell.name: cell for cell in cells}
-    if name not in known:
-        raise UnusableError("cell", f"expected a name such as {cells[0].name} but got {name!r}")
-    row: dict[str, Any] = {}
-    config = dict(known[name].config)
-    if (folder / "results.parquet").exists():
-        rows = read_table(folder)
-        row = next((row for row in rows if row["cell"] == name), {})
-        config |= {axis: row[axis] for axis in study.search if axis in row}
-    elif study.search:
-        raise UnusableError("cell", f"expected the table of the search in {folder} but got none")
-    torch.set_num_threads(row.get("threads") or threads_per_worker(1))
-    try:
-        metrics = run_cell(study, config, known[name].seed)
-    except FloatingPointError as error:
-        print(f"{name} diverged: {error}\nrecorded: {row.get('status')}, {row.get('reason')}")
-        return DONE if row.get("reason") in {None, str(error)} else SOME_FAILED
-    differs = False
-    for metric, number in metrics.items():
-        column = f"metric_{metric}" if f"metric_{metric}" in row else metric
-        recorded = row.get(column) if column in (metrics_of([row]) if row else []) else None
-        differs |= recorded is not None and recorded != number
-        print(f"{metric}: {number!r}" + ("" if recorded is None else f", recorded {recorded!r}"))
-    if row.get("status") == "complete":
-        print("not the same as recorded" if differs else "the same as recorded")
-    return SOME_FAILED if differs else DONE

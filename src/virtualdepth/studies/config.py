@@ -67,6 +67,7 @@ class StudyConfig:
         self._set("settings", {k: value(f"settings.{k}", v) for k, v in self.settings.items()})
         self._set("grid", {k: values(f"grid.{k}", v) for k, v in self.grid.items()})
         self._set("search", {k: space(f"search.{k}", v) for k, v in self.search.items()})
+        self._set("budget", {k: value(f"budget.{k}", v) for k, v in self.budget.items()})
         self._set("seeds", _seeds(self.seeds))
         self._check_names()
         self._check_budget()

@@ -23,7 +23,7 @@ from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.studies.built_in import MatrixCompletion, Regression
 from virtualdepth.studies.cells import Cell
 from virtualdepth.studies.config import StudyConfig
-from virtualdepth.studies.lightning_cell import check_options, fit
+from virtualdepth.studies.lightning_cell import check_options, fit, spread_out
 from virtualdepth.studies.matrix import Metrics, Report
 
 BUILT_IN: dict[str, Callable[..., Any]] = {
@@ -104,6 +104,10 @@ def check_cells(study: StudyConfig, cells: Iterable[Cell]) -> None:
     signature = inspect.signature(factory)
     _check_arguments(study, signature)
     check_options(study.trainer)
+    if spread_out(study.trainer) and study.pruner != "NopPruner":
+        raise UnusableError(
+            "pruner", f"expected none with trainer.devices or strategy but got {study.pruner}"
+        )
     if study.problem in BUILT_IN:
         if study.trainer:
             raise UnusableError("trainer", f"expected none with {study.problem} but got some")
@@ -195,7 +199,7 @@ def run_cell(
     made = factory_of(study.problem)(**config, seed=seed)
     objective, steps = objective_of(study), study.budget.get("steps")
     if isinstance(made, Trainable) and not isinstance(made, tuple):
-        metrics = dict(made.train(steps, report))
+        metrics = _numbers(made.train(steps, report))
     elif isinstance(made, tuple) and len(made) == 2:
         metrics = fit(*made, options=study.trainer, steps=steps, objective=objective, report=report)
     else:
@@ -210,4 +214,24 @@ def run_cell(
         )
     if not math.isfinite(metrics[objective]):
         raise FloatingPointError(f"{objective} is {metrics[objective]} at the end")
+    return metrics
+
+
+def _numbers(found: object) -> Metrics:
+    """Make plain numbers of metrics that may be scalars of numpy or torch."""
+    if not isinstance(found, Mapping):
+        raise UnusableError(
+            "problem", f"expected metrics, a name and a number each, from train but got {found!r}"
+        )
+    metrics: Metrics = {}
+    for name, number in found.items():
+        try:
+            plain = number.item() if hasattr(number, "item") else number
+        except (ValueError, RuntimeError):  # several numbers
+            plain = number
+        if not isinstance(name, str) or not isinstance(plain, bool | int | float):
+            raise UnusableError(
+                "problem", f"expected a name and a number but got {name!r}: {number!r}"
+            )
+        metrics[name] = plain
     return metrics

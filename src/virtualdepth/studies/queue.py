@@ -13,6 +13,7 @@ import platform
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -46,13 +47,13 @@ class Claim:
     Attributes:
         trial_id: of its row.
         cell: which it is.
-        trial: for a search, what Optuna's sampler and pruner work on.
+        trial: of a search, what Optuna's sampler and pruner work on.
         attempt: for the how-manieth time it is run.
     """
 
     trial_id: int
     cell: Cell
-    trial: Trial
+    trial: Trial | None
     attempt: int
 
 
@@ -184,12 +185,14 @@ class Queue:
         attempt = 1 + stored.user_attrs.get("run", {}).get("attempt", 0)
         run = {"attempt": attempt, "worker": self.worker, "versions": versions()}
         self.storage.set_trial_user_attr(trial_id, "run", run)
+        trial = None
+        config = {name: value(name, v) for name, v in stored.user_attrs["config"].items()}
         if self.config.search:
             # a sampler for each cell: the workers must not draw the same points
             self.study.sampler = sampler_of(self.config, stored.number)
-        trial = Trial(self.study, trial_id)
-        config = {name: value(name, v) for name, v in stored.user_attrs["config"].items()}
-        config |= {name: suggest(trial, name, given) for name, given in self.config.search.items()}
+            trial = Trial(self.study, trial_id)
+            for name, given in self.config.search.items():
+                config[name] = suggest(trial, name, given)
         cell = Cell(name=stored.user_attrs["cell"], config=config, seed=stored.user_attrs["seed"])
         return Claim(trial_id=trial_id, cell=cell, trial=trial, attempt=attempt)
 
@@ -262,6 +265,7 @@ class Queue:
         )
 
 
+@cache
 def versions() -> dict[str, str]:
     """List what runs a cell.
 

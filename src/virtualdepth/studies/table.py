@@ -80,6 +80,22 @@ def metric_column(name: str, row: Mapping[str, Any]) -> str:
     return f"metric_{name}" if name in row or _is_of_run(name) else name
 
 
+def column_of(name: str, row: Mapping[str, Any]) -> str:
+    """Find the column that :func:`metric_column` named.
+
+    Args:
+        name: of the metric.
+        row: of a table.
+
+    Returns:
+        Name of the column.
+
+    >>> column_of("seconds", {"seconds": 1.5, "metric_seconds": 7.0})
+    'metric_seconds'
+    """
+    return f"metric_{name}" if f"metric_{name}" in row else name
+
+
 def metrics_of(rows: list[Row]) -> list[str]:
     """List the columns with metrics.
 

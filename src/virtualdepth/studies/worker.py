@@ -5,8 +5,6 @@ in which storage; when that end closes, since its process died, the worker dies 
 """
 
 import json
-import os
-import signal
 import sys
 import threading
 import time
@@ -18,11 +16,14 @@ from typing import Any
 import optuna
 import torch
 from optuna.exceptions import StorageInternalError, TrialPruned
+from optuna.trial import Trial
 
 from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.studies.config import StudyConfig
+from virtualdepth.studies.devices import run
+from virtualdepth.studies.lifeline import die_with_parent
 from virtualdepth.studies.matrix import Metrics, Report
-from virtualdepth.studies.problems import objective_of, run_cell
+from virtualdepth.studies.problems import objective_of
 from virtualdepth.studies.queue import (
     COMPLETE,
     DIVERGED,
@@ -48,7 +49,7 @@ def main() -> int:
     if not line:
         return 0  # the study was refused
     order = json.loads(line)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     torch.set_num_threads(order["threads"])
     study = StudyConfig(**order["study"])
     try:
@@ -96,17 +97,19 @@ def outcome(study: StudyConfig, claim: Claim) -> tuple[dict[str, Any], float | N
         died = f"its worker died in each of {MOST_ATTEMPTS} attempts; of too little memory?"
         return _result(FAILED, died, {}, 0.0), None
     begin = time.perf_counter()
-    report = None if study.pruner == "NopPruner" else _report(study, claim)
+    report = None
+    if claim.trial is not None and study.pruner != "NopPruner":
+        report = _report(claim.trial, objective_of(study))
     status: str = COMPLETE
     reason: str | None = None
     metrics: Metrics = {}
     try:
-        metrics = run_cell(study, claim.cell.config, claim.cell.seed, report)
+        metrics = run(study, claim.cell.config, claim.cell.seed, report)
     except FloatingPointError as error:
         status, reason = DIVERGED, str(error)
     except TrialPruned as error:
         status, reason = PRUNED, str(error)
-    except Exception as error:  # what a cell raises is a result of the study
+    except (Exception, SystemExit) as error:  # what a cell raises is a result of the study
         traceback.print_exc()
         status, reason = FAILED, f"{type(error).__name__}: {' '.join(str(error).split())}"
     seconds = time.perf_counter() - begin
@@ -126,12 +129,10 @@ def _result(
     }
 
 
-def _report(study: StudyConfig, claim: Claim) -> Report:
-    objective = objective_of(study)
-
+def _report(trial: Trial, objective: str) -> Report:
     def report(step: int, metrics: Metrics) -> None:
-        claim.trial.report(metrics[objective], step)
-        if claim.trial.should_prune():
+        trial.report(metrics[objective], step)
+        if trial.should_prune():
             raise TrialPruned(f"{objective} {metrics[objective]:.4g} at step {step}")
 
     return report
@@ -156,15 +157,6 @@ def _beating(queue: Queue, claim: Claim) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-
-
-def _die_with_parent() -> None:
-    # not sys.stdin, whose lock a thread must not hold when the interpreter ends
-    while os.read(0, 1):
-        pass
-    if sys.platform == "win32":
-        os._exit(1)
-    os.killpg(0, signal.SIGKILL)  # with what the cell may have started
 
 
 if __name__ == "__main__":

@@ -1,0 +1,23 @@
+"""A process that ends when the one that started it does, however that happens."""
+
+import os
+import signal
+import sys
+import threading
+
+
+def die_with_parent() -> None:
+    """Watch standard input, a pipe that its parent never writes to again and that ends with it.
+
+    The process takes with it those of its group, which what it runs may have started.
+    """
+    threading.Thread(target=_watch, daemon=True).start()
+
+
+def _watch() -> None:
+    # not sys.stdin, whose lock a thread must not hold when the interpreter ends
+    while os.read(0, 1):
+        pass
+    if sys.platform == "win32":
+        os._exit(1)
+    os.killpg(0, signal.SIGKILL)
