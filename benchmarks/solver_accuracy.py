@@ -152,7 +152,7 @@ def measure(
     optimizer = vd.EndToEndSGD([weight], lr, depth=depth, solver=solver, momentum=momentum)
     network = Network(problem.weight, depth, momentum) if solver == "layers" else None
     unit = product(tuple(weight.shape), device)
-    errors, times, units = [], [], []
+    errors, times, units, moves = [], [], [], []
     every = max(1, steps // min(20, 5000 // size))  # a float64 SVD of 1024 x 1024 takes seconds
     for step in range(steps):
         grad = problem.gradient(weight.detach(), step)
@@ -162,9 +162,10 @@ def measure(
         elif step % every == every - 1:
             truth = exact(weight.detach(), grad, depth)
             errors.append(float((direction(optimizer, grad) - truth).norm() / truth.norm()))
-        weight.grad = grad
+        weight.grad, before = grad, weight.detach().clone()
         units.append(unit())
         times.append(seconds(optimizer.step, device))
+        moves.append(float((weight.detach() - before).norm() / before.norm()))
         if network is not None:
             errors.append(network.gap(weight.detach()))
     one, (decomposed, resynchronised) = median(units), counts(optimizer)
@@ -177,6 +178,7 @@ def measure(
             "solver": solver,
             "momentum": momentum,
             "steps": steps,
+            "step, % of W": 100 * median(moves),
             "error, median": median(errors),
             "p95": quantile(errors, 0.95),
             "largest": max(errors),

@@ -20,7 +20,8 @@ STYLES: dict[str, dict[str, Any]] = {
 
 
 def style(name: str, number: int) -> dict[str, Any]:
-    rival = {"color": f"C{4 + number % 6}", "ls": "--", "marker": "xv*.+<1"[number % 7], "lw": 1}
+    color = ["C4", "C5", "C6", "C7", "C8", "C9", "k"][number % 7]
+    rival = {"color": color, "ls": "--", "marker": "xv*.+<1"[number % 7], "lw": 1}
     return STYLES.get(name.split(" ")[0], rival)
 
 
@@ -79,7 +80,7 @@ def training(rows: list[Row], path: Path) -> None:
 def accuracy(rows: list[Row], path: Path) -> None:
     size = max({row["d"] for row in rows}, key=lambda d: sum(row["d"] == d for row in rows))
     names = list(dict.fromkeys(row["trajectory"] for row in rows))
-    _, axes = plt.subplots(1, 2, figsize=(9.6, 4.2), sharey=True, layout="constrained")
+    drawn, axes = plt.subplots(1, 2, figsize=(9.6, 4.4), sharey=True, layout="constrained")
     for ax, depth in zip(axes, (2, 3), strict=True):
         own = [row for row in rows if (row["d"], row["depth"], row["momentum"]) == (size, depth, 0)]
         solvers = list(dict.fromkeys(row["solver"] for row in rows))
@@ -98,7 +99,7 @@ def accuracy(rows: list[Row], path: Path) -> None:
         ax.grid(alpha=0.3)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
-    axes[0].legend(fontsize=8)
+    drawn.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncol=6)
     plt.savefig(path, dpi=110)
     plt.close()
 

@@ -1,7 +1,8 @@
 """(d) How does the cost of a step grow with depth and with size, and where does its time go?
 
-One square matrix of each solver, as in speed_steps.py. The profile is of "tracked" at its quiet
-steps, by operation, as torch's profiler sees it: its own time, without what it calls.
+One square matrix of each solver, as in speed_steps.py; over depth at a learning rate of 3e-3 / N.
+The profile is of "tracked" at its quiet steps, by operation, as torch's profiler sees it: its own
+time, without what it calls.
 """
 
 import argparse
@@ -26,9 +27,14 @@ from torch.profiler import ProfilerActivity, profile
 DEPTHS = (1.5, 2, 3, 4, 8, 16, 64, math.inf)
 
 
+def rate(depth: float) -> float:
+    """Steps of about one length: P grows like N, and at inf it is P / N."""
+    return 3e-3 if math.isinf(depth) else 3e-3 / depth
+
+
 def along_depth(size: int, depths: tuple[float, ...], device: str, budget: float) -> list[Row]:
     steppers = {
-        (solver, depth): Stepper(ours(solver, depth), (size, size), device)
+        (solver, depth): Stepper(ours(solver, depth, rate(depth)), (size, size), device)
         for depth in depths
         for solver in solvers_at(depth)
         if solver != "layers" or depth <= 16
