@@ -67,6 +67,30 @@ def units(rows: list[Row]) -> list[Row]:
     ]
 
 
+def trajectories(rows: list[Row]) -> list[Row]:
+    """Kinds of run down, solvers across: median, 95th percentile and largest error."""
+    size = min(row["d"] for row in rows)
+    own = [row for row in rows if row["d"] == size]
+    solvers = dict.fromkeys(row["solver"] for row in own)
+    found: dict[tuple[str, int], Row] = {}
+    for row in own:
+        errors = ", ".join(f"{row[key]:.1e}" for key in ("error, median", "p95", "largest"))
+        if row["solver"] == "tracked":
+            errors += f" ({row['decomposed']} of {row['steps']} steps by SVD)"
+        key = (row["trajectory"], row["depth"])
+        kind = {"run": key[0], "lr": row["lr"], "N": key[1], **dict.fromkeys(solvers, "-")}
+        found.setdefault(key, kind)[row["solver"]] = errors
+    return list(found.values())
+
+
+def runs(rows: list[Row]) -> list[Row]:
+    """What the larger runs cost, without what the other table has."""
+    left_out = {"depth", "error, median", "largest"}
+    least = min(row["d"] for row in rows)
+    own = [row for row in rows if row["d"] > least] or rows
+    return [{key: value for key, value in row.items() if key not in left_out} for row in own]
+
+
 def tables(results: Results) -> dict[str, str]:
     scaling = [row for row in results["scaling"] if row["against"] in {"depth", "d"}]
     profiled = [row for row in results["scaling"] if row["against"] == "profile"]
@@ -75,8 +99,8 @@ def tables(results: Results) -> dict[str, str]:
         "steps": table(by_shape(results["steps"])),
         "units": table(units(results["steps"])),
         "break-even": table(speed_training.break_even(results["training"])),
-        "training": table(results["training"]),
-        "accuracy": table(results["accuracy"]),
+        "trajectories": table(trajectories(results["accuracy"])),
+        "runs": table(runs(results["accuracy"])),
         "slopes": table(speed_scaling.slopes(scaling)),
         "profile": table(profiled) if profiled else "not measured",
         "processes": table(results["processes"]) if results["processes"] else "not measured",
