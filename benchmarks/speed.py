@@ -1,0 +1,161 @@
+"""Everything about speed in one command: tables, figures and a JSON file.
+
+`python benchmarks/speed.py` takes about ten minutes of CPU time, `--quick` under one at toy sizes.
+`--docs` puts tables, figures and JSON into the documentation. The parts also run by themselves.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import solver_accuracy
+import speed_overhead
+import speed_processes
+import speed_scaling
+import speed_steps
+import speed_training
+import torch
+from common import Row, table
+from speed_common import Job, alike, arguments, machine, write
+from speed_figures import figures
+from speed_targets import Results, targets
+from tqdm import tqdm
+
+PARTS: dict[str, Callable[[argparse.Namespace], list[Job]]] = {
+    "steps": speed_steps.jobs,
+    "training": speed_training.jobs,
+    "accuracy": solver_accuracy.jobs,
+    "scaling": speed_scaling.jobs,
+    "processes": speed_processes.jobs,
+    "overhead": speed_overhead.jobs,
+}
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def measure(options: argparse.Namespace) -> Results:
+    jobs = [(name, job) for name, make in PARTS.items() for job in make(options)]
+    if options.device == "cuda":
+        jobs = [(name, job) for name, job in jobs if name != "processes"]
+    results: Results = {name: [] for name in PARTS}
+    with tqdm(jobs, unit="measurement", disable=None) as bar:
+        for name, job in bar:
+            bar.set_postfix_str(name)
+            results[name] += job()
+            # what was measured stays, whatever happens to the rest
+            (options.output / "speed_rows.json").write_text(json.dumps(results, default=str))
+    return results
+
+
+def by_shape(rows: list[Row]) -> list[Row]:
+    """Optimizers down, shapes across."""
+    shapes = list(dict.fromkeys(row["shape"] for row in rows))
+    found = {(row["optimizer"], row["shape"]): row["products"] for row in rows}
+    return [
+        {"optimizer": name} | {shape: found.get((name, shape), "-") for shape in shapes}
+        for name in dict.fromkeys(row["optimizer"] for row in rows)
+    ]
+
+
+def units(rows: list[Row]) -> list[Row]:
+    first = {row["shape"]: row for row in rows}
+    return [
+        {"shape": shape, "product, ms": row["product, ms"], "auto takes": row["auto takes"]}
+        for shape, row in first.items()
+    ]
+
+
+def trajectories(rows: list[Row]) -> list[Row]:
+    """Kinds of run down, solvers across: median, 95th percentile and largest error."""
+    size = min(row["d"] for row in rows)
+    own = [row for row in rows if row["d"] == size]
+    solvers = dict.fromkeys(row["solver"] for row in own)
+    found: dict[tuple[str, int], Row] = {}
+    for row in own:
+        errors = ", ".join(f"{row[key]:.1e}" for key in ("error, median", "p95", "largest"))
+        if row["solver"] == "tracked":
+            errors += f" ({row['decomposed']} of {row['steps']} steps by SVD)"
+        key = (row["trajectory"], row["depth"])
+        kind = {"run": key[0], "lr": row["lr"], "N": key[1], **dict.fromkeys(solvers, "-")}
+        found.setdefault(key, kind)[row["solver"]] = errors
+    return list(found.values())
+
+
+def runs(rows: list[Row]) -> list[Row]:
+    """What the larger runs cost, without what the other table has."""
+    left_out = {"depth", "error, median", "largest"}
+    least = min(row["d"] for row in rows)
+    own = [row for row in rows if row["d"] > least] or rows
+    return [{key: value for key, value in row.items() if key not in left_out} for row in own]
+
+
+def tables(results: Results) -> dict[str, str]:
+    scaling = [row for row in results["scaling"] if row["against"] in {"depth", "d"}]
+    profiled = [row for row in results["scaling"] if row["against"] == "profile"]
+    return {
+        "targets": table(targets(results)),
+        "steps": table(by_shape(results["steps"])),
+        "units": table(units(results["steps"])),
+        "break-even": table(speed_training.break_even(results["training"])),
+        "trajectories": table(trajectories(results["accuracy"])),
+        "runs": table(runs(results["accuracy"])),
+        "slopes": table(speed_scaling.slopes(scaling)),
+        "profile": table(profiled) if profiled else "not measured",
+        "processes": table(results["processes"]) if results["processes"] else "not measured",
+        **{
+            name: table(rows)
+            for name, rows in zip(
+                ("overhead", "depth-1", "memory"), alike(results["overhead"]), strict=True
+            )
+        },
+    }
+
+
+def into_docs(made: dict[str, str], page: Path) -> None:
+    """Replace what stands between `<!-- table: NAME -->` and `<!-- end -->`."""
+    text = page.read_text(encoding="utf-8")
+    for name, own in made.items():
+        pattern = rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end -->)"
+        text = re.sub(pattern, lambda m, own=own: f"{m[1]}\n{own}\n\n{m[2]}", text, flags=re.DOTALL)
+    page.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--docs", action="store_true", help="write into the documentation too")
+    parser.add_argument("--again", type=Path, metavar="JSON", help="no run: from an earlier file")
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    if options.again:
+        result: dict[str, Any] = read(options.again)
+    else:
+        before = machine(options.device)
+        result = {"machine": before, "quick": options.quick, "results": measure(options)}
+    made = tables(result["results"])
+    for name, text in made.items():
+        print(f"{name}\n\n{text}\n")
+    write(options.output / "speed.json", result)
+    (options.output / "speed.md").write_text(
+        "\n".join(f"## {name}\n\n{text}\n" for name, text in made.items()), encoding="utf-8"
+    )
+    figures(result["results"], options.output)
+    if options.docs:
+        into_docs(made, DOCS / "benchmarks.md")
+        figures(result["results"], DOCS / "assets" / "benchmarks")
+        write(DOCS / "assets" / "benchmarks" / "speed.json", result)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A result as it was; depth inf is a string in JSON."""
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    for rows in result["results"].values():
+        for row in rows:
+            row.update({k: float(v) for k, v in row.items() if k == "depth" and v == "inf"})
+    return result
+
+
+if __name__ == "__main__":
+    main()
