@@ -23,9 +23,9 @@ def solver_of(group: Mapping[str, Any], matrices: Tensor) -> str:
     """Choose the solver of one parameter.
 
     "auto" leaves the exact path only for what costs less than a third of it. On one CPU thread
-    nothing does: runs of "tracked" from torch's default start, in float32, take 1.2, 1.9, 2.3 and
-    2.4 times less at 128, 256, 512 and 1024 square, 1.9 times at 256 x 1024, and more at 64;
-    "polar" takes as long as the SVD. On other devices nothing was measured. So "auto" is exact
+    nothing does (docs/benchmarks.md): runs of "tracked" from torch's default start, in float32,
+    take 1.6 to 1.8 times less at 256 to 1024 square; "polar" takes as long as the SVD, or longer.
+    On other devices nothing was measured. So "auto" is exact
     everywhere.
 
     Args:
