@@ -14,8 +14,9 @@ from torch.distributed.tensor import DTensor, Placement, distribute_tensor
 
 from virtualdepth.optim import EndToEndSGD, routing
 
-# tall and wide, uneven (odd sides), with empty parts (1 on a side), long (gram) and square
-SHAPES = ((6, 6), (9, 4), (41, 3), (3, 41), (1, 7))
+# tall and wide, uneven (odd sides), with empty parts (1 on a side) and parts of a single row or
+# column (3 x 2), long (gram) and square
+SHAPES = ((6, 6), (9, 4), (41, 3), (3, 41), (1, 7), (3, 2), (2, 3))
 DEPTHS = (1.5, 3, math.inf)
 OPTIONS: dict[str, dict[str, Any]] = {
     "raw": {},
