@@ -111,6 +111,16 @@ def errors_at(
     }
 
 
+def beyond_range(place: Place, scheme: str) -> float:
+    """An update that float16 cannot hold, and a learning rate that brings it back."""
+    weight, grad = 300 * torch.eye(6).half(), (300 * torch.ones(6, 6)).half()
+    alone, part = nn.Parameter(weight.clone()), nn.Parameter(place.deal(weight))
+    alone.grad, part.grad = grad, place.deal(grad)
+    for p, group in ((alone, {}), (part, {"scheme": scheme})):
+        EndToEndSGD([{"params": [p], **group}], lr=1e-5, depth=2).step()
+    return error(whole(part.detach()), alone.detach())
+
+
 def traffic(place: Place, shapes: Sequence[tuple[int, int]], **options: Any) -> dict[str, Any]:
     """Collectives of the second step, as the first also compares parameters, beside the plan."""
     parts = [nn.Parameter(place.deal(well_conditioned(shape))) for shape in shapes]

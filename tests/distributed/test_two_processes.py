@@ -29,6 +29,11 @@ def test_narrow_numbers(measured: list[Any]) -> None:
         )  # rounding to eight bits may fall differently
 
 
+def test_only_momentum_has_to_fit_into_narrow_numbers(measured: list[Any]) -> None:
+    for rank in measured:
+        assert all(error < 1e-3 for error in rank["beyond range"].values())
+
+
 def test_fully_shard_trains_as_one_process(measured: list[Any]) -> None:
     assert all(rank["fully_shard"] < 1e-12 for rank in measured)
 

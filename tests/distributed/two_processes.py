@@ -7,6 +7,7 @@ import torch
 from tests.distributed.equality import (
     Place,
     after_steps,
+    beyond_range,
     errors_at,
     traffic,
     trained,
@@ -58,6 +59,7 @@ def measure(rank: int, folder: Path) -> dict[str, Any]:
             str(dtype): after_steps(rows, weights, dtype=dtype)
             for dtype in (torch.float32, torch.bfloat16)
         },
+        "beyond range": {scheme: beyond_range(rows, scheme) for scheme in SCHEMES},
         "fully_shard": trained(model, Network(), slice(rank, None, PROCESSES), options),
         "gram": traffic(rows, [(41, 3), (50, 4)], momentum=0.9),
         "gather": traffic(rows, [(6, 6), (40, 4)], scheme="gather"),

@@ -119,7 +119,7 @@ def _agreed_directions(
             to_gather.append(part)
         else:
             moving[part.parameter], bound = result
-            bounded = bound < torch.finfo(part.parameter.dtype).max / 2
+            bounded = bound < torch.finfo(_kept(part, moving[part.parameter]).dtype).max / 2
             # what is summed among copies of a part alone need not be the same among the others
             summed_by_all = len(cutting_groups(part.parameter)) == len(agreement.groups)
             certain = certain and bounded and summed_by_all
@@ -128,10 +128,15 @@ def _agreed_directions(
         with agreement.local_work():
             for part in found:
                 if part.parameter in moving:
-                    update = moving[part.parameter].to(part.parameter.dtype)
-                    guard.refuse(part.name, "update", update)
+                    guard.refuse(part.name, "update", _kept(part, moving[part.parameter]))
         agreement.reduce((), (), ())
     return moving
+
+
+def _kept(part: Part, direction: Tensor) -> Tensor:
+    """What has to be in range: with momentum, what fits into the parameter's dtype."""
+    rounded = part.group["momentum"] != 0
+    return direction.to(part.parameter.dtype) if rounded else direction
 
 
 def _from_sum(part: Part, total: Tensor) -> tuple[Tensor, float] | None:
