@@ -7,8 +7,6 @@ import pytest
 from tests.distributed.gloo import measured_once
 from tests.distributed.two_processes import PLACEMENTS, PROCESSES, measure
 
-from virtualdepth.optim.parts import check_sharded_options
-
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
@@ -78,7 +76,20 @@ def test_what_is_sent(
         ),
         ("unknown", r"ValueError: scheme: expected one of \('auto', 'gram', .* but got 'ring'"),
         ("changed later", "ValueError: step_scale: expected 'raw' or 'unit' for the sharded"),
+        ("tracked", "ValueError: solver: expected 'auto' or 'svd' for the sharded parameter w but"),
+        ("layers", "ValueError: solver: .* for the sharded parameter w but got 'layers'"),
+        ("polar", "ValueError: solver: .* for the sharded parameter w but got 'polar'"),
+        ("tracked later", "ValueError: solver: .* for the sharded parameter w but got 'tracked'"),
+        ("layers later", "ValueError: solver: .* for the sharded parameter w but got 'layers'"),
+        ("tracked, loaded", "ValueError: solver: .* for the sharded parameter w but got 'tracked'"),
+        ("layers, loaded", "ValueError: solver: .* for the sharded parameter w but got 'layers'"),
+        (
+            "unknown later",
+            r"ValueError: scheme: expected one of \('auto', 'gram', .* but got 'ring'",
+        ),
+        ("no number later", "TypeError: depth: expected a real number >= 1 or inf but got '3'"),
         ("gradient elsewhere", "ValueError: rank 0: w: expected a gradient placed like its"),
+        ("gradient on another mesh", "ValueError: rank 0: w: expected a gradient placed like its"),
         ("with_depth", "TypeError: w: expected a parameter that lies whole.* use EndToEndSGD"),
         ("flattened", "TypeError: .*FullyShardedDataParallel .*fully_shard instead"),
         ("flat", "TypeError: .*FullyShardedDataParallel .*fully_shard instead"),
@@ -88,15 +99,6 @@ def test_what_is_sent(
 def test_refused_by_name(measured: list[Any], case: str, message: str) -> None:
     for rank in measured:
         assert re.match(message, rank["refused"][case]), rank["refused"][case]
-
-
-@pytest.mark.parametrize("solver", ["tracked", "layers"])
-def test_solvers_of_whole_matrices_are_refused(solver: str) -> None:
-    group = {"solver": solver, "step_scale": "raw", "origin": None}
-    with pytest.raises(
-        ValueError, match=f"solver: .* for the sharded parameter w but got '{solver}'"
-    ):
-        check_sharded_options("w", group)
 
 
 def test_routing(measured: list[Any]) -> None:
