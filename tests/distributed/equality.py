@@ -1,7 +1,7 @@
 """Steps of matrices that lie on several processes, against the same steps on one."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,9 +121,14 @@ def beyond_range(place: Place, scheme: str) -> float:
     return error(whole(part.detach()), alone.detach())
 
 
-def traffic(place: Place, shapes: Sequence[tuple[int, int]], **options: Any) -> dict[str, Any]:
+def traffic(
+    place: Place,
+    shapes: Sequence[tuple[int, int]],
+    weights: Callable[[tuple[int, int]], Tensor] = well_conditioned,
+    **options: Any,
+) -> dict[str, Any]:
     """Collectives of the second step, as the first also compares parameters, beside the plan."""
-    parts = [nn.Parameter(place.deal(well_conditioned(shape))) for shape in shapes]
+    parts = [nn.Parameter(place.deal(weights(shape))) for shape in shapes]
     optimizer = EndToEndSGD([{"params": parts, "depth": 3, **options}], lr=0.01)
     for part in parts:
         part.grad = place.deal(gaussian(*part.shape))

@@ -48,6 +48,16 @@ def loaded(place: Place, solver: str) -> None:
     optimizer.step()
 
 
+def whole_momentum(place: Place) -> None:
+    """A checkpoint of one process, not read through torch.distributed.checkpoint."""
+    alone = EndToEndSGD([("w", nn.Parameter(torch.ones(6, 4)))], lr=0.1, momentum=0.9)
+    optimizer = sharded(place, momentum=0.9)
+    optimizer.load_state_dict(alone.state_dict())
+    (weight,) = optimizer.param_groups[0]["params"]
+    weight.grad = place.deal(torch.ones(6, 4))
+    optimizer.step()
+
+
 def gradient_elsewhere(place: Place, elsewhere: Place) -> None:
     optimizer = sharded(place)
     (weight,) = optimizer.param_groups[0]["params"]
@@ -83,6 +93,7 @@ def refused(place: Place) -> dict[str, str]:
         "layers later": lambda: changed_later(place, solver="layers"),
         "tracked, loaded": lambda: loaded(place, "tracked"),
         "layers, loaded": lambda: loaded(place, "layers"),
+        "whole momentum": lambda: whole_momentum(place),
         "gradient elsewhere": lambda: gradient_elsewhere(place, copies),
         "gradient on another mesh": lambda: gradient_elsewhere(place, backwards),
         "with_depth": lambda: with_depth(torch.optim.SGD([("w", weight)], lr=0.1), 2),

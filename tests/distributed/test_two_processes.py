@@ -60,6 +60,14 @@ def test_what_is_sent(
     assert sent == found[0]["planned"] + 8 * numbers
 
 
+def test_what_the_sum_does_not_tell_is_gathered(measured: list[Any]) -> None:
+    for rank in measured:
+        gathered = {"all_gather_into_tensor": 2, "allreduce_": 2}
+        assert rank["rank 1"]["counts"] == gathered
+        assert rank["rank 1, known"]["counts"] == {"allreduce_": 1}
+        assert rank["rank 1"]["schemes"] == rank["rank 1, known"]["schemes"] == ["gram"]
+
+
 @pytest.mark.parametrize(
     ("case", "message"),
     [
@@ -88,6 +96,10 @@ def test_what_is_sent(
             r"ValueError: scheme: expected one of \('auto', 'gram', .* but got 'ring'",
         ),
         ("no number later", "TypeError: depth: expected a real number >= 1 or inf but got '3'"),
+        (
+            "whole momentum",
+            "TypeError: momentum_buffer: .* a DTensor, but got a tensor of one process",
+        ),
         ("gradient elsewhere", "ValueError: rank 0: w: expected a gradient placed like its"),
         ("gradient on another mesh", "ValueError: rank 0: w: expected a gradient placed like its"),
         ("with_depth", "TypeError: w: expected a parameter that lies whole.* use EndToEndSGD"),
