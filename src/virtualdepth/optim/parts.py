@@ -171,16 +171,13 @@ def described(groups: Groups) -> list[str]:
         groups: the optimizer's.
 
     Returns:
-        A line for each group, and one for each of its parameters.
+        A line for each option of a group, and for each of its parameters.
     """
     lines = []
     for number, group in enumerate(groups):
-        values = {key: group[key] for key in _COMMON}
-        options = ", ".join(
-            f"{key} {value.item() if isinstance(value, Tensor) else value}"
-            for key, value in values.items()
-        )
-        lines.append(f"group {number} with {options}")
+        for key in _COMMON:
+            value = group[key].item() if isinstance(group[key], Tensor) else group[key]
+            lines.append(f"group {number} with {key}={value!r}")
         for index, p in enumerate(group["params"]):
             name, placements = parameter_name(group, number, index), getattr(p, "placements", "")
             lines.append(f"{name} {tuple(p.shape)} {p.dtype} {placements}".strip())
