@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from benchmarks.traffic import Traffic
 from tests.maths.matrices import gaussian, with_spectrum
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Placement, distribute_tensor
+from torch.distributed.tensor import DTensor, Placement, Shard, distribute_tensor
 
 from virtualdepth.optim import EndToEndSGD, routing
 
@@ -109,6 +110,20 @@ def errors_at(
         },
         "rank 1": after_steps(place, singular, steps=1, scheme=schemes[0]),
     }
+
+
+def kernels(mesh: DeviceMesh, scheme: str) -> float:
+    """Convolutions, transposed or not, cut along any of their dimensions, one of them empty."""
+    errors = []
+    for shape, dim, transposed in product(((5, 3, 2), (5, 3, 1)), range(3), (False, True)):
+        place, weight, grad = Place(mesh, [Shard(dim)]), gaussian(*shape), gaussian(*shape, seed=1)
+        alone, part = nn.Parameter(weight.clone()), nn.Parameter(place.deal(weight))
+        alone.grad, part.grad = grad, place.deal(grad)
+        for p in (alone, part):
+            group = {"params": [p], "transposed": transposed, "scheme": scheme}
+            EndToEndSGD([group], lr=0.1, depth=3).step()
+        errors.append(error(whole(part.detach()), alone.detach()))
+    return max(errors)
 
 
 def beyond_range(place: Place, scheme: str) -> float:

@@ -27,6 +27,11 @@ def test_narrow_numbers(measured: list[Any]) -> None:
         )  # rounding to eight bits may fall differently
 
 
+def test_kernels_cut_along_any_dimension(measured: list[Any]) -> None:
+    for rank in measured:
+        assert all(error < 1e-12 for error in rank["kernels"].values())
+
+
 def test_only_momentum_has_to_fit_into_narrow_numbers(measured: list[Any]) -> None:
     for rank in measured:
         assert all(error < 1e-3 for error in rank["beyond range"].values())

@@ -10,6 +10,7 @@ from tests.distributed.equality import (
     beyond_range,
     deficient,
     errors_at,
+    kernels,
     traffic,
     trained,
     well_conditioned,
@@ -60,6 +61,7 @@ def measure(rank: int, folder: Path) -> dict[str, Any]:
             str(dtype): after_steps(rows, weights, dtype=dtype)
             for dtype in (torch.float32, torch.bfloat16)
         },
+        "kernels": {scheme: kernels(mesh, scheme) for scheme in SCHEMES},
         "beyond range": {scheme: beyond_range(rows, scheme) for scheme in SCHEMES},
         "fully_shard": trained(model, Network(), slice(rank, None, PROCESSES), options),
         "gram": traffic(rows, [(41, 3), (50, 4)], momentum=0.9),
