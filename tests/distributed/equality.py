@@ -1,8 +1,9 @@
 """Steps of matrices that lie on several processes, against the same steps on one."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -10,12 +11,13 @@ from benchmarks.traffic import Traffic
 from tests.maths.matrices import gaussian, with_spectrum
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Placement, distribute_tensor
+from torch.distributed.tensor import DTensor, Placement, Shard, distribute_tensor
 
 from virtualdepth.optim import EndToEndSGD, routing
 
-# tall and wide, uneven (odd sides), with empty parts (1 on a side), long (gram) and square
-SHAPES = ((6, 6), (9, 4), (41, 3), (3, 41), (1, 7))
+# tall and wide, uneven (odd sides), with empty parts (1 on a side) and parts of a single row or
+# column (3 x 2), long (gram) and square
+SHAPES = ((6, 6), (9, 4), (41, 3), (3, 41), (1, 7), (3, 2), (2, 3))
 DEPTHS = (1.5, 3, math.inf)
 OPTIONS: dict[str, dict[str, Any]] = {
     "raw": {},
@@ -110,9 +112,38 @@ def errors_at(
     }
 
 
-def traffic(place: Place, shapes: Sequence[tuple[int, int]], **options: Any) -> dict[str, Any]:
+def kernels(mesh: DeviceMesh, scheme: str) -> float:
+    """Convolutions, transposed or not, cut along any of their dimensions, one of them empty."""
+    errors = []
+    for shape, dim, transposed in product(((5, 3, 2), (5, 3, 1)), range(3), (False, True)):
+        place, weight, grad = Place(mesh, [Shard(dim)]), gaussian(*shape), gaussian(*shape, seed=1)
+        alone, part = nn.Parameter(weight.clone()), nn.Parameter(place.deal(weight))
+        alone.grad, part.grad = grad, place.deal(grad)
+        for p in (alone, part):
+            group = {"params": [p], "transposed": transposed, "scheme": scheme}
+            EndToEndSGD([group], lr=0.1, depth=3).step()
+        errors.append(error(whole(part.detach()), alone.detach()))
+    return max(errors)
+
+
+def beyond_range(place: Place, scheme: str) -> float:
+    """An update that float16 cannot hold, and a learning rate that brings it back."""
+    weight, grad = 300 * torch.eye(6).half(), (300 * torch.ones(6, 6)).half()
+    alone, part = nn.Parameter(weight.clone()), nn.Parameter(place.deal(weight))
+    alone.grad, part.grad = grad, place.deal(grad)
+    for p, group in ((alone, {}), (part, {"scheme": scheme})):
+        EndToEndSGD([{"params": [p], **group}], lr=1e-5, depth=2).step()
+    return error(whole(part.detach()), alone.detach())
+
+
+def traffic(
+    place: Place,
+    shapes: Sequence[tuple[int, int]],
+    weights: Callable[[tuple[int, int]], Tensor] = well_conditioned,
+    **options: Any,
+) -> dict[str, Any]:
     """Collectives of the second step, as the first also compares parameters, beside the plan."""
-    parts = [nn.Parameter(place.deal(well_conditioned(shape))) for shape in shapes]
+    parts = [nn.Parameter(place.deal(weights(shape))) for shape in shapes]
     optimizer = EndToEndSGD([{"params": parts, "depth": 3, **options}], lr=0.01)
     for part in parts:
         part.grad = place.deal(gaussian(*part.shape))

@@ -131,6 +131,13 @@ def different(rank: int, place: Place, more: bool) -> dict[str, Any]:
     return attempt(EndToEndSGD(parts, lr=0.1).step)
 
 
+def other_option(rank: int, place: Place) -> dict[str, Any]:
+    """A cut of its own on the faulty process, which alone would then gather."""
+    weight = nn.Parameter(place.deal(well_conditioned((41, 3))))
+    optimizer = EndToEndSGD([("w", weight)], lr=0.1, rtol=0.1 if rank == FAULTY else None)
+    return attempt(optimizer.step)
+
+
 def killed(rank: int, place: Place) -> dict[str, Any]:
     """One process dies while the others wait for it."""
     trial = Trial(place)
@@ -156,5 +163,6 @@ def measure(rank: int, folder: Path) -> dict[str, Any]:
         },
         "other shape": different(rank, place, more=False),
         "one more": different(rank, place, more=True),
+        "other option": other_option(rank, place),
         "killed": killed(rank, place),  # the last: the process group does not survive it
     }

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from tests.distributed.equality import Place
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 
@@ -30,16 +31,37 @@ def of_summands(place: Place) -> EndToEndSGD:
     return EndToEndSGD([("w", nn.Parameter(part))], lr=0.1)
 
 
-def changed_later(place: Place) -> None:
+def changed_later(place: Place, **options: Any) -> None:
     optimizer = sharded(place)
-    optimizer.param_groups[0]["step_scale"] = "rms"
+    optimizer.step()
+    optimizer.param_groups[0].update(options)
     optimizer.step()
 
 
-def gradient_elsewhere(place: Place) -> None:
+def loaded(place: Place, solver: str) -> None:
+    """From a checkpoint of one process; nothing is made for what cannot be."""
+    weight, optimizer = nn.Parameter(torch.ones(6, 4)), sharded(place, depth=3, momentum=0.9)
+    alone = EndToEndSGD([("w", weight)], lr=0.1, depth=3, momentum=0.9, solver=solver)
+    optimizer.load_state_dict({**alone.state_dict(), "state": {}})
+    (state,) = optimizer.state.values()
+    assert [key for key, value in state.items() if torch.is_tensor(value)] == ["momentum_buffer"]
+    optimizer.step()
+
+
+def whole_momentum(place: Place) -> None:
+    """A checkpoint of one process, not read through torch.distributed.checkpoint."""
+    alone = EndToEndSGD([("w", nn.Parameter(torch.ones(6, 4)))], lr=0.1, momentum=0.9)
+    optimizer = sharded(place, momentum=0.9)
+    optimizer.load_state_dict(alone.state_dict())
+    (weight,) = optimizer.param_groups[0]["params"]
+    weight.grad = place.deal(torch.ones(6, 4))
+    optimizer.step()
+
+
+def gradient_elsewhere(place: Place, elsewhere: Place) -> None:
     optimizer = sharded(place)
     (weight,) = optimizer.param_groups[0]["params"]
-    weight.grad = Place(place.mesh, [Replicate()]).deal(torch.ones(6, 4))
+    weight.grad = elsewhere.deal(torch.ones(6, 4))
     optimizer.step()
 
 
@@ -52,6 +74,8 @@ def flattened(keep: bool) -> nn.Module:
 def refused(place: Place) -> dict[str, str]:
     """Of rows on two processes."""
     weight = nn.Parameter(place.deal(torch.ones(6, 4)))
+    copies = Place(place.mesh, [Replicate()])
+    backwards = Place(DeviceMesh("cpu", [1, 0]), place.placements)
     calls: dict[str, Callable[[], Any]] = {
         "summands": lambda: of_summands(place),
         "rms": lambda: sharded(place, step_scale="rms"),
@@ -59,8 +83,19 @@ def refused(place: Place) -> dict[str, str]:
         "origin": lambda: sharded(place, origin="init"),
         "packed": lambda: sharded(place, blocks=3, scheme="gram"),
         "unknown": lambda: sharded(place, scheme="ring"),
-        "changed later": lambda: changed_later(place),
-        "gradient elsewhere": lambda: gradient_elsewhere(place),
+        "changed later": lambda: changed_later(place, step_scale="rms"),
+        "unknown later": lambda: changed_later(place, scheme="ring"),
+        "no number later": lambda: changed_later(place, depth="3"),
+        "tracked": lambda: sharded(place, solver="tracked"),
+        "layers": lambda: sharded(place, solver="layers"),
+        "polar": lambda: sharded(place, solver="polar"),
+        "tracked later": lambda: changed_later(place, solver="tracked"),
+        "layers later": lambda: changed_later(place, solver="layers"),
+        "tracked, loaded": lambda: loaded(place, "tracked"),
+        "layers, loaded": lambda: loaded(place, "layers"),
+        "whole momentum": lambda: whole_momentum(place),
+        "gradient elsewhere": lambda: gradient_elsewhere(place, copies),
+        "gradient on another mesh": lambda: gradient_elsewhere(place, backwards),
         "with_depth": lambda: with_depth(torch.optim.SGD([("w", weight)], lr=0.1), 2),
         "flattened": lambda: EndToEndSGD(flattened(keep=True).parameters(), lr=0.1),
         "flat": lambda: EndToEndSGD(flattened(keep=False).parameters(), lr=0.1),

@@ -51,6 +51,11 @@ def test_all_processes_refuse_what_one_cannot_do(measured: list[Any], fault: str
     ("difference", "first", "other"),
     [
         ("other shape", r"rank 0 has w1 \(4, 3\)", rf"rank {FAULTY} has w1 \(4, 4\)"),
+        (
+            "other option",
+            "rank 0 has group 0 with rtol=None",
+            f"rank {FAULTY} has group 0 with rtol=0.1",
+        ),
         ("one more", "rank 0 has no further parameter", rf"rank {FAULTY} has w2 \(2, 2\)"),
     ],
 )

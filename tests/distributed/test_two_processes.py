@@ -7,8 +7,6 @@ import pytest
 from tests.distributed.gloo import measured_once
 from tests.distributed.two_processes import PLACEMENTS, PROCESSES, measure
 
-from virtualdepth.optim.parts import check_sharded_options
-
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
@@ -27,6 +25,16 @@ def test_narrow_numbers(measured: list[Any]) -> None:
         assert (
             rank["narrow"]["torch.bfloat16"] < 1e-3
         )  # rounding to eight bits may fall differently
+
+
+def test_kernels_cut_along_any_dimension(measured: list[Any]) -> None:
+    for rank in measured:
+        assert all(error < 1e-12 for error in rank["kernels"].values())
+
+
+def test_only_momentum_has_to_fit_into_narrow_numbers(measured: list[Any]) -> None:
+    for rank in measured:
+        assert all(error < 1e-3 for error in rank["beyond range"].values())
 
 
 def test_fully_shard_trains_as_one_process(measured: list[Any]) -> None:
@@ -57,6 +65,14 @@ def test_what_is_sent(
     assert sent == found[0]["planned"] + 8 * numbers
 
 
+def test_what_the_sum_does_not_tell_is_gathered(measured: list[Any]) -> None:
+    for rank in measured:
+        gathered = {"all_gather_into_tensor": 2, "allreduce_": 2}
+        assert rank["rank 1"]["counts"] == gathered
+        assert rank["rank 1, known"]["counts"] == {"allreduce_": 1}
+        assert rank["rank 1"]["schemes"] == rank["rank 1, known"]["schemes"] == ["gram"]
+
+
 @pytest.mark.parametrize(
     ("case", "message"),
     [
@@ -73,7 +89,24 @@ def test_what_is_sent(
         ),
         ("unknown", r"ValueError: scheme: expected one of \('auto', 'gram', .* but got 'ring'"),
         ("changed later", "ValueError: step_scale: expected 'raw' or 'unit' for the sharded"),
+        ("tracked", "ValueError: solver: expected 'auto' or 'svd' for the sharded parameter w but"),
+        ("layers", "ValueError: solver: .* for the sharded parameter w but got 'layers'"),
+        ("polar", "ValueError: solver: .* for the sharded parameter w but got 'polar'"),
+        ("tracked later", "ValueError: solver: .* for the sharded parameter w but got 'tracked'"),
+        ("layers later", "ValueError: solver: .* for the sharded parameter w but got 'layers'"),
+        ("tracked, loaded", "ValueError: solver: .* for the sharded parameter w but got 'tracked'"),
+        ("layers, loaded", "ValueError: solver: .* for the sharded parameter w but got 'layers'"),
+        (
+            "unknown later",
+            r"ValueError: scheme: expected one of \('auto', 'gram', .* but got 'ring'",
+        ),
+        ("no number later", "TypeError: depth: expected a real number >= 1 or inf but got '3'"),
+        (
+            "whole momentum",
+            "TypeError: momentum_buffer: .* a DTensor, but got a tensor of one process",
+        ),
         ("gradient elsewhere", "ValueError: rank 0: w: expected a gradient placed like its"),
+        ("gradient on another mesh", "ValueError: rank 0: w: expected a gradient placed like its"),
         ("with_depth", "TypeError: w: expected a parameter that lies whole.* use EndToEndSGD"),
         ("flattened", "TypeError: .*FullyShardedDataParallel .*fully_shard instead"),
         ("flat", "TypeError: .*FullyShardedDataParallel .*fully_shard instead"),
@@ -83,15 +116,6 @@ def test_what_is_sent(
 def test_refused_by_name(measured: list[Any], case: str, message: str) -> None:
     for rank in measured:
         assert re.match(message, rank["refused"][case]), rank["refused"][case]
-
-
-@pytest.mark.parametrize("solver", ["tracked", "layers"])
-def test_solvers_of_whole_matrices_are_refused(solver: str) -> None:
-    group = {"solver": solver, "step_scale": "raw", "origin": None}
-    with pytest.raises(
-        ValueError, match=f"solver: .* for the sharded parameter w but got '{solver}'"
-    ):
-        check_sharded_options("w", group)
 
 
 def test_routing(measured: list[Any]) -> None:

@@ -7,7 +7,10 @@ import torch
 from tests.distributed.equality import (
     Place,
     after_steps,
+    beyond_range,
+    deficient,
     errors_at,
+    kernels,
     traffic,
     trained,
     well_conditioned,
@@ -58,8 +61,12 @@ def measure(rank: int, folder: Path) -> dict[str, Any]:
             str(dtype): after_steps(rows, weights, dtype=dtype)
             for dtype in (torch.float32, torch.bfloat16)
         },
+        "kernels": {scheme: kernels(mesh, scheme) for scheme in SCHEMES},
+        "beyond range": {scheme: beyond_range(rows, scheme) for scheme in SCHEMES},
         "fully_shard": trained(model, Network(), slice(rank, None, PROCESSES), options),
         "gram": traffic(rows, [(41, 3), (50, 4)], momentum=0.9),
+        "rank 1": traffic(rows, [(41, 3)], deficient, lr=0.0),
+        "rank 1, known": traffic(rows, [(41, 3)], deficient, lr=0.0, rtol=1e-6),
         "gather": traffic(rows, [(6, 6), (40, 4)], scheme="gather"),
         "owner": traffic(rows, [(6, 6), (8, 8)]),
         "refused": refused(rows),

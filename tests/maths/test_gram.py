@@ -98,6 +98,28 @@ def test_answers_down_to_the_floor(smallest: float) -> None:
     assert (answer is not None) == (smallest > 1e-7)
 
 
+@pytest.mark.parametrize(
+    ("smallest", "depth", "most"),
+    [
+        (1e-3, 2, 1e-13),
+        (1e-3, 8, 2e-12),
+        (1e-3, math.inf, 5e-12),
+        (1e-5, 2, 1e-11),
+        (1e-5, 8, 5e-9),
+        (1e-5, math.inf, 5e-8),
+        (2e-7, 2, 5e-10),
+        (2e-7, 8, 5e-6),
+        (2e-7, math.inf, 5e-5),
+    ],
+)
+def test_digits_lost_towards_the_floor(smallest: float, depth: float, most: float) -> None:
+    """Squaring costs digits that the decomposition of W itself keeps; the docs say how many."""
+    sigma = torch.logspace(0, math.log10(smallest), 60, dtype=torch.float64)
+    weight, grad = with_spectrum((200, 60), sigma), gaussian(200, 60, seed=3)
+    result = in_shards(weight, grad, (90, 110), depth)
+    assert error(result, precondition(weight, grad, depth)) < most
+
+
 @pytest.mark.parametrize("size", [0.0, 1e-170, 1e170, math.nan, math.inf])
 def test_no_answer_out_of_range(size: float) -> None:
     assert (

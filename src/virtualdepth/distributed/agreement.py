@@ -99,7 +99,7 @@ class Agreement:
         """Refuse to begin where processes do not optimize the same parameters.
 
         Args:
-            description: one line a parameter.
+            description: one line for each thing that has to be the same.
 
         Raises:
             RuntimeError: on all processes, naming the first difference.

@@ -130,7 +130,12 @@ def _exchange(
 
 def _packed(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
     nothing = torch.empty(0, dtype=torch.uint8, device=device)
-    return torch.cat([nothing, *(each.flatten().view(torch.uint8) for each in tensors)])
+    return torch.cat([nothing, *map(_bytes, tensors)])
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    # of a single row or column flatten() leaves a stride, which bytes cannot be read with
+    return tensor.contiguous().as_strided([tensor.numel()], [1]).view(torch.uint8)
 
 
 def _unpacked(packed: Tensor, expected: Sequence[tuple[Size, torch.dtype]]) -> list[Tensor]:

@@ -205,11 +205,21 @@ def check_gradient_placed(name: str, parameter: Any) -> None:
         ValueError: if its gradient lies differently.
     """
     grad = parameter.grad
-    if grad is not None and (not is_distributed(grad) or grad.placements != parameter.placements):
+    if grad is None:
+        return
+    expected, found = _place(parameter), _place(grad)
+    if found != expected:
         raise ValueError(
-            f"{name}: expected a gradient placed like its parameter, {parameter.placements}, but "
-            f"got {getattr(grad, 'placements', type(grad).__name__)}; redistribute it"
+            f"{name}: expected a gradient placed like its parameter, {expected}, but got {found}; "
+            "redistribute it"
         )
+
+
+def _place(tensor: Any) -> tuple[Any, ...]:
+    """Which processes have what of a tensor; of one that is no DTensor, its class."""
+    if not is_distributed(tensor):
+        return (type(tensor).__name__,)
+    return tuple(tensor.placements), tensor.device_mesh
 
 
 def _cut_dims(tensor: Any) -> list[int | None]:

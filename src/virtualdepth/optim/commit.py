@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from virtualdepth.distributed import is_distributed
 from virtualdepth.optim.auto_step import init_auto
 from virtualdepth.optim.directions import GroupStep, init_memory
 from virtualdepth.optim.guard import only_if
@@ -45,6 +46,8 @@ def _init_solver(
     group: Mapping[str, Any], states: States, parameter: Tensor, view: MatrixView | None
 ) -> None:
     solver = group["solver"]
+    if is_distributed(parameter):
+        view = None  # a step refuses it, unless a checkpoint's solver is replaced before
     if solver == "layers" and view is not None:
         init_layers(states[parameter], parameter, view, group)
         return

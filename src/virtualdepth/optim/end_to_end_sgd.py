@@ -232,6 +232,7 @@ class EndToEndSGD(Optimizer):
             state_dict: what :meth:`state_dict` returned.
 
         Raises:
+            TypeError: if parameters lie on several processes, and the momenta loaded do not.
             ValueError: if the groups do not match.
         """
         options = [

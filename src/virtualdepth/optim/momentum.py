@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.optim.sgd import sgd
 
+from virtualdepth.distributed import is_distributed
+
 State = dict[str, Any]
 
 
@@ -21,12 +23,27 @@ def init_momentum(state: State, parameter: Tensor) -> State:
 
     Returns:
         ``state``, with a "momentum_buffer" and the number of steps ("step") it has taken.
+
+    Raises:
+        TypeError: if only one of parameter and momentum lies on several processes, as after loading
+            a checkpoint of one process.
     """
-    if state.get("momentum_buffer") is None:
+    buffer = state.get("momentum_buffer")
+    if buffer is not None and is_distributed(buffer) != is_distributed(parameter):
+        raise TypeError(
+            f"momentum_buffer: expected the kind of its parameter of shape {tuple(parameter.shape)}"
+            f", {_kind(parameter)}, but got {_kind(buffer)}; load checkpoints of other numbers of "
+            "processes through torch.distributed.checkpoint, which places what it loads"
+        )
+    if buffer is None:
         state["momentum_buffer"] = torch.zeros_like(parameter)
         state["step"] = 0
     state.setdefault("step", 1)
     return state
+
+
+def _kind(tensor: Tensor) -> str:
+    return "a DTensor" if is_distributed(tensor) else "a tensor of one process"
 
 
 def descend(

@@ -20,12 +20,18 @@ from virtualdepth.distributed import (
 )
 from virtualdepth.maths import gram_block_size
 from virtualdepth.optim.matrix_view import MatrixView, parameter_name
+from virtualdepth.optim.options import check_depth_options
 
 Groups = Sequence[Mapping[str, Any]]
 
 # "auto" chooses "svd", of the whole matrix or of its Gram matrix
 _SOLVERS = ("auto", "svd")
 _STEP_SCALES = ("raw", "unit")
+# what decides how parameters move, and what is sent for it
+_COMMON = (
+    *("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize", "depth", "step_scale"),
+    *("cap", "solver", "rtol", "origin", "scheme", "conv_groups", "blocks", "transposed"),
+)
 
 
 class Part(NamedTuple):
@@ -109,9 +115,9 @@ def parts(groups: Groups) -> list[Part]:
         The parts, in the same order on all processes.
 
     Raises:
-        TypeError: if a placement is not supported.
-        ValueError: if an option cannot be combined with sharded parameters, a scheme cannot serve
-            one, or their meshes are not parts of one.
+        TypeError: if a placement is not supported, or an option of the wrong type.
+        ValueError: if an option is out of range or cannot be combined with sharded parameters, a
+            scheme cannot serve one, or their meshes are not parts of one.
     """
     found = [
         part
@@ -142,25 +148,40 @@ def all_groups(found: Sequence[Part]) -> list[Any]:
     return max((process_groups(part.parameter) for part in found), key=len)
 
 
-def described(groups: Groups) -> list[tuple[str, Tensor, str]]:
-    """Describe all parameters, sharded or not, by what must be the same on every process.
+def named(groups: Groups) -> list[tuple[str, Tensor]]:
+    """Name all parameters, sharded or not.
 
     Args:
         groups: the optimizer's.
 
     Returns:
-        Name, parameter and description of each.
+        Name and parameter.
     """
     return [
-        (
-            name := parameter_name(group, number, index),
-            parameter,
-            f"{name} {tuple(parameter.shape)} {parameter.dtype} depth {group['depth']:g} scheme "
-            f"{group['scheme']} {getattr(parameter, 'placements', '')}".strip(),
-        )
+        (parameter_name(group, number, index), parameter)
         for number, group in enumerate(groups)
         for index, parameter in enumerate(group["params"])
     ]
+
+
+def described(groups: Groups) -> list[str]:
+    """Describe groups and parameters, sharded or not, by what must be the same on every process.
+
+    Args:
+        groups: the optimizer's.
+
+    Returns:
+        A line for each option of a group, and for each of its parameters.
+    """
+    lines = []
+    for number, group in enumerate(groups):
+        for key in _COMMON:
+            value = group[key].item() if isinstance(group[key], Tensor) else group[key]
+            lines.append(f"group {number} with {key}={value!r}")
+        for index, p in enumerate(group["params"]):
+            name, placements = parameter_name(group, number, index), getattr(p, "placements", "")
+            lines.append(f"{name} {tuple(p.shape)} {p.dtype} {placements}".strip())
+    return lines
 
 
 def check_sharded_options(name: str, group: Mapping[str, Any]) -> None:
@@ -187,6 +208,7 @@ def _part(group: Mapping[str, Any], number: int, index: int) -> Part | None:
     view, name = MatrixView.of(group, index), parameter_name(group, number, index)
     if view is None:
         return None
+    check_depth_options(group)  # which may have changed since the last step
     check_sharded_options(name, group)
     parameter = group["params"][index]
     matrix = sharded_matrix(name, parameter, view.count, view.transposed)

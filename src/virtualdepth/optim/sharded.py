@@ -18,7 +18,7 @@ from virtualdepth.maths import gram_block, gram_factors, unit_scale
 from virtualdepth.optim.directions import GroupStep, add_decay
 from virtualdepth.optim.fetching import at_owners, gathered, on_whole
 from virtualdepth.optim.guard import StepGuard
-from virtualdepth.optim.parts import Groups, Part, all_groups, described
+from virtualdepth.optim.parts import Groups, Part, all_groups, described, named
 
 
 def agreed_steps(
@@ -42,14 +42,14 @@ def agreed_steps(
         The steps of all groups.
 
     Raises:
-        RuntimeError: if the processes have different parameters, or gradients of different ones,
-            or one of them failed in a way that has no class of its own here; else what one of them
-            failed with.
+        RuntimeError: if the processes have different parameters or options, or gradients of other
+            ones, or one of them failed in a way that has no class of its own here; else what one of
+            them failed with.
     """
     agreement = Agreement(all_groups(found), found[0].parameter.device)
-    everything = described(groups)
+    everything = named(groups)
     if first:
-        agreement.compare([line for _, _, line in everything])
+        agreement.compare(described(groups))
     steps: list[GroupStep] = []
     summands, moving = [_nothing(part) for part in found], {}
     with agreement.local_work():
@@ -58,8 +58,8 @@ def agreed_steps(
         moving = _local_directions(found, guard)
         summands = [_summand(part, guard) for part in found]
     sums = agreement.reduce(
-        [name for name, _, _ in everything],
-        [parameter.grad is not None for _, parameter, _ in everything],
+        [name for name, _ in everything],
+        [parameter.grad is not None for _, parameter in everything],
         summands,
     )
     moving |= _agreed_directions(found, sums, agreement, guard)
@@ -119,7 +119,7 @@ def _agreed_directions(
             to_gather.append(part)
         else:
             moving[part.parameter], bound = result
-            bounded = bound < torch.finfo(part.parameter.dtype).max / 2
+            bounded = bound < torch.finfo(_kept(part, moving[part.parameter]).dtype).max / 2
             # what is summed among copies of a part alone need not be the same among the others
             summed_by_all = len(cutting_groups(part.parameter)) == len(agreement.groups)
             certain = certain and bounded and summed_by_all
@@ -128,10 +128,15 @@ def _agreed_directions(
         with agreement.local_work():
             for part in found:
                 if part.parameter in moving:
-                    update = moving[part.parameter].to(part.parameter.dtype)
-                    guard.refuse(part.name, "update", update)
+                    guard.refuse(part.name, "update", _kept(part, moving[part.parameter]))
         agreement.reduce((), (), ())
     return moving
+
+
+def _kept(part: Part, direction: Tensor) -> Tensor:
+    """What has to be in range: with momentum, what fits into the parameter's dtype."""
+    rounded = part.group["momentum"] != 0
+    return direction.to(part.parameter.dtype) if rounded else direction
 
 
 def _from_sum(part: Part, total: Tensor) -> tuple[Tensor, float] | None:
