@@ -79,6 +79,25 @@ def test_where_it_cannot_follow_it_decomposes(kind: str, lr: float, noise: float
     assert max(errors) < 1e-2
 
 
+@pytest.mark.parametrize("depth", [3, 4])
+def test_small_directions_count_where_the_large_ones_have_arrived(depth: int) -> None:
+    """There the gradient is small along large singular values, and so is P_W(G)."""
+    weight = random_tensor((SIZE, SIZE), 1) / 100 / math.sqrt(SIZE)
+    p = nn.Parameter(weight)
+    optimizer = vd.EndToEndSGD([p], lr=0.02, depth=depth, solver="tracked")
+    u, _, vh = torch.linalg.svd(random_tensor((SIZE, SIZE), 2))
+    end = u[:, :3] * torch.tensor([3.0, 2.0, 1.0]).double() @ vh[:3]
+    errors = []
+    for _ in range(400):
+        before = p.detach().clone()
+        p.grad = before - end
+        optimizer.step()
+        exact = literal(before, p.grad, depth)
+        errors.append(float(((before - p.detach()) / 0.02 - exact).norm() / exact.norm()))
+    assert max(errors) < 1e-3
+    assert optimizer.state[p]["tracked_decomposed"] < 400
+
+
 def test_hot_steps_are_the_exact_path_at_its_price() -> None:
     """It rests for longer and longer, and does not forget to try again."""
     errors, p, optimizer = errors_of_a_run(start("default", (SIZE, SIZE)), 40, 0.05, 1.0, depth=2)
@@ -169,6 +188,17 @@ def test_packed_blocks_are_followed_each(blocks: int) -> None:
         other.step()
     moved = (packed.detach() - whole).norm()
     assert (packed.detach() - torch.cat([*apart]).detach()).norm() < 1e-3 * moved
+
+
+def test_a_block_of_zeros_does_not_keep_the_others_from_being_followed() -> None:
+    packed = nn.Parameter(torch.cat([start("default", (SIZE, SIZE)), torch.zeros(SIZE, SIZE)]))
+    group = {"params": [packed], "blocks": 2}
+    optimizer = vd.EndToEndSGD([group], lr=1e-4, depth=3, solver="tracked")
+    for step in range(10):
+        packed.grad = random_tensor((2 * SIZE, SIZE), step)
+        optimizer.step()
+    assert optimizer.state[packed]["tracked_decomposed"] < 4
+    assert not packed[SIZE:].any()
 
 
 @pytest.mark.parametrize("shape", [(SIZE, SIZE), (SIZE, 40), (40, SIZE), (8, 3, 2, 2)], ids=str)
