@@ -17,7 +17,7 @@ from virtualdepth.maths.tracking import Basis
 # where the error of P_W(G) is seldom above the residual and never twice it. Where a sweep is to
 # leave more than the first it turns to second order, more than the second it is not worth trying.
 _SECOND_ORDER, _HOPELESS = 1e-4, 1e-3
-RESIDUAL = 5e-4  # what a sweep may leave; above it W is decomposed
+RESIDUAL = 6e-4  # what a sweep may leave; above it W is decomposed
 # how far U may be from orthogonal before it is made so again, and what a turn may add to that
 # before its square is taken too
 _SKEWED, _ADDED = 1e-4, 2e-5
