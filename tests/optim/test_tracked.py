@@ -76,7 +76,7 @@ def test_it_follows_the_literal_rule(shape: tuple[int, int], depth: float) -> No
 def test_where_it_cannot_follow_it_decomposes(kind: str, lr: float, noise: float) -> None:
     errors, _, _ = errors_of_a_run(start(kind, (SIZE, SIZE)), 40, lr, noise, depth=3)
     assert np.median(errors) < 3e-4
-    assert max(errors) < 1e-2
+    assert max(errors) < 1e-3
 
 
 @pytest.mark.parametrize("depth", [3, 4])
@@ -331,3 +331,31 @@ def test_a_weight_set_to_zero_stays_there() -> None:
             warnings.simplefilter("ignore")  # of matrices that never move
             optimizer.step()
         assert not p.any()
+
+
+def test_groups_have_a_solver_each() -> None:
+    solvers = ("svd", "polar", "tracked", "layers", "auto")
+    together = [nn.Parameter(start("default", (SIZE, SIZE))) for _ in solvers]
+    alone = [nn.Parameter(start("default", (SIZE, SIZE))) for _ in solvers]
+    options: dict[str, Any] = {"lr": 1e-3, "depth": 2, "momentum": 0.9}
+    groups = [{"params": [p], "solver": s} for p, s in zip(together, solvers, strict=True)]
+    one = vd.EndToEndSGD(groups, **options)
+    each = [vd.EndToEndSGD([p], solver=s, **options) for p, s in zip(alone, solvers, strict=True)]
+    for step in range(4):
+        for p in (*together, *alone):
+            p.grad = random_tensor((SIZE, SIZE), step) if step != 2 else None
+        for optimizer in (one, *each):
+            optimizer.step()
+    assert_bitwise(together, alone)
+    assert [route.solver for route in vd.routing(one)] == [*solvers[:-1], "svd"]
+    assert one.state[together[2]]["tracked_steps"] == 3
+
+
+def test_what_a_step_left_is_a_number_where_it_could_not_be_masked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A scale of "rms" is a plain value: the step waits for the device and decides at once."""
+    monkeypatch.setattr(StepGuard, "waits", staticmethod(lambda _: True))
+    _, p, optimizer = errors_of_a_run(start("default", (6, 6)), 3, 1e-3, step_scale="rms")
+    optimizer.state_dict()
+    assert isinstance(optimizer.state[p]["tracked_residual"], float)
