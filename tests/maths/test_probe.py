@@ -29,3 +29,10 @@ def test_a_change_is_one(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     nudged[..., 0, 0] *= 1 + 8 * torch.finfo(dtype).eps
     # in a sum of thousands a few units of rounding are lost
     assert probe_differs(nudged, kept, exact=True) == (shape[-1] < 5000)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_change_of_any_one_column_shows(dtype: torch.dtype) -> None:
+    """A pruned one, say: a probe must not have a weight near 0 for it."""
+    weight = torch.eye(5000, dtype=dtype)
+    assert probe(weight).abs().min() > 0.3

@@ -143,6 +143,14 @@ def test_a_basis_of_another_matrix_is_refused() -> None:
     assert turn_unseen(1.5 * basis.left, 1.5 * basis.rows, 3.0).residual > RESIDUAL
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_finite_is_refused(bad: float) -> None:
+    basis = decompose(gaussian(6, 8))
+    for left, rows in ((basis.left, basis.rows * bad), (basis.left * bad, basis.rows)):
+        assert turn(left, rows, 3.0) is None
+        assert not turn_unseen(left, rows, 3.0).residual <= RESIDUAL
+
+
 def test_a_second_sweep_corrects_the_first() -> None:
     """What one leaves, the next sees: errors do not add up."""
     before, change = with_spectrum((24, 24), SPECTRA["spread"], seed=1), gaussian(24, 24, seed=2)

@@ -94,6 +94,20 @@ def test_every_shape_is_a_matrix(shape: tuple[int, ...], dtype: torch.dtype) -> 
     torch.testing.assert_close(p.detach().flatten(1), expected, rtol=tolerance, atol=tolerance)
 
 
+def test_it_ascends_where_torch_does() -> None:
+    weight, options = random_tensor((4, 3), 1), {"lr": 0.01, "momentum": 0.9, "maximize": True}
+    deep, p = vd.DeepLinear.from_weight(weight, 3), nn.Parameter(weight.clone())
+    ours = vd.EndToEndSGD([p], depth=3, solver="layers", **options)
+    theirs = torch.optim.SGD(deep.parameters(), **options)
+    for step in range(4):
+        p.grad = random_tensor((4, 3), 10 + step)
+        theirs.zero_grad()
+        (deep.end_to_end() * p.grad).sum().backward()
+        ours.step()
+        theirs.step()
+    torch.testing.assert_close(p.detach(), deep.end_to_end().detach(), rtol=1e-12, atol=1e-12)
+
+
 def test_packed_blocks_have_layers_each() -> None:
     packed = nn.Parameter(random_tensor((6, 4), 1))
     packed.grad = random_tensor((6, 4), 2)

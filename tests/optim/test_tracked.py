@@ -63,7 +63,7 @@ def errors_of_a_run(
 @pytest.mark.parametrize("shape", [(SIZE, SIZE), (SIZE, 60), (60, SIZE)], ids=str)
 def test_it_follows_the_literal_rule(shape: tuple[int, int], depth: float) -> None:
     errors, _, optimizer = errors_of_a_run(start("default", shape), 60, 1e-3, depth=depth)
-    assert np.median(errors) < 2e-4
+    assert np.median(errors) < 3e-4
     assert max(errors) < 1e-3
     state = next(iter(optimizer.state.values()))
     assert state["tracked_steps"] == 60
@@ -76,7 +76,26 @@ def test_it_follows_the_literal_rule(shape: tuple[int, int], depth: float) -> No
 def test_where_it_cannot_follow_it_decomposes(kind: str, lr: float, noise: float) -> None:
     errors, _, _ = errors_of_a_run(start(kind, (SIZE, SIZE)), 40, lr, noise, depth=3)
     assert np.median(errors) < 3e-4
-    assert max(errors) < 1e-2
+    assert max(errors) < 1e-3
+
+
+@pytest.mark.parametrize("depth", [3, 4])
+def test_small_directions_count_where_the_large_ones_have_arrived(depth: int) -> None:
+    """There the gradient is small along large singular values, and so is P_W(G)."""
+    weight = random_tensor((SIZE, SIZE), 1) / 100 / math.sqrt(SIZE)
+    p = nn.Parameter(weight)
+    optimizer = vd.EndToEndSGD([p], lr=0.02, depth=depth, solver="tracked")
+    u, _, vh = torch.linalg.svd(random_tensor((SIZE, SIZE), 2))
+    end = u[:, :3] * torch.tensor([3.0, 2.0, 1.0]).double() @ vh[:3]
+    errors = []
+    for _ in range(400):
+        before = p.detach().clone()
+        p.grad = before - end
+        optimizer.step()
+        exact = literal(before, p.grad, depth)
+        errors.append(float(((before - p.detach()) / 0.02 - exact).norm() / exact.norm()))
+    assert max(errors) < 1e-3
+    assert optimizer.state[p]["tracked_decomposed"] < 400
 
 
 def test_hot_steps_are_the_exact_path_at_its_price() -> None:
@@ -126,6 +145,19 @@ def test_a_change_from_outside_does_not_lead_it_astray(
     assert waits or errors[0] < 1e-3
 
 
+@pytest.mark.parametrize("column", [0, 242, 996])
+def test_a_column_that_is_pruned_is_noticed(column: int) -> None:
+    p = nn.Parameter(random_tensor((SIZE, 1024), 1, torch.float32))
+    optimizer = vd.EndToEndSGD([p], lr=1e-4, depth=2, solver="tracked")
+    for step in range(4):
+        before, p.grad = p.detach().clone(), random_tensor((SIZE, 1024), 9 + step, torch.float32)
+        optimizer.step()
+        if step == 1:
+            p.data[:, column] = 0
+    exact = literal(before.double(), p.grad.double(), 2)
+    assert float(((before - p.detach()) / 1e-4 - exact).norm() / exact.norm()) < 2e-3
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -169,6 +201,17 @@ def test_packed_blocks_are_followed_each(blocks: int) -> None:
         other.step()
     moved = (packed.detach() - whole).norm()
     assert (packed.detach() - torch.cat([*apart]).detach()).norm() < 1e-3 * moved
+
+
+def test_a_block_of_zeros_does_not_keep_the_others_from_being_followed() -> None:
+    packed = nn.Parameter(torch.cat([start("default", (SIZE, SIZE)), torch.zeros(SIZE, SIZE)]))
+    group = {"params": [packed], "blocks": 2}
+    optimizer = vd.EndToEndSGD([group], lr=1e-4, depth=3, solver="tracked")
+    for step in range(10):
+        packed.grad = random_tensor((2 * SIZE, SIZE), step)
+        optimizer.step()
+    assert optimizer.state[packed]["tracked_decomposed"] < 4
+    assert not packed[SIZE:].any()
 
 
 @pytest.mark.parametrize("shape", [(SIZE, SIZE), (SIZE, 40), (40, SIZE), (8, 3, 2, 2)], ids=str)
@@ -288,3 +331,31 @@ def test_a_weight_set_to_zero_stays_there() -> None:
             warnings.simplefilter("ignore")  # of matrices that never move
             optimizer.step()
         assert not p.any()
+
+
+def test_groups_have_a_solver_each() -> None:
+    solvers = ("svd", "polar", "tracked", "layers", "auto")
+    together = [nn.Parameter(start("default", (SIZE, SIZE))) for _ in solvers]
+    alone = [nn.Parameter(start("default", (SIZE, SIZE))) for _ in solvers]
+    options: dict[str, Any] = {"lr": 1e-3, "depth": 2, "momentum": 0.9}
+    groups = [{"params": [p], "solver": s} for p, s in zip(together, solvers, strict=True)]
+    one = vd.EndToEndSGD(groups, **options)
+    each = [vd.EndToEndSGD([p], solver=s, **options) for p, s in zip(alone, solvers, strict=True)]
+    for step in range(4):
+        for p in (*together, *alone):
+            p.grad = random_tensor((SIZE, SIZE), step) if step != 2 else None
+        for optimizer in (one, *each):
+            optimizer.step()
+    assert_bitwise(together, alone)
+    assert [route.solver for route in vd.routing(one)] == [*solvers[:-1], "svd"]
+    assert one.state[together[2]]["tracked_steps"] == 3
+
+
+def test_what_a_step_left_is_a_number_where_it_could_not_be_masked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A scale of "rms" is a plain value: the step waits for the device and decides at once."""
+    monkeypatch.setattr(StepGuard, "waits", staticmethod(lambda _: True))
+    _, p, optimizer = errors_of_a_run(start("default", (6, 6)), 3, 1e-3, step_scale="rms")
+    optimizer.state_dict()
+    assert isinstance(optimizer.state[p]["tracked_residual"], float)

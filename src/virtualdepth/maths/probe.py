@@ -12,11 +12,15 @@ _ROUNDING = 32
 @lru_cache(maxsize=64)
 def _direction(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     # cos(k^2) is spread like random numbers, and needs no generator
-    return torch.arange(size, dtype=dtype, device=device).square().cos()
+    spread = torch.arange(size, dtype=dtype, device=device).square().cos()
+    return spread + torch.copysign(torch.full_like(spread, 0.5), spread)
 
 
 def direction_of(like: Tensor) -> Tensor:
-    r"""Return the direction that probes take, :math:`z_k = \cos(k^2)`.
+    r"""Return the direction that probes take.
+
+    :math:`z_k = c + \tfrac12 \operatorname{sign} c,\ c = \cos(k^2)`, k = 0, ..., n - 1: never
+    near 0, so that no column is overlooked.
 
     Args:
         like: (..., n), gives size, dtype and place.
@@ -25,13 +29,13 @@ def direction_of(like: Tensor) -> Tensor:
         (n,); always the same tensor: not to be written to.
 
     >>> direction_of(torch.zeros(2))
-    tensor([1.0000, 0.5403])
+    tensor([1.5000, 1.0403])
     """
     return _direction(like.shape[-1], like.dtype, like.device)
 
 
 def probe(weight: Tensor) -> Tensor:
-    r"""Compute :math:`W z` for a fixed direction z, :math:`z_k = \cos(k^2)`, k = 0, ..., n - 1.
+    """Compute W z for a fixed z, :func:`direction_of`.
 
     Args:
         weight: W, (..., m, n), float32 or float64.
@@ -40,7 +44,7 @@ def probe(weight: Tensor) -> Tensor:
         (..., m).
 
     >>> probe(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
-    tensor([2.0000, 0.5403])
+    tensor([3.0000, 1.0403])
     """
     return weight @ direction_of(weight)
 

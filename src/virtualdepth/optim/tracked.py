@@ -131,10 +131,11 @@ def settle_tracked(states: Iterable[State]) -> None:
     """Read what the last step left on a device.
 
     Args:
-        states: of parameters; changed.
+        states: of parameters, tracked or not; changed.
     """
     for state in states:
-        state["tracked_residual"] = float(state["tracked_residual"])
+        if isinstance(state.get("tracked_residual"), Tensor):
+            state["tracked_residual"] = float(state["tracked_residual"])
 
 
 def _wide(matrices: Tensor) -> Tensor:
