@@ -63,7 +63,7 @@ def test_it_is_the_explicit_network(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "depth", "options"),
-    [((6, 6), 2, {"momentum": 0.9}), ((5, 7), 3, {}), ((8, 8), 8, {})],
+    [((6, 6), 2, {"momentum": 0.9}), ((5, 7), 3, {}), ((8, 8), 5, {})],
     ids=str,
 )
 def test_it_is_the_explicit_network_after_ten_thousand_steps(

@@ -112,11 +112,12 @@ def _warm_up() -> None:
 
 
 def _settings(config: ReproduceConfig) -> Record:
-    # size, rank, observed; the last is the one that ends are compared on
+    # size, rank, observed; ends are compared on the last, at some depths
     if config.quick:
-        chosen = {"problems": [[20, 1, 200]], "stop_loss": 1e-4}
+        chosen = {"problems": [[20, 1, 200]], "compared": [2, 3], "stop_loss": 1e-4}
     else:
-        chosen = {"problems": [[60, 3, 1000], [100, 5, 5000], [100, 5, 2000]], "stop_loss": 1e-6}
+        problems = [[60, 3, 1000], [100, 5, 5000], [100, 5, 2000]]
+        chosen = {"problems": problems, "compared": [2, 3, 4], "stop_loss": 1e-6}
     return chosen | {"scale": SCALE, "lr": 1e-3, "cap": 0.05, "dtype": "float32"}
 
 
@@ -172,7 +173,7 @@ def _distances(settings: Record, seed: int, progress: Progress) -> Iterator[Reco
     size, rank, observed = settings["problems"][-1]
     stop_loss = settings["stop_loss"]
     problem = low_rank_problem(size, rank, observed, seed)
-    for depth in (2, 3, 4):
+    for depth in settings["compared"]:
         start = small_start(size, depth, SCALE, seed + 1)
         progress(f"seed {seed}: tight integration, depth {depth}")
         tight = tight_flow(problem, start, depth, stop_loss=stop_loss)
