@@ -58,13 +58,13 @@ DONE = {"status": "complete", "reason": None, "metrics": {"loss": 1.0}, "seconds
 def test_four_workers_at_once_take_each_cell_once(url: str) -> None:
     study = grid(grid={"x": list(range(16))})
     queue_of(url, study)
-    ready = Barrier(4)
+    ready = Barrier(4, timeout=60)
 
     def take(_: int) -> list[str]:
         queue, taken = Queue(CellStorage(url), study), []
-        ready.wait()
-        while (found := queue.claim()) is not None:
-            taken.append(found.cell.name)
+        for _round in range(4):
+            ready.wait()  # all four reach for a cell together, every time
+            taken.append(claim(queue).cell.name)
         return taken
 
     with ThreadPoolExecutor(4) as workers:
@@ -72,7 +72,6 @@ def test_four_workers_at_once_take_each_cell_once(url: str) -> None:
     assert Counter(name for share in shares for name in share) == Counter(
         cell.name for cell in cells_of(study)
     )
-    assert sum(map(bool, shares)) > 1  # they did compete
 
 
 def test_cells_arrive_as_they_were_sent(url: str) -> None:
