@@ -49,8 +49,8 @@ def test_it_points_at_the_call_of_step_through_a_scheduler() -> None:
     optimizer = EndToEndSGD([p], lr=0.1, depth=2)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)  # it wraps step()
     p.grad = torch.ones(3, 2)
+    line = currentframe().f_lineno + 2
     with pytest.warns(UserWarning, match=ADVICE) as caught:
-        line = currentframe().f_lineno + 1
         optimizer.step()
     assert (caught[0].filename, caught[0].lineno) == (__file__, line)
     scheduler.step()
