@@ -71,6 +71,18 @@ def test_what_is_written_reads_the_same(tmp_path: Path) -> None:
     assert StudyConfig(**study.to_json()) == study
 
 
+@pytest.mark.parametrize("word", ["1:4", "-1:30", "12:30:45", "1:30.5", "2026-01-31"])
+def test_what_looks_like_no_number_is_none(word: str, tmp_path: Path) -> None:
+    """YAML 1.1 has numbers in base 60, and dates."""
+    path = written(tmp_path, f"problem: a:b\nsettings: {{x: {word}}}\ngrid: {{y: [{word}, 2]}}\n")
+    words = [f"--settings.z={word}", f"--grid.w={word},3", "--grid.v", f"[{word}, 4]"]
+    study = read_study(path, words)
+    assert study.settings == {"x": word, "z": word}
+    assert study.grid == {"y": (word, 2), "w": (word, 3), "v": (word, 4)}
+    write_study(study, tmp_path)
+    assert read_study(tmp_path) == study
+
+
 def test_command_line_has_the_last_word(tmp_path: Path) -> None:
     words = ["--grid.depth", "2,inf", "--settings.lr=0.25", "--seeds", "[7]", "--budget.steps=9e0"]
     study = read_study(written(tmp_path, YAML), [*words, "--grid.rank=1,2", "--name", "other"])
