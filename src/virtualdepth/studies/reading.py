@@ -21,7 +21,7 @@ EXCLUSIVE = ("settings", "grid", "search")
 _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?$")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML, but ``1:4`` and ``2026-01-31`` are words; YAML 1.1 reads 64 and a date."""
 
     yaml_implicit_resolvers: ClassVar = {

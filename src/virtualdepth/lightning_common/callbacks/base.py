@@ -139,7 +139,8 @@ class IntervalMonitor(Callback):
         """
         # a trainer without loggers was told to leave nothing behind
         if self.figure and trainer.loggers and trainer.is_global_zero:
-            monitors = [each for each in trainer.callbacks if isinstance(each, IntervalMonitor)]
+            callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+            monitors = [each for each in callbacks if isinstance(each, IntervalMonitor)]
             for name, figure in self.figures().items():
                 place = 1 + sum(each._drawn.count(name) for each in monitors)
                 self._drawn.append(name)
