@@ -221,7 +221,7 @@ def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "margin, matrix-completion, mnist, no-regulariser, norms or singular-values. Leaves "
         "result.json, arrays.npz, report.md and figures.",
         epilog="Exit status: 0 every claim held, 1 one did not, 2 unusable arguments, 130 after "
-        "Ctrl-C.",
+        "Ctrl-C, with the rows finished by then kept in unfinished.jsonl.",
         allow_abbrev=False,
     )
     parser.set_defaults(command=_reproduce, parser=parser)

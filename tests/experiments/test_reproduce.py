@@ -1,6 +1,7 @@
 """`virtualdepth reproduce`: quick reruns through the command line, and what they leave."""
 
 import json
+import math
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +12,12 @@ from tests.experiments.idx_files import bars, write_mnist
 from tests.experiments.lp import NEEDS_ETHANOL
 
 from virtualdepth.cli import main
+from virtualdepth.experiments import no_regulariser, reproduce
 from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.experiments.norms import contradiction, random_problem
 from virtualdepth.experiments.reproduction import ReproduceConfig, Reproduction, load, save
 from virtualdepth.experiments.singular_values import closed_form, theory_trajectory
+from virtualdepth.experiments.unfinished import keeping
 
 NEEDS_IMAGE = pytest.mark.skipif(
     not Path(os.environ.get("VIRTUALDEPTH_DATA", "."), "images/camera.png").is_file(),
@@ -49,7 +52,16 @@ def test_a_broken_archive_is_unusable(left: bytes, tmp_path: Path) -> None:
         pytest.param("lp-regression", marks=NEEDS_ETHANOL),
     ],
 )
-def test_quick_rerun(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quick_rerun(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[str] = []
+
+    def look_and_save(result: Reproduction, folder: Path) -> None:
+        kept.extend((folder / "unfinished.jsonl").read_text().splitlines()[1:])
+        save(result, folder)
+
+    monkeypatch.setattr(reproduce, "save", look_and_save)
     arguments = ["reproduce", name, "--quick", "--seeds", "1", "--output", str(tmp_path)]
     if name == "mnist":
         arguments += ["--data-dir", str(write_mnist(tmp_path / "data", *bars()))]
@@ -57,6 +69,8 @@ def test_quick_rerun(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     printed = capsys.readouterr().out
     result = json.loads((tmp_path / "result.json").read_text())
     assert set(result) >= KEYS
+    assert [json.loads(line) for line in kept] == result["measured"]
+    assert not (tmp_path / "unfinished.jsonl").exists()
     assert result["name"] == name
     assert status == (0 if all(claim["held"] for claim in result["claims"]) else 1)
     for claim in result["claims"]:
@@ -66,6 +80,63 @@ def test_quick_rerun(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     (tmp_path / "report.md").unlink()
     assert main(["report", str(tmp_path)]) == 0
     assert (tmp_path / "report.md").read_text() == first
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, RuntimeError, OSError])
+def test_what_is_finished_is_kept(
+    end: type[BaseException],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of three parts of an experiment, the last of which does not come to its end."""
+    arguments = ["reproduce", "no-regulariser", "--quick", "--output", str(tmp_path)]
+    unfinished = tmp_path / "unfinished.jsonl"
+
+    def stop(seed: int, depth: float) -> list:
+        raise end
+
+    with monkeypatch.context() as patch:
+        patch.setattr(no_regulariser, "away_from_zero", stop)
+        if end is RuntimeError:
+            with pytest.raises(RuntimeError):
+                main(arguments)
+        elif end is OSError:
+            with pytest.raises(SystemExit, match="2"):
+                main(arguments)
+        else:
+            assert main(arguments) == 130
+    said = capsys.readouterr().err.splitlines()[0]
+    head, *rows = map(json.loads, unfinished.read_text().splitlines())
+    assert said == f"{len(rows)} rows finished by then are in {unfinished}"
+    assert head["command"] == "reproduce"
+    assert (head["config"]["name"], head["config"]["quick"]) == ("no-regulariser", True)
+    assert "torch" in head["versions"]
+    assert main(arguments) == 0
+    measured = json.loads((tmp_path / "result.json").read_text())["measured"]
+    assert rows == measured[: len(rows)]
+    assert 0 < len(rows) < len(measured)
+    assert not unfinished.exists()
+
+
+def test_a_run_without_a_row_leaves_those_of_an_earlier_one(tmp_path: Path) -> None:
+    config = ReproduceConfig(name="norms")
+
+    def fail_after(*rows: dict[str, float]) -> None:
+        with keeping(config, tmp_path) as keep:
+            assert [keep(row) for row in rows] == list(rows)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_after({"norm": math.inf})
+    before = (tmp_path / "unfinished.jsonl").read_bytes()
+    assert before.endswith(b'{"norm": "inf"}\n')
+    with pytest.raises(RuntimeError):
+        fail_after()
+    assert (tmp_path / "unfinished.jsonl").read_bytes() == before
+    with keeping(config, tmp_path) as keep:
+        keep({"norm": 1.0})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

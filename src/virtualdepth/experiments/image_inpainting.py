@@ -19,7 +19,13 @@ from virtualdepth.experiments.completion import Completion, small_start
 from virtualdepth.experiments.convex import minimise_nuclear_norm, soft_impute_held_out
 from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.experiments.problems import DATA_VARIABLE
-from virtualdepth.experiments.reproduction import Progress, Record, ReproduceConfig, Reproduction
+from virtualdepth.experiments.reproduction import (
+    Keep,
+    Progress,
+    Record,
+    ReproduceConfig,
+    Reproduction,
+)
 from virtualdepth.maths import effective_rank
 from virtualdepth.theory import integrate_flow
 
@@ -60,12 +66,13 @@ def load_image(data_dir: str | None, size: int) -> Tensor:
     return blocks.mean((1, 3))
 
 
-def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
+def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction:
     """Complete the image by every method.
 
     Args:
         config: the first seed draws the pixels; quick: 64 x 64 instead of 256 x 256.
         progress: told what begins.
+        keep: handed each row as it is done.
 
     Returns:
         One row for each method; the pictures as arrays.
@@ -84,15 +91,14 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
         filled = torch.where(mask > 0, problem.truth, weight.double())
         missing = (filled - problem.truth)[mask == 0].square().mean()
         pictures[method] = (filled + known).clamp(0, 1)
-        measured.append(
-            {
-                "method": method,
-                "psnr": -10 * math.log10(float(missing)),
-                "effective_rank": float(effective_rank(weight.double())),
-                "cpu_seconds": process_time() - begin,
-                "chosen": detail,
-            }
-        )
+        row: Record = {
+            "method": method,
+            "psnr": -10 * math.log10(float(missing)),
+            "effective_rank": float(effective_rank(weight.double())),
+            "cpu_seconds": process_time() - begin,
+            "chosen": detail,
+        }
+        measured.append(keep(row))
 
     finish("mean of the known pixels", torch.zeros_like(image), process_time(), "")
     for depth in DEPTHS:

@@ -28,6 +28,7 @@ PACKAGES = ("virtualdepth", "torch", "numpy", "scipy")
 
 Record = dict[str, Any]
 Progress = Callable[[str], None]
+Keep = Callable[[Record], Record]
 Array = "np.ndarray[Any, np.dtype[Any]]"
 
 
@@ -118,7 +119,7 @@ def save(result: Reproduction, folder: Path) -> None:
     """
     content = {"command": "reproduce"} | asdict(result)
     del content["arrays"]
-    text = json.dumps(_plain(content), indent=2, allow_nan=False)
+    text = json.dumps(plain(content), indent=2, allow_nan=False)
     (folder / RESULT).write_text(text + "\n", encoding="utf-8")
     np.savez_compressed(folder / ARRAYS, **result.arrays)
 
@@ -150,11 +151,22 @@ def load(folder: Path) -> Reproduction:
         ) from error
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Write values as any JSON reader takes them.
+
+    Args:
+        value: of a result.
+
+    Returns:
+        The same; infinity is "inf", other numbers that are not finite are None.
+
+    >>> plain({"depths": (2.0, math.inf), "error": math.nan})
+    {'depths': [2.0, 'inf'], 'error': None}
+    """
     if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "inf" if value == math.inf else None
     return value
