@@ -25,8 +25,9 @@ from virtualdepth.maths import (
     relative_speed,
     secants,
 )
-from virtualdepth.optim.directions import GroupStep, MatrixGradient, without_autocast
+from virtualdepth.optim.directions import GroupStep
 from virtualdepth.optim.guard import StepGuard
+from virtualdepth.optim.solving import MatrixGradient, without_autocast
 
 POINTS = 5  # weights and gradients before the last steps, that each parameter keeps
 MEMORY = 10  # losses that a step is compared with
