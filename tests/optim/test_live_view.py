@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import virtualdepth as vd
 
-LR, DEPTH = 0.05, 3
+LR, DEPTH = 1e-4, 3
 CHANGES = [
     ((6, 4), {}, {"blocks": 2}),
     ((6, 4), {"blocks": 2}, {"blocks": 1}),
@@ -49,7 +49,7 @@ def test_other_matrices_of_the_same_weight(
     p = nn.Parameter(random_tensor(shape, 1) / 2)
     group = {"params": [p], **before}
     optimizer = vd.EndToEndSGD([group], lr=LR, depth=DEPTH, solver=solver)
-    for seed in range(3):
+    for seed in range(2):
         p.grad = random_tensor(shape, 10 + seed) / 3
         optimizer.step()
     optimizer.param_groups[0].update(after)
@@ -58,7 +58,7 @@ def test_other_matrices_of_the_same_weight(
     optimizer.step()
     for matrix, weight, grad in zip(matrices(p.detach(), views), weights, grads, strict=True):
         expected = after_a_step(weight, grad, solver)
-        torch.testing.assert_close(matrix, expected, rtol=0, atol=1e-10)
+        torch.testing.assert_close(matrix, expected, rtol=0, atol=1e-13)
     if solver == "layers" and matrices(p, before)[0].shape != matrices(p, views)[0].shape:
         assert optimizer.state[p]["layers_refactored"] == 0  # nobody wrote to the weight
     optimizer.step()
