@@ -56,9 +56,12 @@ def test_other_matrices_of_the_same_weight(
     views = {**before, **after}
     weights, grads = matrices(p.detach().clone(), views), matrices(p.grad, views)
     optimizer.step()
+    # the transposes have the same singular vectors, which are followed as before
+    followed = solver == "tracked" and set(after) == {"transposed"}
+    tolerance = 1e-3 * LR if followed else 1e-13
     for matrix, weight, grad in zip(matrices(p.detach(), views), weights, grads, strict=True):
         expected = after_a_step(weight, grad, solver)
-        torch.testing.assert_close(matrix, expected, rtol=0, atol=1e-13)
+        torch.testing.assert_close(matrix, expected, rtol=0, atol=tolerance)
     if solver == "layers" and matrices(p, before)[0].shape != matrices(p, views)[0].shape:
         assert optimizer.state[p]["layers_refactored"] == 0  # nobody wrote to the weight
     optimizer.step()
