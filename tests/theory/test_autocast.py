@@ -27,7 +27,7 @@ def test_the_flow_stays_in_float64(depth: float, dtype: torch.dtype) -> None:
         found = integrate_flow(objective, START, depth, 0.05)
     assert torch.equal(found.weight, expected.weight)
     assert (found.loss, found.evaluations) == (expected.loss, expected.evaluations)
-    assert float((found.weight - START).norm()) > 0.1  # it went somewhere
+    assert float((found.weight - START).norm()) > 1e-3  # it went somewhere
 
 
 @pytest.mark.parametrize("depth", [1, 3])
