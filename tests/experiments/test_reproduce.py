@@ -144,7 +144,12 @@ def test_a_run_without_a_row_leaves_those_of_an_earlier_one(tmp_path: Path) -> N
     [
         (["nonsense"], "name: expected one of convergence, image-inpainting"),
         (["norms", "--seeds", "x"], "seeds: expected integers"),
-        (["norms", "--seeds", "-1"], "seeds: expected"),
+        (
+            ["norms", "--seeds", "-1"],
+            "seeds: expected different integers >= 0 and < 2^32 but got -1",
+        ),
+        (["norms", "--seeds", "3,1,3"], "different integers >= 0 and < 2^32 but got 3,1,3"),
+        (["norms", "--seeds", str(2**64)], "different integers >= 0 and < 2^32 but got 1844"),
         (["image-inpainting", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
         (["lp-regression", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
         (["mnist", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),

@@ -52,8 +52,13 @@ class ReproduceConfig:
     data_dir: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.seeds or any(seed < 0 for seed in self.seeds):
-            raise UnusableError("seeds", f"expected integers >= 0 but got {self.seeds}")
+        # a seed that comes twice would pass for another draw
+        distinct = len(set(self.seeds)) == len(self.seeds) > 0
+        if not distinct or not all(0 <= seed < 2**32 for seed in self.seeds):
+            given = ",".join(map(str, self.seeds)) or "none"
+            raise UnusableError(
+                "seeds", f"expected different integers >= 0 and < 2^32 but got {given}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
