@@ -169,6 +169,14 @@ def test_unusable(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())  # not even a folder for what did not run
+
+
+def test_a_folder_that_was_named_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["reproduce", "mnist", "--data-dir", "/nowhere", "--output", str(tmp_path)])
+    assert "data_dir: expected" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_contradiction_has_the_solutions_it_claims() -> None:

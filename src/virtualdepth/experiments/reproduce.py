@@ -63,7 +63,7 @@ def reproduce(config: ReproduceConfig, output: str | None) -> int:
     """
     experiment = _experiment(config.name)
     folder = claim_folder(output, "reproduce")
-    with keeping(config, folder) as keep:
+    with keeping(config, folder, new=output is None) as keep:
         with tqdm(unit="run", disable=None, leave=False) as bar:
 
             def progress(label: str) -> None:

@@ -1,9 +1,10 @@
 """The rows of a rerun that was interrupted or failed, kept as they came."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +14,7 @@ UNFINISHED = "unfinished.jsonl"
 
 
 @contextmanager
-def keeping(config: ReproduceConfig, folder: Path) -> Iterator[Keep]:
+def keeping(config: ReproduceConfig, folder: Path, *, new: bool = False) -> Iterator[Keep]:
     """Write each row that is handed over to unfinished.jsonl, which goes when the block is through.
 
     Its first line says which experiment, with which arguments and versions.
@@ -21,6 +22,7 @@ def keeping(config: ReproduceConfig, folder: Path) -> Iterator[Keep]:
     Args:
         config: of the run.
         folder: where.
+        new: whether the folder was made for this run; it goes too if no row was finished.
 
     Yields:
         What writes a row and returns it.
@@ -41,5 +43,8 @@ def keeping(config: ReproduceConfig, folder: Path) -> Iterator[Keep]:
     except BaseException:
         if count:
             print(f"{count} rows finished by then are in {path}", file=sys.stderr)
+        elif new:
+            with suppress(OSError):
+                os.removedirs(folder)  # and runs/reproduce, if nothing else is in it
         raise
     path.unlink(missing_ok=True)
