@@ -265,8 +265,7 @@ def _add_report(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = commands.add_parser(
         "report",
         help="make report and figures again from what a run left",
-        description="Make report.md and the figures again from the result.json and curves.csv "
-        "that a run left.",
+        description="Make report.md and the figures again from what any of the commands left.",
         epilog="Exit status: 0, whatever the run found; 2 if there is nothing to report on.",
         allow_abbrev=False,
     )
