@@ -38,12 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 passed, 1 the check failed, 130 after Ctrl-C. Unusable arguments end
         the process with status 2.
     """
-    program = _parser()
-    options, more = program.parse_known_args(arguments)
-    if more and not options.takes_more:
-        program.error(f"unrecognized arguments: {' '.join(more)}")
-    options.more = more
+    options, more = _parser().parse_known_args(arguments)
     parser: _Parser = options.parser
+    if more and not options.takes_more:
+        parser.error(f"unrecognized arguments: {' '.join(more)}; see {parser.prog} --help")
+    options.more = more
     try:
         status: int = options.command(options)
     except UnusableError as error:
