@@ -22,7 +22,10 @@ _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?$")
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML, but ``1:4`` and ``2026-01-31`` are words; YAML 1.1 reads 64 and a date."""
+    """YAML, but ``1:4`` and ``2026-01-31`` are words, and no key stands twice.
+
+    YAML 1.1 reads 64 and a date, and PyYAML the last of several values.
+    """
 
     yaml_implicit_resolvers: ClassVar = {
         first: [
@@ -31,6 +34,18 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         ]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that stands twice."""
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        last = {key.value: key for key in keys}
+        for key in keys:
+            if key is not last[key.value]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"found the key {key.value!r} twice", last[key.value].start_mark
+                )
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
 
 
 def _load_yaml(text: str) -> Any:
