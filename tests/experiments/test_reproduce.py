@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from tests.experiments.idx_files import bars, write_mnist
 from tests.experiments.lp import NEEDS_ETHANOL
 
@@ -15,7 +16,13 @@ from virtualdepth.cli import main
 from virtualdepth.experiments import no_regulariser, reproduce
 from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.experiments.norms import contradiction, random_problem
-from virtualdepth.experiments.reproduction import ReproduceConfig, Reproduction, load, save
+from virtualdepth.experiments.reproduction import (
+    ReproduceConfig,
+    Reproduction,
+    load,
+    save,
+    save_figures,
+)
 from virtualdepth.experiments.singular_values import closed_form, theory_trajectory
 from virtualdepth.experiments.unfinished import keeping
 
@@ -170,6 +177,16 @@ def test_unusable(
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())  # not even a folder for what did not run
+
+
+def test_no_figure_of_an_earlier_run_stays(tmp_path: Path) -> None:
+    assert save_figures({"one": Figure(), "two": Figure()}, tmp_path) == [
+        "figure-1.png",
+        "figure-2.png",
+    ]
+    (tmp_path / "figure-2-mine.png").touch()
+    assert save_figures({"one": Figure()}, tmp_path) == ["figure-1.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure-1.png", "figure-2-mine.png"]
 
 
 def test_a_folder_that_was_named_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

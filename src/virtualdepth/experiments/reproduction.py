@@ -237,7 +237,7 @@ def _markdown_table(rows: Sequence[Record]) -> str:
 
 
 def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[str]:
-    """Write figures as PNG.
+    """Write figures as PNG, in place of those of an earlier run.
 
     Args:
         figures: caption to figure; the files are figure-1.png, ...
@@ -246,6 +246,9 @@ def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[str]:
     Returns:
         Names of the files, in order.
     """
+    for old in folder.glob("figure-*.png"):
+        if old.stem.removeprefix("figure-").isdigit():
+            old.unlink()  # there may have been more
     names = [f"figure-{number}.png" for number in range(1, len(figures) + 1)]
     for name, figure in zip(names, figures.values(), strict=True):
         figure.savefig(folder / name, dpi=130)
