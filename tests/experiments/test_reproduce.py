@@ -115,7 +115,7 @@ def test_what_is_finished_is_kept(
             assert main(arguments) == 130
     said = capsys.readouterr().err.splitlines()[0]
     head, *rows = map(json.loads, unfinished.read_text().splitlines())
-    assert said == f"{len(rows)} rows finished by then are in {unfinished}"
+    assert said == f"rows finished by then: {len(rows)}, in {unfinished}"
     assert head["command"] == "reproduce"
     assert (head["config"]["name"], head["config"]["quick"]) == ("no-regulariser", True)
     assert "torch" in head["versions"]

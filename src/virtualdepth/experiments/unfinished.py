@@ -42,7 +42,7 @@ def keeping(config: ReproduceConfig, folder: Path, *, new: bool = False) -> Iter
         yield keep
     except BaseException:
         if count:
-            print(f"{count} rows finished by then are in {path}", file=sys.stderr)
+            print(f"rows finished by then: {count}, in {path}", file=sys.stderr)
         elif new:
             with suppress(OSError):
                 os.removedirs(folder)  # and runs/reproduce, if nothing else is in it
