@@ -68,9 +68,9 @@ def test_a_batch_is_its_matrices(shape: tuple[int, int], depth: float) -> None:
 
 @pytest.mark.parametrize("depth", [2.0, 3.0, 4.0])
 def test_rounding_of_large_singular_values_leaves_small_ones_alone(depth: float) -> None:
-    # in float32 the entries of W round by 4e-6
+    # in float32 the entries of W round by 4e-6, the smallest singular value by 1e-9
     sigma = torch.tensor([50.0, 20.0, 1e-2], dtype=torch.float64)
     weight = with_spectrum((3, 3), sigma, seed=7)
     u, _, vh = torch.linalg.svd(weight)
     still = step(weight.float(), weight.float(), 0.0, depth).double()
-    assert abs(float(u[:, 2] @ still @ vh[2])) < 1e-10
+    assert abs(float(u[:, 2] @ still @ vh[2])) < 4e-9
