@@ -2,7 +2,8 @@
 
 Vectors: a step of many, less torch's own foreach addition on the same tensors. Matrices of 64 x 64,
 "svd" at depth 3: a step of many, less the bare function for P_W(G) and the addition for each, so
-that what batching saves counts in our favour; of one alone too, where there is nothing to batch.
+that what batching saves counts in our favour; of many unlike shapes and of one alone too, where
+there is nothing to batch.
 Depth 1: a step on the shapes of a ResNet-18 against torch.optim.SGD. Memory: the most that a step
 holds beyond what there was, update included, in matrices of the parameter's size.
 """
@@ -82,9 +83,8 @@ def additions(owned: list[torch.nn.Parameter], device: str) -> Sample:
     return lambda: seconds(run, device)
 
 
-def a_parameter(shape: tuple[int, ...], count: int, device: str, budget: float) -> list[Row]:
-    shapes = [shape] * count
-    bare = additions if len(shape) == 1 else algebra
+def a_parameter(what: str, shapes: list[tuple[int, ...]], device: str, budget: float) -> list[Row]:
+    count, bare = len(shapes), additions if len(shapes[0]) == 1 else algebra
     samples = {
         "step": step_sample(vd.EndToEndSGD, shapes, device, depth=3, solver="svd"),
         "algebra": bare(parameters(shapes, device), device),
@@ -94,7 +94,7 @@ def a_parameter(shape: tuple[int, ...], count: int, device: str, budget: float) 
     micro = {name: 1e6 * median(own) / count for name, own in times.items()}
     return [
         {
-            "what": f"{count} of {' x '.join(map(str, shape))}",
+            "what": f"{count} of {what}",
             "step, us a parameter": micro["step"],
             "algebra, us a parameter": micro["algebra"],
             "overhead, us a parameter": micro["step"] - micro["algebra"],
@@ -147,11 +147,13 @@ def memory(shape: tuple[int, int], device: str) -> list[Row]:
 def jobs(options: argparse.Namespace) -> list[Job]:
     device, budget = options.device, 0.1 if options.quick else 1.5
     count = 20 if options.quick else 100
-    sizes = [(64, 64)] if options.quick else [(512, 512), (1024, 256)]
+    few, sizes = count // 5, [(64, 64)] if options.quick else [(512, 512), (1024, 256)]
+    unlike: list[tuple[int, ...]] = [(64, 64 + more) for more in range(few)]
     return [
-        partial(a_parameter, (64,), count, device, budget),
-        partial(a_parameter, (64, 64), count // 5, device, budget),
-        partial(a_parameter, (64, 64), 1, device, budget),
+        partial(a_parameter, "64", [(64,)] * count, device, budget),
+        partial(a_parameter, "64 x 64", [(64, 64)] * few, device, budget),
+        partial(a_parameter, "unlike shapes, from 64 x 64", unlike, device, budget),
+        partial(a_parameter, "64 x 64", [(64, 64)], device, budget),
         *(partial(depth_one, momentum, device, 2 * budget) for momentum in (0.0, 0.9)),
         *(partial(memory, size, device) for size in sizes),
     ]

@@ -23,7 +23,7 @@ from virtualdepth.maths import (
     relative_speed,
     secants,
 )
-from virtualdepth.optim.directions import MatrixGradient
+from virtualdepth.optim.solving import MatrixGradient
 
 # A quasi-Newton step of up to so many caps is shortened to the cap; after a longer one, for so many
 # steps, none is asked for: they change little, and to ask costs a quarter of a step. Chosen on 100

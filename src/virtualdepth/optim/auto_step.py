@@ -16,8 +16,9 @@ from torch import Tensor
 
 from virtualdepth.maths import LinAlgError, end_to_end_metric, inner
 from virtualdepth.optim.auto_direction import Moving, choose_steps
-from virtualdepth.optim.directions import GroupStep, MatrixGradient, without_autocast
+from virtualdepth.optim.directions import GroupStep
 from virtualdepth.optim.guard import StepGuard
+from virtualdepth.optim.solving import MatrixGradient, without_autocast
 
 POINTS = 5  # weights and gradients before the last steps, that each parameter keeps
 MEMORY = 10  # losses that a step is compared with

@@ -9,7 +9,6 @@ from virtualdepth.distributed import is_distributed
 from virtualdepth.optim.auto_step import auto_step, check_auto, init_auto
 from virtualdepth.optim.directions import (
     GroupStep,
-    MatrixGradient,
     add_decay,
     precondition_group,
 )
@@ -18,6 +17,7 @@ from virtualdepth.optim.layers import LayersMemory, check_layers, layers_step
 from virtualdepth.optim.matrix_view import MatrixView, matrices
 from virtualdepth.optim.momentum import State
 from virtualdepth.optim.origin import check_origin, init_origin, start_of_change
+from virtualdepth.optim.solving import MatrixGradient
 from virtualdepth.optim.tracked import check_tracked
 
 

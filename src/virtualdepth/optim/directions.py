@@ -5,47 +5,19 @@ Nothing here changes a parameter, a gradient or a state.
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from virtualdepth.maths import (
-    EndToEndGradient,
-    LinAlgError,
-    squared_metric_norm,
-    unit_scale,
-)
+from virtualdepth.maths import EndToEndGradient, squared_metric_norm, unit_scale
 from virtualdepth.optim.guard import StepGuard
 from virtualdepth.optim.matrix_view import MatrixView
-from virtualdepth.optim.solvers import GRADIENT_SOLVERS, solver_of
-from virtualdepth.optim.tracked import init_tracked, tracked_gradient
+from virtualdepth.optim.solving import MatrixGradient, solve_matrices
 
 # the published step rule of arXiv 1905.13655: its averaging and its floor
 _RMS_DECAY = 0.99
 _RMS_FLOOR = 1e-4
-
-# matrices of so many entries gain by being stacked, and stacks of so many take little memory
-_SMALL, _STACKED = 64 * 64, 8 * 64 * 64
-
-
-class MatrixGradient(NamedTuple):
-    """One parameter of depth > 1, ready to be preconditioned.
-
-    Attributes:
-        name: for error messages.
-        parameter: what will move.
-        view: the parameter as matrices.
-        weight: what P is taken of: the parameter, or its change since the origin.
-        grad: G.
-    """
-
-    name: str
-    parameter: Tensor
-    view: MatrixView
-    weight: Tensor
-    grad: Tensor
 
 
 class GroupStep(NamedTuple):
@@ -126,7 +98,7 @@ def precondition_group(
             in the range of the parameter's dtype.
         LinAlgError: if an SVD does not converge.
     """
-    solved = _precondition(matrices, group, guard, states)
+    solved = solve_matrices(matrices, group, guard, states)
     found = [gradient for gradient, _ in solved]
     # a step of rate 0, as checkpoints take to make state, must change nothing
     memories = {
@@ -143,104 +115,6 @@ def precondition_group(
         directions[matrix.parameter] = matrix.view.join(scaled, like=matrix.parameter)
     weights = {matrix.parameter: matrix.weight for matrix in matrices}
     return GroupStep(directions, weights, memory, memories)
-
-
-Solved = tuple[EndToEndGradient, dict[str, Any]]
-
-
-class _Problem(NamedTuple):
-    """One matrix, or batch of matrices, that has been checked.
-
-    Attributes:
-        matrix: of which parameter.
-        weight: W.
-        grad: G.
-        solver: that is to solve it.
-        waits: whether reading a number would wait for a device.
-    """
-
-    matrix: MatrixGradient
-    weight: Tensor
-    grad: Tensor
-    solver: str
-    waits: bool
-
-
-def _precondition(
-    matrices: Sequence[MatrixGradient],
-    group: Mapping[str, Any],
-    guard: StepGuard,
-    states: Mapping[Tensor, dict[str, Any]],
-) -> list[Solved]:
-    problems = [_checked(matrix, group, guard) for matrix in matrices]
-    together: dict[int, Solved] = {}
-    for stack in _stacks(problems):
-        together |= _solve_stack(problems, stack, group)
-    return [
-        together[index] if index in together else _solve(problem, group, states)
-        for index, problem in enumerate(problems)
-    ]
-
-
-def _checked(matrix: MatrixGradient, group: Mapping[str, Any], guard: StepGuard) -> _Problem:
-    guard.admit(matrix.name, "weight", matrix.weight)
-    guard.admit(matrix.name, "gradient", matrix.grad)
-    weight, grad = matrix.view.split(matrix.weight), matrix.view.split(matrix.grad)
-    return _Problem(matrix, weight, grad, solver_of(group, weight), guard.waits(weight))
-
-
-def _finite(weight: Tensor, *, waits: bool) -> Tensor:
-    # an SVD throws on NaN; the commit is masked, so the value does not matter
-    return weight.nan_to_num(0, 0, 0) if waits else weight
-
-
-def _stacks(problems: Sequence[_Problem]) -> list[list[int]]:
-    """Find small matrices of one shape, that are solved together in a third of the time."""
-    alike: dict[tuple[Any, ...], list[int]] = {}
-    for index, (_, weight, grad, solver, _) in enumerate(problems):
-        if solver in GRADIENT_SOLVERS and weight.ndim == 2 and weight.numel() <= _SMALL:
-            key = (weight.shape, weight.dtype, weight.device, grad.dtype, solver)
-            alike.setdefault(key, []).append(index)
-    stacks = []
-    for (shape, *_), indices in alike.items():
-        size = _STACKED // shape.numel()
-        stacks += [indices[first : first + size] for first in range(0, len(indices), size)]
-    return [stack for stack in stacks if len(stack) > 1]
-
-
-def _solve_stack(
-    problems: Sequence[_Problem], stack: Sequence[int], group: Mapping[str, Any]
-) -> dict[int, Solved]:
-    weight, grad = (
-        torch.stack([tensors[index] for index in stack])
-        for tensors in ([p.weight for p in problems], [p.grad for p in problems])
-    )
-    weight = _finite(weight, waits=problems[stack[0]].waits)
-    solve = GRADIENT_SOLVERS[problems[stack[0]].solver]
-    try:
-        with without_autocast(weight.device.type):
-            direction, sigma, slopes = solve(weight, grad, float(group["depth"]), group["rtol"])
-    except LinAlgError:
-        return {}  # one by one it can be told which does not converge
-    each = zip(stack, direction, sigma, slopes, strict=True)
-    return {index: (EndToEndGradient(*parts), {}) for index, *parts in each}
-
-
-def _solve(
-    problem: _Problem, group: Mapping[str, Any], states: Mapping[Tensor, dict[str, Any]]
-) -> Solved:
-    matrix, weight, grad, solver, waits = problem
-    weight = _finite(weight, waits=waits)
-    try:
-        with without_autocast(weight.device.type):
-            if solver == "tracked":
-                state = states[matrix.parameter]
-                init_tracked(state, matrix.parameter, matrix.view)
-                return tracked_gradient(weight, grad, group, state, waits=waits)
-            solve = GRADIENT_SOLVERS[solver]
-            return solve(weight, grad, float(group["depth"]), group["rtol"]), {}
-    except LinAlgError as error:
-        raise LinAlgError(f"{matrix.name}: {error}") from error
 
 
 def _scales(
@@ -292,17 +166,3 @@ def add_decay(group: Mapping[str, Any], direction: Tensor, weight: Tensor) -> No
     if group["weight_decay"] != 0:
         layers = 1.0 if math.isinf(group["depth"]) else float(group["depth"])
         direction.add_(weight, alpha=layers * group["weight_decay"])
-
-
-def without_autocast(device_type: str) -> AbstractContextManager[object]:
-    """Switch autocast off, where it is on.
-
-    Args:
-        device_type: "cpu", "cuda", ...
-
-    Returns:
-        A context.
-    """
-    if torch.is_autocast_enabled(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return nullcontext()

@@ -18,9 +18,10 @@ from virtualdepth.distributed import (
     to_owners,
     whole,
 )
-from virtualdepth.optim.directions import MatrixGradient, precondition_group
+from virtualdepth.optim.directions import precondition_group
 from virtualdepth.optim.guard import StepGuard
 from virtualdepth.optim.parts import Part
+from virtualdepth.optim.solving import MatrixGradient
 
 
 def on_whole(part: Part, weight: Tensor, grad: Tensor, guard: StepGuard) -> Tensor:

@@ -22,10 +22,11 @@ from virtualdepth.maths import (
     probe,
     probe_differs,
 )
-from virtualdepth.optim.directions import GroupStep, MatrixGradient, Network, without_autocast
+from virtualdepth.optim.directions import GroupStep, Network
 from virtualdepth.optim.guard import StepGuard
 from virtualdepth.optim.matrix_view import MatrixView
 from virtualdepth.optim.momentum import State, descend
+from virtualdepth.optim.solving import MatrixGradient, without_autocast
 
 
 class _Committed(NamedTuple):

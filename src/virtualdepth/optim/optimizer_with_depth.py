@@ -17,7 +17,6 @@ from torch.optim import LBFGS, Optimizer
 
 from virtualdepth.optim.directions import (
     GroupStep,
-    MatrixGradient,
     init_memory,
     precondition_group,
 )
@@ -28,6 +27,7 @@ from virtualdepth.optim.options import (
     check_target_options,
     plain_number,
 )
+from virtualdepth.optim.solving import MatrixGradient
 
 Closure = Callable[[], Any] | None
 
