@@ -70,8 +70,11 @@ def choose_steps(
                 share = min(1.0, group["cap"] / change) if change > 0 else 1.0
                 return [share * step for step in found], 0
             wait = 1 + _WAIT
-    longest = _stable_length(moving, known) if known else math.inf if resolved else 0.0
-    length = min(_capped_length(moving, group), longest)
+    length = _capped_length(moving, group)
+    if known and math.isfinite(group["depth"]):
+        length = min(length, _stable_length(moving, known))
+    elif not known and not resolved:
+        length = 0.0
     return [_midpoint(each, length, group) for each in moving], max(wait - 1, 0)
 
 
@@ -104,7 +107,8 @@ def _capped_length(moving: Sequence[Moving], group: Mapping[str, Any]) -> float:
 
 def _stable_length(moving: Sequence[Moving], known: Sequence[Secant]) -> float:
     # where singular values have settled, the cap allows steps that oscillate there, and what comes
-    # of that in the small ones stays: the end would be another minimum than the flow's
+    # of that in the small ones stays: the end would be another minimum than the flow's. At infinite
+    # depth, where nothing turns the row and column spaces, that is what gets to an end in time
     return metric_length([each.metric for each in moving], known[0])
 
 

@@ -4,7 +4,6 @@ What they remember, when one is halved, and what gives mini-batches away; which 
 virtualdepth.optim.auto_direction.
 """
 
-import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,9 +21,9 @@ from virtualdepth.optim.solving import MatrixGradient, without_autocast
 
 POINTS = 5  # weights and gradients before the last steps, that each parameter keeps
 MEMORY = 10  # losses that a step is compared with
-# what gives mini-batches away: at so many steps, this share changed G by more than its norm, while
-# the norm kept this share of its size, and, of the largest ever, so many units of what the
-# parameters' dtype resolves: below that all is rounding
+# what gives mini-batches away: of so many steps, this share changed G by more than its norm, while
+# the norm kept this share of its size, or was taken back; and the norm, of the largest ever, is so
+# many units of what the parameters' dtype resolves: below that all is rounding
 _WINDOW, _TURNED, _KEPT, _RESOLVED = 20, 0.75, 0.5, 8
 
 State = Mapping[str, Any]
@@ -74,6 +73,7 @@ def init_auto(group: dict[str, Any], states: Mapping[Tensor, dict[str, Any]]) ->
     group.setdefault("auto_changes", [])
     group.setdefault("auto_largest", 0.0)
     group.setdefault("auto_wait", 0)
+    group.setdefault("auto_backs", [])
     for parameter in group["params"]:
         for age in range(POINTS):
             for key in (f"auto_weight_{age}", f"auto_grad_{age}"):
@@ -131,7 +131,8 @@ def auto_step(
         guard.admit(matrix.name, "update", scaled)
         directions[matrix.parameter] = matrix.view.join(scaled, like=matrix.parameter)
     losses = [*losses, *([] if loss is None else [loss])][-MEMORY:]
-    memory = {"auto_losses": losses, "auto_wait": wait}
+    backs = [*group["auto_backs"], 0][-_WINDOW:]
+    memory = {"auto_losses": losses, "auto_wait": wait, "auto_backs": backs}
     if points > 0:
         turn = [each.grads[0] - each.grads[1] for each in moving]
         memory |= _look_for_batches(group, weights, square, inner(turn, turn))
@@ -151,10 +152,25 @@ def _back(
     """Halve a step that went too far; the secants that led there are forgotten."""
     weights = {matrix.parameter: matrix.weight for matrix in matrices}
     back = {p: (w - states[p]["auto_weight_0"]) / (2 * rate) for p, w in weights.items()}
-    # of the gradient there nothing is known: it need not be finite
-    known = group["auto_squares"][-1:]
-    memory = _look_for_batches(group, weights, known[0], math.inf) if known else {}
+    memory: dict[str, Any] = {"auto_backs": [*group["auto_backs"], 1][-_WINDOW:]}
+    if sum(memory["auto_backs"]) >= _TURNED * _WINDOW and _above_rounding(group, weights):
+        _warn("the loss was larger than at any of the last ten")
+        memory["auto_backs"] = []
     return GroupStep(back, weights, memory, {p: {"auto_points": 1} for p in weights})
+
+
+def _above_rounding(group: Mapping[str, Any], weights: Iterable[Tensor]) -> bool:
+    squares = group["auto_squares"]
+    return bool(squares) and squares[-1] >= _resolution(weights) * group["auto_largest"]
+
+
+def _warn(what: str) -> None:
+    warnings.warn(
+        f"step_scale='auto': at most of {_WINDOW} steps {what}, as on mini-batches, where it "
+        "stalls or wanders; it needs the gradient of the full batch. Use step_scale='unit' with a "
+        "learning rate",
+        stacklevel=2,
+    )
 
 
 def _remembered(matrix: MatrixGradient, state: State, points: int) -> dict[str, Any]:
@@ -194,7 +210,7 @@ def _moving(
 def _look_for_batches(
     group: Mapping[str, Any], weights: Iterable[Tensor], square: float, change: float
 ) -> dict[str, Any]:
-    """Warn where gradients turn as they do on mini-batches, or most steps are taken back."""
+    """Warn where gradients turn as they do on mini-batches."""
     # A step moves W by little. If G changes by more than its own norm all the same, it was mostly
     # noise, or a steep direction that the steps are about to deal with: then it shrinks.
     squares = [*group["auto_squares"], square][-_WINDOW:]
@@ -204,12 +220,7 @@ def _look_for_batches(
     largest = max(group["auto_largest"], squares[-1])
     stays = last >= max(_KEPT**2 * first, _resolution(weights) * largest)
     if len(squares) == _WINDOW and turned >= _TURNED * _WINDOW and stays:
-        warnings.warn(
-            f"step_scale='auto': at most of {_WINDOW} steps the gradient changed by more than its "
-            "norm and did not shrink, as on mini-batches, where it stalls or wanders; it needs the "
-            "gradient of the full batch. Use step_scale='unit' with a learning rate",
-            stacklevel=2,
-        )
+        _warn("the gradient changed by more than its norm and did not shrink")
         squares, changes = [], []
     return {"auto_squares": squares, "auto_changes": changes, "auto_largest": largest}
 
