@@ -4,6 +4,7 @@ What they remember, when one is halved, and what gives mini-batches away; which 
 virtualdepth.optim.auto_direction.
 """
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -153,7 +154,9 @@ def _back(
     weights = {matrix.parameter: matrix.weight for matrix in matrices}
     back = {p: (w - states[p]["auto_weight_0"]) / (2 * rate) for p, w in weights.items()}
     memory: dict[str, Any] = {"auto_backs": [*group["auto_backs"], 1][-_WINDOW:]}
-    if sum(memory["auto_backs"]) >= _TURNED * _WINDOW and _above_rounding(group, weights):
+    # at infinite depth steps by the cap alone are taken back as often at the end, see choose_steps
+    often = sum(memory["auto_backs"]) >= _TURNED * _WINDOW and math.isfinite(group["depth"])
+    if often and _above_rounding(group, weights):
         _warn("the loss was larger than at any of the last ten")
         memory["auto_backs"] = []
     return GroupStep(back, weights, memory, {p: {"auto_points": 1} for p in weights})
