@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.maths.matrices import SHAPES, gaussian
 
-from virtualdepth.maths import end_to_end_metric
+from virtualdepth.maths import end_to_end_metric, precondition
 from virtualdepth.maths.reference import precondition_literally
 
 CASES = [shape for shape in SHAPES if max(shape) < 40]
@@ -44,3 +44,21 @@ def test_a_batch_is_its_matrices(shape: tuple[int, int]) -> None:
             (together.apply(matrices).direction[number], alone.apply(matrices[number]).direction),
         ):
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3.5, 4])
+@pytest.mark.parametrize("shape", CASES)
+def test_squared_norm(shape: tuple[int, int], depth: float) -> None:
+    weight, matrix = gaussian(*shape, seed=7), gaussian(*shape, seed=8)
+    found = end_to_end_metric(weight, float(depth)).squared_norm(matrix)
+    expected = (matrix * precondition(weight, matrix, depth)).sum()
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("shape", CASES)
+def test_trailing_norms(shape: tuple[int, int]) -> None:
+    weight, matrix = gaussian(*shape, seed=9), gaussian(*shape, seed=10)
+    u, sigma, vh = torch.linalg.svd(weight)
+    expected = [(u[:, r:].T @ matrix @ vh[r:].T).norm() for r in range(len(sigma))]
+    found = end_to_end_metric(weight, 3.0).trailing_norms(matrix)
+    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-10, atol=1e-10)

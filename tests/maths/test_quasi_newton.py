@@ -13,6 +13,7 @@ from virtualdepth.maths import (
     Secant,
     end_to_end_metric,
     inner,
+    metric_length,
     precondition,
     quasi_newton,
     secants,
@@ -151,3 +152,16 @@ def test_no_step_without_a_secant_or_where_the_metric_sees_no_change() -> None:
     assert quasi_newton([one], [end_to_end_metric(one, 2.0)], []) is None
     known = [Secant([one], [one], 4.0)]
     assert quasi_newton([one], [end_to_end_metric(zero, 2.0)], known) is None
+
+
+@pytest.mark.parametrize("shapes", GROUPS, ids=str)
+def test_length_of_a_step_along_the_flow(shapes: list[tuple[int, int]]) -> None:
+    weights, (last,) = group(shapes, 9), on_a_quadratic(shapes, 1, 200)
+    change, metric = flat(last.change), dense(weights, 3)
+    found = metric_length([end_to_end_metric(w, 3.0) for w in weights], last)
+    assert found == pytest.approx(float(last.curvature / (change @ metric @ change)), rel=1e-10)
+
+
+def test_no_length_where_the_metric_sees_no_change() -> None:
+    one, metric = torch.ones(2, 2), end_to_end_metric(torch.zeros(2, 2), 2.0)
+    assert metric_length([metric], Secant([one], [one], 4.0)) == float("inf")

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 import virtualdepth as vd
-from virtualdepth.maths.reference import precondition_literally
+from virtualdepth.maths import balanced_factors, end_to_end_product
+from virtualdepth.maths.reference import factor_gradients_literally
 
 CAP = 0.05
 
@@ -50,8 +51,11 @@ def capped_step(weight: Tensor, grad: Tensor, depth: int) -> Tensor:
     u, sigma, vh = torch.linalg.svd(weight)
     slopes = (u * (grad @ vh.mT)).sum(0).abs()
     length = CAP / float((depth * sigma ** (1 - 2 / depth) * slopes).max())
-    first = precondition_literally(weight, grad, depth)
-    return weight - length * precondition_literally(weight - length / 2 * first, grad, depth)
+    factors = balanced_factors(weight, depth)
+    first = factor_gradients_literally(factors, grad)
+    half_way = [f - length / 2 * slope for f, slope in zip(factors, first, strict=True)]
+    turned = factor_gradients_literally(half_way, grad)
+    return end_to_end_product([f - length * v for f, v in zip(factors, turned, strict=True)])
 
 
 def test_first_step_is_the_capped_midpoint() -> None:

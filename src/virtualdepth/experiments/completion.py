@@ -5,6 +5,7 @@ arXiv 1905.13655, section 2 and appendix on the experiments.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ class Completion:
     truth: Tensor
     mask: Tensor
 
-    @property
+    @cached_property  # a sum over the mask, that every gradient would take anew
     def observed(self) -> int:
         """How many entries are observed."""
         return int(self.mask.sum())

@@ -145,7 +145,6 @@ def flow(
         start,
         depth,
         stop_loss=stop_loss,
-        rtol=5e-5,
         max_evaluations=max_evaluations,
     )
     return _descent(end.weight, end.loss, end.evaluations, begin, stop_loss)

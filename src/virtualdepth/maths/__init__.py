@@ -1,7 +1,7 @@
 """The mathematics of depth: pure functions of tensors, without state (level 0)."""
 
 from virtualdepth.maths.alignment import gradient_alignment, match_triples
-from virtualdepth.maths.cap import midpoint_direction, relative_change
+from virtualdepth.maths.cap import relative_change
 from virtualdepth.maths.checks import check_finite, check_matrix
 from virtualdepth.maths.comparison import deficiency_margin, end_to_end_gap
 from virtualdepth.maths.completion import complete_rows, reconstruction_error, squared_errors
@@ -23,6 +23,7 @@ from virtualdepth.maths.kernel import check_depth, depth_kernel, gain_exponent
 from virtualdepth.maths.layers import factor_gradients, partial_products
 from virtualdepth.maths.margin import normalized_margin
 from virtualdepth.maths.metric import EndToEndGradient, EndToEndMetric, end_to_end_metric
+from virtualdepth.maths.midpoint import midpoint_step
 from virtualdepth.maths.polar import polar_gradient
 from virtualdepth.maths.precondition import (
     check_rtol,
@@ -30,7 +31,7 @@ from virtualdepth.maths.precondition import (
     precondition,
 )
 from virtualdepth.maths.probe import probe, probe_differs
-from virtualdepth.maths.quasi_newton import Secant, inner, quasi_newton, secants
+from virtualdepth.maths.quasi_newton import Secant, inner, metric_length, quasi_newton, secants
 from virtualdepth.maths.spectrum import (
     effective_rank,
     effective_rank_of_spectrum,
@@ -75,7 +76,8 @@ __all__ = [
     "inner",
     "layer_sizes",
     "match_triples",
-    "midpoint_direction",
+    "metric_length",
+    "midpoint_step",
     "normalized_margin",
     "nuclear_norm",
     "partial_products",

@@ -84,6 +84,49 @@ class EndToEndMetric(NamedTuple):
         projected = self.left.mT @ (matrix.mT if self.tall else matrix)
         return (projected * self.right).sum(-1)
 
+    def squared_norm(self, matrix: Tensor) -> Tensor:
+        r"""Compute :math:`\langle A, P_W(A) \rangle` by half the products of P_W(A).
+
+        Args:
+            matrix: A, (..., m, n), in the dtype of W.
+
+        Returns:
+            (...), >= 0.
+
+        >>> metric = end_to_end_metric(torch.diag(torch.tensor([4.0, 9.0])), 2.0)
+        >>> metric.squared_norm(torch.ones(2, 2))  # 8 + 2 * 13 + 18
+        tensor(52.)
+        """
+        projected = self.left.mT @ (matrix.mT if self.tall else matrix)
+        core = projected @ self.right.mT
+        squares = (self.outside * projected.square()).sum((-2, -1))
+        return squares + (self.inside * core.square()).sum((-2, -1))
+
+    def trailing_norms(self, matrix: Tensor) -> Tensor:
+        r"""Compute :math:`\|U_r^\top A V_r\|_F`, the singular vectors before the r-th left out.
+
+        Those of the null space of W are in all :math:`U_r` and :math:`V_r`.
+
+        Args:
+            matrix: A, (..., m, n), in the dtype of W.
+
+        Returns:
+            (..., k), in the order of the singular values.
+
+        >>> metric = end_to_end_metric(torch.diag(torch.tensor([4.0, 9.0])), 2.0)
+        >>> metric.trailing_norms(torch.tensor([[1.0, 2.0], [4.0, 10.0]]))  # all, and that of 4
+        tensor([11.,  1.])
+        """
+        projected = self.left.mT @ (matrix.mT if self.tall else matrix)
+        core = projected @ self.right.mT
+        squares = core.square()
+        if self.right.shape[-2] < self.right.shape[-1]:
+            rest = projected - core @ self.right
+            squares = torch.cat([squares, rest.square().sum(-1, keepdim=True)], dim=-1)
+        # sums over the rows from the r-th on, then of the columns from the r-th on
+        below = torch.ones_like(self.left).triu() @ squares
+        return below.triu().sum(-1).sqrt()
+
 
 def end_to_end_metric(weight: Tensor, depth: float, rtol: float | None = None) -> EndToEndMetric:
     r"""Decompose W, once for all matrices that P_W will be applied to.

@@ -10,6 +10,7 @@ recursion); Barzilai and Borwein, "Two-point step size gradient methods", IMA J.
 1988 (the factor gamma); arXiv 1802.06509, Theorem 1 (P_W).
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -81,6 +82,32 @@ def secants(weights: Sequence[Matrices], grads: Sequence[Matrices]) -> list[Seca
     return found
 
 
+def metric_length(metrics: Sequence[EndToEndMetric], newest: Secant) -> float:
+    r"""Find Barzilai and Borwein's length of a step along the flow, from the last step.
+
+    :math:`\gamma = \langle s, y \rangle / \langle y, P_W(y) \rangle`: one over a mean of the
+    curvatures that the step met, in the metric, in which the largest count most.
+
+    Args:
+        metrics: P_W of every matrix.
+        newest: s and y.
+
+    Returns:
+        gamma > 0; infinity where P_W maps y to 0.
+
+    Source: Barzilai and Borwein 1988, the shorter of their two, in the metric.
+
+    >>> from virtualdepth.maths import end_to_end_metric
+    >>> metric = end_to_end_metric(torch.tensor([[4.0]]), 2.0)  # P = 8
+    >>> metric_length([metric], Secant([torch.ones(1, 1)], [2 * torch.ones(1, 1)], 2.0))
+    0.0625
+    """
+    squared = sum(
+        float(m.squared_norm(y).sum()) for m, y in zip(metrics, newest.change, strict=True)
+    )
+    return newest.curvature / squared if squared > 0 else math.inf
+
+
 def quasi_newton(
     grads: Matrices, metrics: Sequence[EndToEndMetric], known: Sequence[Secant]
 ) -> Matrices | None:
@@ -119,12 +146,9 @@ def quasi_newton(
     """
     if not known:
         return None
-    newest = known[0]
-    metric_change = [m.apply(y).direction for m, y in zip(metrics, newest.change, strict=True)]
-    squared = inner(newest.change, metric_change)
-    if not squared > 0:
+    length = metric_length(metrics, known[0])
+    if math.isinf(length):
         return None
-    length = newest.curvature / squared
     rest, shares = list(grads), []
     for secant in known:
         share = inner(secant.step, rest) / secant.curvature

@@ -73,12 +73,13 @@ class EndToEndSGD(Optimizer):
             value by ``cap``; see :func:`virtualdepth.maths.unit_scale`. "rms": one over the root of
             a running mean of <G, P_W(G)>, summed over the group's matrices: the published step rule
             of arXiv 1905.13655. "auto": no learning rate (``lr`` is ignored, unless it is 0):
-            L-BFGS in the metric of the rule, one step for the group, where it changes no singular
-            value by more than ``cap``, and otherwise a step along the flow that just does; see
-            :func:`virtualdepth.maths.quasi_newton`. For gradients of the full batch only, and best
-            with a closure, whose loss lets it halve a step that went too far. On mini-batches it
-            stalls or wanders; it warns when gradients change as they do there. It keeps 2 x 5
-            matrices for each parameter.
+            L-BFGS in the metric of the rule, one step for the group, shortened to change no
+            singular value by more than ``cap``; where that is to less than half, a step along the
+            flow instead, as long as ``cap`` and the last step's curvature allow, and for four steps
+            no other; see :func:`virtualdepth.maths.quasi_newton`. For gradients of the full batch
+            only, and best with a closure, whose loss lets it halve a step that went too far. On
+            mini-batches it stalls or wanders; it warns when gradients change as they do there. It
+            keeps 2 x 5 matrices for each parameter.
         cap: for "unit" and "auto": the largest relative change of a singular value by P_W(G) in one
             step; with momentum mu it adds up to cap / (1 - mu) at most. A quasi-Newton step of
             "auto" counts it from the singular value plus a share of the largest.

@@ -18,7 +18,7 @@ SCHEMES = ("auto", "gram", "gather", "owner")
 # leave in groups which a user then hands to a new optimizer, and what a group remembers
 _OTHER_KEYS = frozenset(
     {"params", "param_names", "name", "matrix_counts", "rms_mean", "rms_steps"}
-    | {"auto_losses", "auto_squares", "auto_changes", "auto_largest"}
+    | {"auto_losses", "auto_squares", "auto_changes", "auto_largest", "auto_wait", "auto_backs"}
     | {"initial_lr", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum"}
 )
 
