@@ -20,7 +20,7 @@ _WORTH = (1e-2, 2e-3, RESIDUAL)  # what each sweep may leave: for the next one, 
 # and from which on none is worth trying
 _CROWDED, _LARGE, _HOPELESS = 0.033, 0.06, 0.2
 # a sweep that does not start with close pairs leaves some 2.6 size^2 / sqrt(k)
-_FORESEEN, _NEAR = 2.6, 1e-4
+_FORESEEN, _NEAR = 2.6, 8.5e-5
 _SKEWED = 3e-5  # how far U may be from orthogonal before it is made so again
 
 

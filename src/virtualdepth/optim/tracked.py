@@ -25,7 +25,7 @@ _STILL = 1e-4
 # Close pairs are turned first after a step that left more than the first, and in a step that moves
 # W by more than the second over the square root of its rank; one that moves it by more than the
 # third will take two sweeps.
-_LEFT, _CROWDED, _LONG = 1.5e-4, 0.064, 0.2
+_LEFT, _CROWDED, _LONG = 1.5e-4, 0.045, 0.2
 
 _TENSORS = ("left", "rows", "step", "image", "step_image")
 
