@@ -113,14 +113,13 @@ def test_hot_steps_are_the_exact_path_at_its_price() -> None:
     assert state["tracked_failures"] == 0
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (64, 100)], ids=str)
+@pytest.mark.parametrize("shape", [(192, 192), (200, 250)], ids=str)
 def test_steps_of_a_percent_are_followed(shape: tuple[int, int]) -> None:
-    lr = 0.003
-    errors, p, optimizer = errors_of_a_run(start("default", shape), 20, lr, depth=3)
+    errors, p, optimizer = errors_of_a_run(start("default", shape), 10, 1.5e-3, depth=3)
     before = p.detach().clone()
     optimizer.step()
     assert (before - p).norm() > 0.008 * before.norm()
-    assert max(errors) < 3e-4
+    assert max(errors) < 5e-4
     assert optimizer.state[p]["tracked_decomposed"] == 1
 
 
