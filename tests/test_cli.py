@@ -75,10 +75,12 @@ def call(*arguments: str) -> int:
         ("verify --targets y", "targets: expected none with digits but got y"),
         ("verify --output own.csv", "output: expected a folder to write to but got own.csv"),
         ("verify --output mine", "output: expected a new folder or one that an earlier run of"),
-        ("verify --depths 3", "unrecognized arguments: --depths 3"),
+        ("verify --depths 3", "unrecognized arguments: --depths 3; see virtualdepth verify --help"),
         ("verify again", "unrecognized arguments: again"),
         ("report", "the following arguments are required: DIR"),
-        ("report nowhere", "folder: expected result.json and curves.csv as `virtualdepth verify`"),
+        ("report nowhere", "folder: expected the folder of a run, with its result.json, but got"),
+        ("report mine", "folder: expected the folder of a run, with its result.json, but got mine"),
+        ("report own.csv", "folder: expected the folder of a run, with its result.json, but got"),
         ("", "the following arguments are required: COMMAND"),
         ("train", "COMMAND: invalid choice: 'train' (choose from "),
     ],
@@ -94,7 +96,6 @@ def test_unusable_arguments(
     assert call(*arguments.split()) == 2
     out, err = capfd.readouterr()
     command = " ".join(["virtualdepth", *re.findall("^(?:verify|report)", arguments)])
-    command = "virtualdepth" if "unrecognized" in error or arguments == "" else command
     assert out == ""
     assert err.startswith(f"{command}: error: {error}")
     assert err.count("\n") == 1

@@ -38,12 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 passed, 1 the check failed, 130 after Ctrl-C. Unusable arguments end
         the process with status 2.
     """
-    program = _parser()
-    options, more = program.parse_known_args(arguments)
-    if more and not options.takes_more:
-        program.error(f"unrecognized arguments: {' '.join(more)}")
-    options.more = more
+    options, more = _parser().parse_known_args(arguments)
     parser: _Parser = options.parser
+    if more and not options.takes_more:
+        parser.error(f"unrecognized arguments: {' '.join(more)}; see {parser.prog} --help")
+    options.more = more
     try:
         status: int = options.command(options)
     except UnusableError as error:
@@ -221,7 +220,7 @@ def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "margin, matrix-completion, mnist, no-regulariser, norms or singular-values. Leaves "
         "result.json, arrays.npz, report.md and figures.",
         epilog="Exit status: 0 every claim held, 1 one did not, 2 unusable arguments, 130 after "
-        "Ctrl-C.",
+        "Ctrl-C, with the rows finished by then kept in unfinished.jsonl.",
         allow_abbrev=False,
     )
     parser.set_defaults(command=_reproduce, parser=parser)
@@ -265,8 +264,7 @@ def _add_report(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = commands.add_parser(
         "report",
         help="make report and figures again from what a run left",
-        description="Make report.md and the figures again from the result.json and curves.csv "
-        "that a run left.",
+        description="Make report.md and the figures again from what any of the commands left.",
         epilog="Exit status: 0, whatever the run found; 2 if there is nothing to report on.",
         allow_abbrev=False,
     )

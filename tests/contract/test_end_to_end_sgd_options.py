@@ -3,32 +3,19 @@
 from typing import Any, ClassVar
 
 import torch
-from tests.contract.optimizer import OptimizerContract
-from torch.optim import Optimizer
-
-import virtualdepth as vd
+from tests.contract.end_to_end import EndToEndContract
 
 
-class ScaledContract(OptimizerContract):
-    torch_class: ClassVar[type[Optimizer]] = torch.optim.SGD
-    as_torch: ClassVar[dict[str, Any]] = {"depth": 1}
-    torch_variants: ClassVar[dict[str, dict[str, Any]]] = {
-        "momentum": {"lr": 0.05, "momentum": 0.9, "dampening": 0.3},
-    }
-    bad_option: ClassVar[tuple[str, Any]] = ("depth", 0.5)
-
-
-class TestUnit(ScaledContract):
+class TestUnit(EndToEndContract):
+    options: ClassVar[dict[str, Any]] = {"step_scale": "unit"}
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "unit": {"lr": 0.05, "depth": 3, "step_scale": "unit", "momentum": 0.9},
     }
     own_option: ClassVar[tuple[str, Any]] = ("cap", 0.25)
 
-    def make(self, params: Any, **options: Any) -> Optimizer:
-        return vd.EndToEndSGD(params, **{"step_scale": "unit", **options})
 
-
-class TestRms(ScaledContract):
+class TestRms(EndToEndContract):
+    options: ClassVar[dict[str, Any]] = {"step_scale": "rms"}
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "rms": {"lr": 0.05, "depth": 3, "step_scale": "rms"},
     }
@@ -37,16 +24,10 @@ class TestRms(ScaledContract):
     test_parameters_of_two_modules_are_one_parameter: ClassVar[None] = None
     test_every_way_of_passing_parameters_trains_the_same: ClassVar[None] = None
 
-    def make(self, params: Any, **options: Any) -> Optimizer:
-        return vd.EndToEndSGD(params, **{"step_scale": "rms", **options})
 
-
-class TestOrigin(ScaledContract):
+class TestOrigin(EndToEndContract):
+    options: ClassVar[dict[str, Any]] = {"origin": "init"}
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "origin": {"lr": 0.05, "depth": 3, "origin": "init", "step_scale": "unit"},
     }
-    own_option: ClassVar[tuple[str, Any]] = ("depth", 3)
     dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.float64)
-
-    def make(self, params: Any, **options: Any) -> Optimizer:
-        return vd.EndToEndSGD(params, **{"origin": "init", **options})

@@ -3,13 +3,11 @@
 from typing import Any, ClassVar
 
 import torch
-from tests.contract.optimizer import OptimizerContract
-from torch.optim import Optimizer
-
-import virtualdepth as vd
+from tests.contract.end_to_end import EndToEndContract
 
 
-class TestLayers(OptimizerContract):
+class TestLayers(EndToEndContract):
+    options: ClassVar[dict[str, Any]] = {"solver": "layers"}
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "layers": {"lr": 0.05, "depth": 3, "solver": "layers"},
         "momentum of layers": {
@@ -22,12 +20,6 @@ class TestLayers(OptimizerContract):
             "maximize": True,
         },
     }
-    torch_class: ClassVar[type[Optimizer]] = torch.optim.SGD
-    as_torch: ClassVar[dict[str, Any]] = {"depth": 1}
-    torch_variants: ClassVar[dict[str, dict[str, Any]]] = {
-        "momentum": {"lr": 0.05, "momentum": 0.9, "dampening": 0.3},
-    }
-    own_option: ClassVar[tuple[str, Any]] = ("depth", 3)
     bad_option: ClassVar[tuple[str, Any]] = ("depth", 2.5)
     refused_options: ClassVar[list[tuple[str, Any]]] = [
         ("no_option", 1),
@@ -39,6 +31,3 @@ class TestLayers(OptimizerContract):
     dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.float64)
     # its state is shaped as the layers, not as the parameter: tests/optim/test_layers.py
     test_every_shape_in_every_precision: ClassVar[None] = None
-
-    def make(self, params: Any, **options: Any) -> Optimizer:
-        return vd.EndToEndSGD(params, **{"solver": "layers", **options})

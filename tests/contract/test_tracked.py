@@ -3,13 +3,11 @@
 from typing import Any, ClassVar
 
 import torch
-from tests.contract.optimizer import OptimizerContract
-from torch.optim import Optimizer
-
-import virtualdepth as vd
+from tests.contract.end_to_end import EndToEndContract
 
 
-class TestTracked(OptimizerContract):
+class TestTracked(EndToEndContract):
+    options: ClassVar[dict[str, Any]] = {"solver": "tracked"}
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "tracked": {"lr": 0.05, "depth": 3, "solver": "tracked"},
         "momentum": {
@@ -23,13 +21,6 @@ class TestTracked(OptimizerContract):
             "step_scale": "unit",
         },
     }
-    torch_class: ClassVar[type[Optimizer]] = torch.optim.SGD
-    as_torch: ClassVar[dict[str, Any]] = {"depth": 1}
-    torch_variants: ClassVar[dict[str, dict[str, Any]]] = {
-        "momentum": {"lr": 0.05, "momentum": 0.9, "dampening": 0.3},
-    }
-    own_option: ClassVar[tuple[str, Any]] = ("depth", 3)
-    bad_option: ClassVar[tuple[str, Any]] = ("depth", 0.5)
     refused_options: ClassVar[list[tuple[str, Any]]] = [
         ("no_option", 1),
         ("step_scale", "auto"),
@@ -38,6 +29,3 @@ class TestTracked(OptimizerContract):
     dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.float64)
     # its state is shaped as singular vectors, not as the parameter: tests/optim/test_tracked.py
     test_every_shape_in_every_precision: ClassVar[None] = None
-
-    def make(self, params: Any, **options: Any) -> Optimizer:
-        return vd.EndToEndSGD(params, **{"solver": "tracked", **options})

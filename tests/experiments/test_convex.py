@@ -1,8 +1,12 @@
 """The convex baselines against a general solver and against their own optimality conditions."""
 
+import math
+from collections.abc import Callable
+
 import cvxpy
 import pytest
 import torch
+from torch import Tensor
 
 from virtualdepth.experiments.completion import low_rank_problem
 from virtualdepth.experiments.convex import minimise_nuclear_norm, soft_impute, soft_impute_held_out
@@ -54,3 +58,45 @@ def test_held_out_choice_completes_an_easy_problem() -> None:
     completed, threshold = soft_impute_held_out(problem.truth, problem.mask)
     assert threshold > 0
     assert problem.error(completed) < 0.05
+
+
+Method = Callable[[Tensor, Tensor], Tensor]
+METHODS: dict[str, Method] = {
+    "nuclear norm": lambda data, mask: minimise_nuclear_norm(data, mask).weight,
+    "SoftImpute": lambda data, mask: soft_impute(data, mask, 0.1),
+    "held out": lambda data, mask: soft_impute_held_out(data, mask)[0],
+}
+methods = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+
+
+@methods
+@pytest.mark.parametrize("unknown", [math.nan, math.inf, -math.inf, 1e300])
+def test_what_was_not_observed_does_not_matter(method: Method, unknown: float) -> None:
+    problem = low_rank_problem(8, 1, 40, 0)
+    expected = method(problem.truth * problem.mask, problem.mask)
+    data = torch.where(problem.mask > 0, problem.truth, unknown)
+    assert torch.equal(method(data, problem.mask), expected)
+    assert torch.equal(method(data, problem.mask > 0), expected)
+
+
+@methods
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_was_observed_has_to_be_finite(method: Method, bad: float) -> None:
+    data, mask = torch.eye(3), torch.ones(3, 3)
+    data[1, 2] = bad
+    with pytest.raises(ValueError, match="data: expected finite numbers where observed but got"):
+        method(data, mask)
+
+
+@methods
+def test_shapes_have_to_agree(method: Method) -> None:
+    with pytest.raises(ValueError, match=r"mask: expected the shape \(3, 3\) .* got \(1, 3\)"):
+        method(torch.eye(3), torch.ones(1, 3))
+
+
+@methods
+def test_of_nothing_zeros_are_made(method: Method) -> None:
+    zeros = torch.zeros(3, 4)
+    assert torch.equal(method(zeros, torch.ones(3, 4)), zeros)
+    assert torch.equal(method(zeros + 1, zeros), zeros)
+    assert minimise_nuclear_norm(zeros, zeros).gap == 0

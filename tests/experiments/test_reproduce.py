@@ -1,20 +1,30 @@
 """`virtualdepth reproduce`: quick reruns through the command line, and what they leave."""
 
 import json
+import math
 import os
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from tests.experiments.idx_files import bars, write_mnist
 from tests.experiments.lp import NEEDS_ETHANOL
 
 from virtualdepth.cli import main
+from virtualdepth.experiments import no_regulariser, reproduce
 from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.experiments.norms import contradiction, random_problem
-from virtualdepth.experiments.reproduction import ReproduceConfig, Reproduction, load, save
+from virtualdepth.experiments.reproduction import (
+    ReproduceConfig,
+    Reproduction,
+    load,
+    save,
+    save_figures,
+)
 from virtualdepth.experiments.singular_values import closed_form, theory_trajectory
+from virtualdepth.experiments.unfinished import keeping
 
 NEEDS_IMAGE = pytest.mark.skipif(
     not Path(os.environ.get("VIRTUALDEPTH_DATA", "."), "images/camera.png").is_file(),
@@ -49,7 +59,16 @@ def test_a_broken_archive_is_unusable(left: bytes, tmp_path: Path) -> None:
         pytest.param("lp-regression", marks=NEEDS_ETHANOL),
     ],
 )
-def test_quick_rerun(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quick_rerun(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[str] = []
+
+    def look_and_save(result: Reproduction, folder: Path) -> None:
+        kept.extend((folder / "unfinished.jsonl").read_text().splitlines()[1:])
+        save(result, folder)
+
+    monkeypatch.setattr(reproduce, "save", look_and_save)
     arguments = ["reproduce", name, "--quick", "--seeds", "1", "--output", str(tmp_path)]
     if name == "mnist":
         arguments += ["--data-dir", str(write_mnist(tmp_path / "data", *bars()))]
@@ -57,6 +76,8 @@ def test_quick_rerun(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     printed = capsys.readouterr().out
     result = json.loads((tmp_path / "result.json").read_text())
     assert set(result) >= KEYS
+    assert [json.loads(line) for line in kept] == result["measured"]
+    assert not (tmp_path / "unfinished.jsonl").exists()
     assert result["name"] == name
     assert status == (0 if all(claim["held"] for claim in result["claims"]) else 1)
     for claim in result["claims"]:
@@ -68,12 +89,74 @@ def test_quick_rerun(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert (tmp_path / "report.md").read_text() == first
 
 
+@pytest.mark.parametrize("end", [KeyboardInterrupt, RuntimeError, OSError])
+def test_what_is_finished_is_kept(
+    end: type[BaseException],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of three parts of an experiment, the last of which does not come to its end."""
+    arguments = ["reproduce", "no-regulariser", "--quick", "--output", str(tmp_path)]
+    unfinished = tmp_path / "unfinished.jsonl"
+
+    def stop(seed: int, depth: float) -> list:
+        raise end
+
+    with monkeypatch.context() as patch:
+        patch.setattr(no_regulariser, "away_from_zero", stop)
+        if end is RuntimeError:
+            with pytest.raises(RuntimeError):
+                main(arguments)
+        elif end is OSError:
+            with pytest.raises(SystemExit, match="2"):
+                main(arguments)
+        else:
+            assert main(arguments) == 130
+    said = capsys.readouterr().err.splitlines()[0]
+    head, *rows = map(json.loads, unfinished.read_text().splitlines())
+    assert said == f"rows finished by then: {len(rows)}, in {unfinished}"
+    assert head["command"] == "reproduce"
+    assert (head["config"]["name"], head["config"]["quick"]) == ("no-regulariser", True)
+    assert "torch" in head["versions"]
+    assert main(arguments) == 0
+    measured = json.loads((tmp_path / "result.json").read_text())["measured"]
+    assert rows == measured[: len(rows)]
+    assert 0 < len(rows) < len(measured)
+    assert not unfinished.exists()
+
+
+def test_a_run_without_a_row_leaves_those_of_an_earlier_one(tmp_path: Path) -> None:
+    config = ReproduceConfig(name="norms")
+
+    def fail_after(*rows: dict[str, float]) -> None:
+        with keeping(config, tmp_path) as keep:
+            assert [keep(row) for row in rows] == list(rows)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_after({"norm": math.inf})
+    before = (tmp_path / "unfinished.jsonl").read_bytes()
+    assert before.endswith(b'{"norm": "inf"}\n')
+    with pytest.raises(RuntimeError):
+        fail_after()
+    assert (tmp_path / "unfinished.jsonl").read_bytes() == before
+    with keeping(config, tmp_path) as keep:
+        keep({"norm": 1.0})
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nonsense"], "name: expected one of convergence, image-inpainting"),
         (["norms", "--seeds", "x"], "seeds: expected integers"),
-        (["norms", "--seeds", "-1"], "seeds: expected"),
+        (
+            ["norms", "--seeds", "-1"],
+            "seeds: expected different integers >= 0 and < 2^32 but got -1",
+        ),
+        (["norms", "--seeds", "3,1,3"], "different integers >= 0 and < 2^32 but got 3,1,3"),
+        (["norms", "--seeds", str(2**64)], "different integers >= 0 and < 2^32 but got 1844"),
         (["image-inpainting", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
         (["lp-regression", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
         (["mnist", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
@@ -93,6 +176,24 @@ def test_unusable(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())  # not even a folder for what did not run
+
+
+def test_no_figure_of_an_earlier_run_stays(tmp_path: Path) -> None:
+    assert save_figures({"one": Figure(), "two": Figure()}, tmp_path) == [
+        "figure-1.png",
+        "figure-2.png",
+    ]
+    (tmp_path / "figure-2-mine.png").touch()
+    assert save_figures({"one": Figure()}, tmp_path) == ["figure-1.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure-1.png", "figure-2-mine.png"]
+
+
+def test_a_folder_that_was_named_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["reproduce", "mnist", "--data-dir", "/nowhere", "--output", str(tmp_path)])
+    assert "data_dir: expected" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_contradiction_has_the_solutions_it_claims() -> None:

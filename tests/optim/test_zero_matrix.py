@@ -1,6 +1,7 @@
 """A matrix of zeros at depth > 1 would never move: said once, by name, with what to do."""
 
 import warnings
+from inspect import currentframe
 from typing import Any
 
 import pytest
@@ -36,10 +37,23 @@ def test_one_warning(depth: float, dtype: torch.dtype, shape: Any, zero: float) 
     with pytest.warns(UserWarning, match=f"^layer.weight: {ADVICE}") as caught:
         step(optimizer)
     assert len(caught) == 1
+    assert caught[0].filename == __file__  # the line that called step(), not one of ours
     assert not p.any()
     for seed in range(3):
         silently_step(optimizer, seed)
     assert not p.any()
+
+
+def test_it_points_at_the_call_of_step_through_a_scheduler() -> None:
+    p = nn.Parameter(torch.zeros(3, 2))
+    optimizer = EndToEndSGD([p], lr=0.1, depth=2)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)  # it wraps step()
+    p.grad = torch.ones(3, 2)
+    line = currentframe().f_lineno + 2
+    with pytest.warns(UserWarning, match=ADVICE) as caught:
+        optimizer.step()
+    assert (caught[0].filename, caught[0].lineno) == (__file__, line)
+    scheduler.step()
 
 
 def test_one_for_each_of_them() -> None:

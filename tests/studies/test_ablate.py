@@ -170,6 +170,11 @@ def test_dry_run_counts_no_more_workers_than_cells(capfd: pytest.CaptureFixture[
     assert "3 workers will take about 0.0 s" in capfd.readouterr().out
 
 
+def test_dry_run_counts_one_cell_as_one(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["ablate", "own.yaml", "--grid.x", "1", "--dry-run"]) == 0
+    assert capfd.readouterr().out.startswith("1 cell; x=1,seed=0 took")
+
+
 def test_dry_run_tells_an_error_of_the_problem(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["ablate", "own.yaml", "--settings.ends", "error", "--dry-run"])

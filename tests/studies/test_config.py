@@ -71,6 +71,39 @@ def test_what_is_written_reads_the_same(tmp_path: Path) -> None:
     assert StudyConfig(**study.to_json()) == study
 
 
+@pytest.mark.parametrize("word", ["1:4", "-1:30", "12:30:45", "1:30.5", "2026-01-31"])
+def test_what_looks_like_no_number_is_none(word: str, tmp_path: Path) -> None:
+    """YAML 1.1 has numbers in base 60, and dates."""
+    path = written(tmp_path, f"problem: a:b\nsettings: {{x: {word}}}\ngrid: {{y: [{word}, 2]}}\n")
+    words = [f"--settings.z={word}", f"--grid.w={word},3", "--grid.v", f"[{word}, 4]"]
+    study = read_study(path, words)
+    assert study.settings == {"x": word, "z": word}
+    assert study.grid == {"y": (word, 2), "w": (word, 3), "v": (word, 4)}
+    write_study(study, tmp_path)
+    assert read_study(tmp_path) == study
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "line"),
+    [
+        ("problem: a:b\ngrid: {y: [1]}\ngrid: {z: [1]}\n", "grid", 3),
+        ("problem: a:b\ngrid:\n  y: [1]\n  z: [1]\n  'y': [2]\n", "y", 5),
+        ("problem: a:b\nsearch: {y: {low: 1, high: 2, low: 0}}\n", "low", 2),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(text: str, key: str, line: int, tmp_path: Path) -> None:
+    with pytest.raises(UnusableError, match=f"study: .* the key '{key}' twice .* line {line}, col"):
+        read_study(written(tmp_path, text))
+
+
+def test_a_key_may_stand_in_several_places(tmp_path: Path) -> None:
+    text = "problem: a:b\nsettings: {x: 1, z: 0}\nbudget: {trials: 3}\nsearch:\n"
+    text += "  y: {low: 1, high: 2}\n  lr: {low: 1, high: 2}\n"
+    study = read_study(written(tmp_path, text))
+    assert set(study.search) == {"y", "lr"}
+    assert study.settings == {"x": 1, "z": 0}
+
+
 def test_command_line_has_the_last_word(tmp_path: Path) -> None:
     words = ["--grid.depth", "2,inf", "--settings.lr=0.25", "--seeds", "[7]", "--budget.steps=9e0"]
     study = read_study(written(tmp_path, YAML), [*words, "--grid.rank=1,2", "--name", "other"])
@@ -88,7 +121,7 @@ REFUSED = [
     ("seeds: [0]", "problem: expected the problem to study but got none"),
     (YAML + "depths: 3", "study: expected keys among name, problem, settings, grid, search, seeds, "
      "budget, objective, direction, sampler, pruner, trainer but got 'depths'"),
-    (YAML + "grid: 3", "grid: expected names with values but got 3"),
+    ("problem: matrix-completion\ngrid: 3", "grid: expected names with values but got 3"),
     ("problem: resnet", "problem: expected matrix-completion, regression or package.module:factory "
      "but got 'resnet'"),
     ("problem: 'no.such:factory'", "problem: expected a module that can be imported with the "

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -95,6 +96,23 @@ def test_a_dead_worker_of_this_machine_is_noticed_at_once(url: str) -> None:
     taken = [claim(other) for _ in range(3)]
     assert {c.cell.name for c in taken} == {"x=1,seed=0", "x=2,seed=0", "x=3,seed=0"}
     assert {c.cell.name: c.attempt for c in taken}[lost.cell.name] == 2
+
+
+def test_no_process_of_windows_is_asked_whether_it_lives(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There os.kill(process, 0) would end it."""
+    running, other = queue_of(url, grid(grid={"x": [1]})), Queue(CellStorage(url), grid())
+    lost = claim(running)
+    asked = []
+    monkeypatch.setattr(os, "kill", lambda process, number: asked.append((process, number)))
+    assert other.claim() is None
+    assert asked == [(os.getpid(), 0)]
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert other.claim() is None
+    assert len(asked) == 1
+    assert other.give_back([running.worker]) == 1  # whoever started it knows that it died
+    assert claim(other).trial_id == lost.trial_id
 
 
 def test_a_worker_elsewhere_counts_as_dead_after_the_grace_period(url: str) -> None:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from virtualdepth.experiments.artifacts import claim_folder, command_of, load, save
+from virtualdepth.experiments.artifacts import RESULT, claim_folder, command_of, load, save
 from virtualdepth.experiments.config import VerifyConfig
+from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.experiments.problems import load_problem
 from virtualdepth.experiments.report import terminal_table, verdict, write_report
 from virtualdepth.experiments.reproduce import report_reproduction
@@ -50,6 +51,10 @@ def report(folder: str) -> int:
     Raises:
         UnusableError: if no run has left its files there.
     """
+    if not (Path(folder) / RESULT).is_file():
+        raise UnusableError(
+            "folder", f"expected the folder of a run, with its {RESULT}, but got {folder}"
+        )
     if command_of(Path(folder)) == "reproduce":
         report_reproduction(Path(folder))
         return PASSED

@@ -18,6 +18,7 @@ from virtualdepth.experiments.convergence_runs import (
 from virtualdepth.experiments.convergence_starts import deviation_rows, probability_rows
 from virtualdepth.experiments.problems import Problem, load_problem
 from virtualdepth.experiments.reproduction import (
+    Keep,
     Progress,
     Record,
     ReproduceConfig,
@@ -41,18 +42,19 @@ PUBLISHED: list[Record] = [
 ]
 
 
-def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
+def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction:
     """Check every statement.
 
     Args:
         config: seeds of problems and starts, data_dir, and whether to be quick.
         progress: told what begins.
+        keep: handed each row as it is done.
 
     Returns:
         Rows of every part.
     """
     ethanol = load_problem("ethanol", data_dir=config.data_dir)
-    measured = list(_rows(config, ethanol, progress))
+    measured = list(map(keep, _rows(config, ethanol, progress)))
     return Reproduction(
         name=config.name,
         config=asdict(config) | {"dtype": "float64"},

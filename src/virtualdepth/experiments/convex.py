@@ -30,12 +30,20 @@ class NuclearSolution:
 def shrink(matrix: Tensor, threshold: float) -> Tensor:
     r"""Soft-threshold the singular values: the proximal map of the nuclear norm.
 
+    .. math:: U \max(\Sigma - \lambda, 0) V^\top =
+        \arg\min_X \tfrac12 \|X - U \Sigma V^\top\|_F^2 + \lambda \|X\|_*
+
     Args:
-        matrix: (m, n).
-        threshold: >= 0, in the units of a singular value.
+        matrix: U Sigma V^T, (m, n).
+        threshold: lambda >= 0, in the units of a singular value.
 
     Returns:
         (m, n).
+
+    Raises:
+        LinAlgError: if the SVD does not converge, as where an entry is not finite.
+
+    Source: Cai, Candes, Shen 2008, arXiv 0810.3286, theorem 2.1.
 
     >>> shrink(torch.diag(torch.tensor([3.0, 1.0])), 2.0)
     tensor([[1., 0.],
@@ -43,6 +51,21 @@ def shrink(matrix: Tensor, threshold: float) -> Tensor:
     """
     u, sigma, vh = thin_svd(matrix)
     return (u * (sigma - threshold).clamp(min=0)) @ vh
+
+
+def _observed(data: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Put zeros where nothing was observed, which may be NaN; give the mask the data's type."""
+    if mask.shape != data.shape:
+        raise ValueError(
+            f"mask: expected the shape {tuple(data.shape)} of data but got {tuple(mask.shape)}"
+        )
+    known = torch.where(mask != 0, data, 0.0)
+    if not torch.isfinite(known).all():
+        raise ValueError(
+            "data: expected finite numbers where observed but got NaN or inf; leave such entries "
+            "out of the mask"
+        )
+    return known, mask.to(data.dtype)
 
 
 def minimise_nuclear_norm(
@@ -55,14 +78,17 @@ def minimise_nuclear_norm(
     so the gap returned is a certificate, whatever the iteration did.
 
     Args:
-        data: (m, n), read where observed only.
-        mask: (m, n), 1 where observed, else 0.
+        data: (m, n), read where observed only; the rest may be NaN.
+        mask: (m, n), 1 or True where observed, else 0.
         gap: relative duality gap to stop at.
         max_iterations: stop after as many; the gap says how good the result is.
         every: iterations between two looks at the gap.
 
     Returns:
         The feasible matrix of the last iteration, and its gap.
+
+    Raises:
+        ValueError: if an observed entry is not finite, or the shapes differ.
 
     Source: arXiv 0805.4471, section 1; the dual norm of the nuclear norm is the spectral norm.
 
@@ -71,7 +97,9 @@ def minimise_nuclear_norm(
     >>> minimise_nuclear_norm(data, mask).weight[1, 1]  # what minimises it, of all fourth entries
     tensor(1.0, dtype=torch.float64)
     """
-    known = data * mask
+    known, mask = _observed(data, mask)
+    if not known.any():
+        return NuclearSolution(weight=known, gap=0.0, iterations=0)
     # the mean singular value's size: a scale on which shrinking neither stalls nor erases
     step = float(torch.linalg.matrix_norm(known, 2)) / 4
     state, best = known.clone(), NuclearSolution(weight=known, gap=1.0, iterations=0)
@@ -106,8 +134,8 @@ def soft_impute(
     r"""Minimise :math:`\tfrac12 \|P_\Omega(X - \mathrm{data})\|_F^2 + \lambda \|X\|_*`.
 
     Args:
-        data: (m, n), read where observed only.
-        mask: (m, n), 1 where observed, else 0.
+        data: (m, n), read where observed only; the rest may be NaN.
+        mask: (m, n), 1 or True where observed, else 0.
         threshold: lambda > 0.
         start: a solution for a larger lambda; default zeros.
         tol: stop where the relative change of X is smaller.
@@ -116,6 +144,9 @@ def soft_impute(
     Returns:
         (m, n).
 
+    Raises:
+        ValueError: if an observed entry is not finite, or the shapes differ.
+
     Source: Mazumder, Hastie, Tibshirani 2010, algorithm 1.
 
     >>> data = torch.diag(torch.tensor([3.0, 1.0]))
@@ -123,7 +154,7 @@ def soft_impute(
     tensor([[2.5000, 0.0000],
             [0.0000, 0.5000]])
     """
-    known = data * mask
+    known, mask = _observed(data, mask)
     current = torch.zeros_like(known) if start is None else start
     for _ in range(max_iterations):
         following = shrink(known + current * (1 - mask), threshold)
@@ -140,19 +171,31 @@ def soft_impute_held_out(
     """Choose SoftImpute's threshold on held-out observed entries, then fit all of them.
 
     Args:
-        data: (m, n), read where observed only.
-        mask: (m, n), 1 where observed, else 0.
+        data: (m, n), read where observed only; the rest may be NaN.
+        mask: (m, n), 1 or True where observed, else 0.
         share: of the observed entries to hold out.
         thresholds: how many to try, in geometric steps down from the largest by 1e-3.
         seed: which entries are held out.
 
     Returns:
         The completed matrix and the threshold chosen.
+
+    Raises:
+        ValueError: if an observed entry is not finite, or the shapes differ.
+
+    Source: Mazumder, Hastie, Tibshirani 2010, algorithm 1 (the path of thresholds, each
+    started from the last solution).
+
+    >>> data, mask = torch.ones(4, 4), 1 - torch.eye(4)
+    >>> completed, threshold = soft_impute_held_out(data, mask)
+    >>> completed[0, 0], round(threshold, 4)
+    (tensor(0.999), 0.003)
     """
+    data, mask = _observed(data, mask)
     generator = torch.Generator().manual_seed(seed)
     held = mask * (torch.rand(mask.shape, generator=generator) < share)
     fitted = mask - held
-    largest = float(torch.linalg.matrix_norm(data * mask, 2))
+    largest = float(torch.linalg.matrix_norm(data, 2))
     path = [largest * 10 ** (-3 * k / (thresholds - 1)) for k in range(1, thresholds)]
     errors, current = [], None
     for threshold in path:

@@ -19,7 +19,13 @@ from virtualdepth.experiments.completion import Completion, small_start
 from virtualdepth.experiments.convex import minimise_nuclear_norm, soft_impute_held_out
 from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.experiments.problems import DATA_VARIABLE
-from virtualdepth.experiments.reproduction import Progress, Record, ReproduceConfig, Reproduction
+from virtualdepth.experiments.reproduction import (
+    Keep,
+    Progress,
+    Record,
+    ReproduceConfig,
+    Reproduction,
+)
 from virtualdepth.maths import effective_rank
 from virtualdepth.theory import integrate_flow
 
@@ -29,6 +35,7 @@ TITLE = (
     "time is chosen on a tenth of the observed pixels, and so is SoftImpute's threshold."
 )
 PUBLISHED: list[Record] = [{"source": "none", "number": "no published number; measured only"}]
+SIDE = 512  # pixels of camera.png
 SHARE = 0.2
 DEPTHS = (1, 2, 3, 4)
 LOSSES = tuple(10 ** (-1 - k / 4) for k in range(11))
@@ -45,7 +52,7 @@ def load_image(data_dir: str | None, size: int) -> Tensor:
         (size, size), float64.
 
     Raises:
-        UnusableError: if there is no such file.
+        UnusableError: if there is no such file, or it is no PNG of 512 x 512 grey pixels.
     """
     folder = data_dir or os.environ.get(DATA_VARIABLE)
     path = Path(folder or ".", "images", "camera.png")
@@ -55,17 +62,31 @@ def load_image(data_dir: str | None, size: int) -> Tensor:
             "expected a folder with images/camera.png (512 x 512, grey) but got "
             f"{folder or 'none'}; name it, or set {DATA_VARIABLE}",
         )
-    image = torch.from_numpy(np.asarray(imread(path), dtype=np.float64).copy())
-    blocks = image.view(size, image.shape[0] // size, size, image.shape[1] // size)
+    try:
+        pixels = imread(path)
+    except (OSError, SyntaxError) as error:  # both of Pillow
+        raise UnusableError(
+            "data_dir", f"expected a PNG of 512 x 512 grey pixels but got {path}: {error}"
+        ) from error
+    # above 1: of a depth of bits that the reader does not scale
+    if pixels.shape != (SIDE, SIDE) or pixels.max() > 1:
+        raise UnusableError(
+            "data_dir",
+            "expected 512 x 512 grey pixels between 0 and 1 but got an array of shape "
+            f"{pixels.shape} with values up to {pixels.max():g} from {path}",
+        )
+    image = torch.from_numpy(np.asarray(pixels, dtype=np.float64).copy())
+    blocks = image.view(size, SIDE // size, size, SIDE // size)
     return blocks.mean((1, 3))
 
 
-def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
+def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction:
     """Complete the image by every method.
 
     Args:
         config: the first seed draws the pixels; quick: 64 x 64 instead of 256 x 256.
         progress: told what begins.
+        keep: handed each row as it is done.
 
     Returns:
         One row for each method; the pictures as arrays.
@@ -84,15 +105,14 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
         filled = torch.where(mask > 0, problem.truth, weight.double())
         missing = (filled - problem.truth)[mask == 0].square().mean()
         pictures[method] = (filled + known).clamp(0, 1)
-        measured.append(
-            {
-                "method": method,
-                "psnr": -10 * math.log10(float(missing)),
-                "effective_rank": float(effective_rank(weight.double())),
-                "cpu_seconds": process_time() - begin,
-                "chosen": detail,
-            }
-        )
+        row: Record = {
+            "method": method,
+            "psnr": -10 * math.log10(float(missing)),
+            "effective_rank": float(effective_rank(weight.double())),
+            "cpu_seconds": process_time() - begin,
+            "chosen": detail,
+        }
+        measured.append(keep(row))
 
     finish("mean of the known pixels", torch.zeros_like(image), process_time(), "")
     for depth in DEPTHS:

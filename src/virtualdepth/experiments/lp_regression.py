@@ -17,7 +17,13 @@ from virtualdepth.experiments.lp_problem import LpRegression, ethanol_regression
 from virtualdepth.experiments.lp_rivals import barzilai_borwein, hits, lbfgs
 from virtualdepth.experiments.lp_search import Trace, checkpoints, descend, rate_of, search
 from virtualdepth.experiments.lp_toy import toy_rows
-from virtualdepth.experiments.reproduction import Progress, Record, ReproduceConfig, Reproduction
+from virtualdepth.experiments.reproduction import (
+    Keep,
+    Progress,
+    Record,
+    ReproduceConfig,
+    Reproduction,
+)
 from virtualdepth.maths import gaussian_start
 
 __all__ = ["PUBLISHED", "TITLE", "draw", "run"]
@@ -83,13 +89,14 @@ SINGLE: dict[str, Callable[[LpRegression, Tensor, int], list[float]]] = {
 }
 
 
-def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
+def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction:
     """Run the table of two samples, then every method on the ethanol data.
 
     Args:
         config: seeds of the near-zero starts (the first is that of the search), data_dir, and
             whether to be quick: a fifth of the samples and 200 iterations.
         progress: told what begins.
+        keep: handed each row as it is done.
 
     Returns:
         Rows of both; curves as arrays.
@@ -98,7 +105,7 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
     starts = STARTS[:1] if config.quick else STARTS
     problems = {power: ethanol_regression(config.data_dir, power) for power in (2, 4)}
     progress("two samples")
-    toy = [] if config.quick else list(toy_rows(config.seeds))
+    toy = [] if config.quick else list(map(keep, toy_rows(config.seeds)))
     measured: list[Record] = []
     arrays: dict[str, object] = {"iterations": np.array(checkpoints(steps))}
     for power, problem in problems.items():
@@ -115,7 +122,7 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
             study = _Study(problem.compressed(), optimum, steps, tell)
             for row, curve in study.rows(start, config.seeds):
                 key = {"part": "ethanol", "power": power, "start": start, "optimum": optimum}
-                measured.append(key | row)
+                measured.append(keep(key | row))
                 arrays[_name(power, start, row["method"])] = curve
     return Reproduction(
         name=config.name,

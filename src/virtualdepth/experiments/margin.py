@@ -23,6 +23,7 @@ from virtualdepth.experiments.margin_descent import (
 )
 from virtualdepth.experiments.reproduction import (
     Claim,
+    Keep,
     Progress,
     Record,
     ReproduceConfig,
@@ -55,13 +56,14 @@ STEPS = 20_000
 ANGLE, SHORTFALL, APART = 0.01, 0.001, 0.05
 
 
-def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
+def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction:
     """Train at every depth from one start, one vector and the explicit network.
 
     Args:
         config: seeds of the Gaussian problem and its start, the first also of the start on the
             digits; quick: one seed, fewer steps.
         progress: told what begins.
+        keep: handed each row as it is done.
 
     Returns:
         A row for each problem, seed, depth and network; the curves as arrays.
@@ -73,7 +75,7 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
     problems = [(random_problem(seed), seed) for seed in seeds] + [(digits_problem(), seeds[0])]
     for problem, seed in problems:
         for row, curve in _problem_rows(problem, seed, steps, progress):
-            measured.append(row)
+            measured.append(keep(row))
             arrays[_name(row)] = curve.numpy()
     return Reproduction(
         name=config.name,

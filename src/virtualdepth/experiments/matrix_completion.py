@@ -39,7 +39,13 @@ from virtualdepth.experiments.matrix_completion_claims import (
     claims,
 )
 from virtualdepth.experiments.matrix_completion_results import draw, summary
-from virtualdepth.experiments.reproduction import Progress, Record, ReproduceConfig, Reproduction
+from virtualdepth.experiments.reproduction import (
+    Keep,
+    Progress,
+    Record,
+    ReproduceConfig,
+    Reproduction,
+)
 from virtualdepth.maths import balanced_factors
 
 __all__ = ["TITLE", "draw", "run"]
@@ -67,12 +73,13 @@ PUBLISHED = [
 SCALE = 1e-3
 
 
-def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
+def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction:
     """Run every method on every problem.
 
     Args:
         config: seeds, and whether to be quick.
         progress: told what begins.
+        keep: handed each row as it is done.
 
     Returns:
         One row for each method, depth, number observed and seed.
@@ -87,8 +94,8 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
             _warm_up()
             for seed in config.seeds:
                 for problem in settings["problems"]:
-                    measured += _rows(settings, problem, seed, progress)
-            distances = list(_distances(settings, config.seeds[0], progress))
+                    measured += map(keep, _rows(settings, problem, seed, progress))
+            distances = list(map(keep, _distances(settings, config.seeds[0], progress)))
     finally:
         torch.set_num_threads(threads)
     return Reproduction(

@@ -29,7 +29,13 @@ from virtualdepth.experiments.mnist_networks import (
 )
 from virtualdepth.experiments.mnist_rows import BEST, TUTORIAL, claims, rows, smoothed, summary
 from virtualdepth.experiments.mnist_training import BATCH, Curve, Data, best_rate, train
-from virtualdepth.experiments.reproduction import Progress, Record, ReproduceConfig, Reproduction
+from virtualdepth.experiments.reproduction import (
+    Keep,
+    Progress,
+    Record,
+    ReproduceConfig,
+    Reproduction,
+)
 
 TITLE = (
     "The convolutional network of TensorFlow's MNIST tutorial of 2018, its dense layers plain, "
@@ -58,12 +64,13 @@ class _Extent:
     span: int = 50  # batches in the mean that stands for the loss at a step
 
 
-def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
+def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction:
     """Choose each network's learning rate on a seed of its own, then train all on every seed.
 
     Args:
         config: seeds of weights, batches and dropout; quick: one seed, a narrow network, few steps.
         progress: told what begins, and how far it is.
+        keep: handed each row as it is done.
 
     Returns:
         Rows for each setting, network and seed; the curves as arrays.
@@ -88,7 +95,7 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
         curves = _train(data, pairs, seed, extent.steps, extent.sizes, progress)
         for setting, chosen in settings.items():
             compared = [curves[pair] for pair in chosen]
-            measured += rows(setting, compared, seed, extent.steps, extent.span)
+            measured += map(keep, rows(setting, compared, seed, extent.steps, extent.span))
         followed.append((curves[twins[0]], curves[twins[1]]))
         arrays |= {
             _name(kind, lr, seed): _array(curve, extent.steps)

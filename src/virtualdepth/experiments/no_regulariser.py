@@ -17,6 +17,7 @@ from virtualdepth.experiments.curl_cases import (
 )
 from virtualdepth.experiments.reproduction import (
     Claim,
+    Keep,
     Progress,
     Record,
     ReproduceConfig,
@@ -36,12 +37,13 @@ DEPTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
 ZERO = 1e-12
 
 
-def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
+def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction:
     """Measure curls and work.
 
     Args:
         config: seeds of weights and losses; the first alone if quick.
         progress: told what begins.
+        keep: handed each row as it is done.
 
     Returns:
         One row for each case, depth and seed.
@@ -50,7 +52,7 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
     measured: list[Record] = []
     for case in (constant_gradient, near_zero, away_from_zero, three_outputs):
         progress(case.__name__.replace("_", " "))
-        measured += [row for seed in seeds for depth in DEPTHS for row in case(seed, depth)]
+        measured += [keep(row) for seed in seeds for depth in DEPTHS for row in case(seed, depth)]
     return Reproduction(
         name=config.name,
         config=asdict(config) | {"dtype": "float64", "inputs": SIZE},

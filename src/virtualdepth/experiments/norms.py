@@ -15,6 +15,7 @@ from torch import Tensor
 
 from virtualdepth.experiments.reproduction import (
     Claim,
+    Keep,
     Progress,
     Record,
     ReproduceConfig,
@@ -120,12 +121,13 @@ def contradiction() -> Measurements:
     )
 
 
-def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
+def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction:
     """Flow from alpha I at every depth and alpha.
 
     Args:
         config: seeds of the random problem, and whether to be quick.
         progress: told what begins.
+        keep: handed each row as it is done.
 
     Returns:
         One row for each problem, depth and alpha.
@@ -134,9 +136,9 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
     measured: list[Record] = []
     for seed in seeds:
         progress(f"commuting measurements, seed {seed}")
-        measured += _rows(random_problem(seed), {"seed": seed})
+        measured += map(keep, _rows(random_problem(seed), {"seed": seed}))
     progress("nuclear norm against Schatten norm")
-    measured += _rows(contradiction(), {})
+    measured += map(keep, _rows(contradiction(), {}))
     return Reproduction(
         name=config.name,
         config=asdict(config) | {"stop_loss": STOP_LOSS, "rtol": RTOL, "max_evaluations": MOST},

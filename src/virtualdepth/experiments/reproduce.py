@@ -11,6 +11,7 @@ from tqdm import tqdm
 from virtualdepth.experiments.artifacts import claim_folder
 from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.experiments.reproduction import (
+    Keep,
     Progress,
     ReproduceConfig,
     Reproduction,
@@ -19,6 +20,7 @@ from virtualdepth.experiments.reproduction import (
     text_table,
     write_report,
 )
+from virtualdepth.experiments.unfinished import keeping
 
 EXPERIMENTS = (
     "convergence",
@@ -35,7 +37,7 @@ EXPERIMENTS = (
 
 class _Experiment(Protocol):
     TITLE: str
-    run: Callable[[ReproduceConfig, Progress], Reproduction]
+    run: Callable[[ReproduceConfig, Progress, Keep], Reproduction]
     draw: Callable[[Reproduction], dict[str, Figure]]
 
 
@@ -61,14 +63,15 @@ def reproduce(config: ReproduceConfig, output: str | None) -> int:
     """
     experiment = _experiment(config.name)
     folder = claim_folder(output, "reproduce")
-    with tqdm(unit="run", disable=None, leave=False) as bar:
+    with keeping(config, folder, new=output is None) as keep:
+        with tqdm(unit="run", disable=None, leave=False) as bar:
 
-        def progress(label: str) -> None:
-            bar.set_description(label)
-            bar.update()
+            def progress(label: str) -> None:
+                bar.set_description(label)
+                bar.update()
 
-        result = experiment.run(config, progress)
-    save(result, folder)
+            result = experiment.run(config, progress, keep)
+        save(result, folder)
     _show(experiment, result, folder)
     return 0 if result.passed else 1
 

@@ -28,6 +28,7 @@ PACKAGES = ("virtualdepth", "torch", "numpy", "scipy")
 
 Record = dict[str, Any]
 Progress = Callable[[str], None]
+Keep = Callable[[Record], Record]
 Array = "np.ndarray[Any, np.dtype[Any]]"
 
 
@@ -51,8 +52,13 @@ class ReproduceConfig:
     data_dir: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.seeds or any(seed < 0 for seed in self.seeds):
-            raise UnusableError("seeds", f"expected integers >= 0 but got {self.seeds}")
+        # a seed that comes twice would pass for another draw
+        distinct = len(set(self.seeds)) == len(self.seeds) > 0
+        if not distinct or not all(0 <= seed < 2**32 for seed in self.seeds):
+            given = ",".join(map(str, self.seeds)) or "none"
+            raise UnusableError(
+                "seeds", f"expected different integers >= 0 and < 2^32 but got {given}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +124,7 @@ def save(result: Reproduction, folder: Path) -> None:
     """
     content = {"command": "reproduce"} | asdict(result)
     del content["arrays"]
-    text = json.dumps(_plain(content), indent=2, allow_nan=False)
+    text = json.dumps(plain(content), indent=2, allow_nan=False)
     (folder / RESULT).write_text(text + "\n", encoding="utf-8")
     np.savez_compressed(folder / ARRAYS, **result.arrays)
 
@@ -150,11 +156,22 @@ def load(folder: Path) -> Reproduction:
         ) from error
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Write values as any JSON reader takes them.
+
+    Args:
+        value: of a result.
+
+    Returns:
+        The same; infinity is "inf", other numbers that are not finite are None.
+
+    >>> plain({"depths": (2.0, math.inf), "error": math.nan})
+    {'depths': [2.0, 'inf'], 'error': None}
+    """
     if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "inf" if value == math.inf else None
     return value
@@ -220,7 +237,7 @@ def _markdown_table(rows: Sequence[Record]) -> str:
 
 
 def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[str]:
-    """Write figures as PNG.
+    """Write figures as PNG, in place of those of an earlier run.
 
     Args:
         figures: caption to figure; the files are figure-1.png, ...
@@ -229,6 +246,9 @@ def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[str]:
     Returns:
         Names of the files, in order.
     """
+    for old in folder.glob("figure-*.png"):
+        if old.stem.removeprefix("figure-").isdigit():
+            old.unlink()  # there may have been more
     names = [f"figure-{number}.png" for number in range(1, len(figures) + 1)]
     for name, figure in zip(names, figures.values(), strict=True):
         figure.savefig(folder / name, dpi=130)

@@ -15,6 +15,7 @@ from torch import Tensor
 from virtualdepth.experiments.completion import Completion, low_rank_problem, small_start
 from virtualdepth.experiments.reproduction import (
     Claim,
+    Keep,
     Progress,
     Record,
     ReproduceConfig,
@@ -48,18 +49,19 @@ QUICK_PLAN = {1: (0.25, 2000), 2: (0.025, 4000), 3: (0.0125, 6000), 4: (0.0075, 
 EVERY = 10
 
 
-def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
+def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction:
     """Train at every depth, and solve the example.
 
     Args:
         config: the first seed counts; quick: a 30 x 30 matrix.
         progress: told what begins.
+        keep: handed each row as it is done.
 
     Returns:
         Rows of the example and of the agreement at each depth; trajectories as arrays.
     """
     arrays: dict[str, object] = {}
-    measured: list[Record] = list(_example(1e-3 if config.quick else 1e-5))
+    measured: list[Record] = list(map(keep, _example(1e-3 if config.quick else 1e-5)))
     size, rank, observed = (20, 1, 200) if config.quick else (60, 3, 1080)
     problem = low_rank_problem(size, rank, observed, config.seeds[0])
     # the same start for every depth
@@ -74,17 +76,16 @@ def run(config: ReproduceConfig, progress: Progress) -> Reproduction:
         for name, value in (("single", single), ("deep", deep), ("theory", theory)):
             arrays[f"{name}_{depth}"] = value.numpy()
         arrays[f"time_{depth}"] = lr * EVERY * np.arange(len(single))
-        measured.append(
-            {
-                "example": "completion",
-                "depth": depth,
-                "lr": lr,
-                "steps": steps,
-                "explicit_gap": float((single - deep).abs().max()) / scale,
-                "theory_gap": float((single - theory).abs().max()) / scale,
-                "next_to_last": float(single[-1, rank] / single[-1, rank - 1]),
-            }
-        )
+        row: Record = {
+            "example": "completion",
+            "depth": depth,
+            "lr": lr,
+            "steps": steps,
+            "explicit_gap": float((single - deep).abs().max()) / scale,
+            "theory_gap": float((single - theory).abs().max()) / scale,
+            "next_to_last": float(single[-1, rank] / single[-1, rank - 1]),
+        }
+        measured.append(keep(row))
     return Reproduction(
         name=config.name,
         config=asdict(config) | {"size": size, "rank": rank, "observed": observed},

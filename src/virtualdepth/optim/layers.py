@@ -218,7 +218,8 @@ def _network(
     factors, refactored = _read(state, "factor"), state["layers_refactored"]
     sizes = _sizes(p, matrix.view, group)
     fits = [factor.shape[-2:] for factor in factors] == [(m, n) for n, m in pairwise(sizes)]
-    factored = state["layers_factored"]
+    # the group's blocks may have changed since: other matrices, of the same W
+    factored = state["layers_factored"] and state["layers_probe"].shape == weight.shape[:-1]
     # writes to p.data do not count as such, and a copy or checkpoint starts its count anew
     written = last is not None and last.version != p._version
     changed = factored and bool(probe_differs(weight, state["layers_probe"], exact=written))

@@ -56,9 +56,9 @@ def init_tracked(state: State, parameter: Tensor, view: MatrixView) -> None:
         parameter: gives dtype and place.
         view: as matrices.
     """
-    if "tracked_left" in state:
-        return
     wide = _wide(view.split(parameter))
+    if "tracked_left" in state and state["tracked_rows"].shape == wide.shape:
+        return  # of another shape if the group's blocks have changed since
     square = torch.zeros_like(wide[..., : wide.shape[-2]], memory_format=torch.contiguous_format)
     empty = torch.zeros_like(wide, memory_format=torch.contiguous_format)
     tensors = (square, empty, empty.clone(), empty[..., 0].clone(), empty[..., 0].clone())

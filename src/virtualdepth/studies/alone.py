@@ -39,8 +39,8 @@ def estimate(study: StudyConfig, cells: Sequence[Cell], workers: int) -> int:
     if seconds < _SHORT:  # most of which may be what is loaded at the first step
         seconds, end = _timed(study, cell)
     print(
-        f"{len(cells)} cells; {cell.name} took {seconds:.1f} s{end}. If all are like it, "
-        f"{workers} worker{'s' * (workers > 1)} will take about "
+        f"{len(cells)} cell{'s' * (len(cells) > 1)}; {cell.name} took {seconds:.1f} s{end}. "
+        f"If all are like it, {workers} worker{'s' * (workers > 1)} will take about "
         f"{_duration(seconds * math.ceil(len(cells) / workers))}. Nothing was kept."
     )
     return DONE

@@ -130,7 +130,7 @@ def _run(
     stack: ExitStack,
 ) -> tuple[Queue, bool]:
     """Run the cells that are left; whether it was interrupted."""
-    crew, queue = Crew(workers, folder), None
+    crew, queue = Crew(workers, folder, study.trainer.get("devices", 1)), None
     try:
         with crew:
             with lock(url, study.name):

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+import torch
+
 from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.studies.worker import STORAGE_LOST
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _POLL = 0.2  # seconds
 _MOST_DEATHS = 5  # of workers in a row, without a cell finished in between
@@ -37,6 +40,27 @@ def threads_per_worker(workers: int) -> int:
     return max(1, available // workers)
 
 
+def gpus_of(number: int, workers: int, devices: object) -> dict[str, str]:
+    """Share the GPUs that this process sees out among the workers, so that not all take the first.
+
+    Args:
+        number: of the worker, from 0.
+        workers: how many; one alone sees them all.
+        devices: of a cell, as Lightning's Trainer takes them; what is no number of GPUs, such as
+            "auto" or a list, chooses among them all.
+
+    Returns:
+        What is to be in the worker's environment: nothing, or CUDA_VISIBLE_DEVICES.
+    """
+    count = torch.cuda.device_count()
+    if workers == 1 or not isinstance(devices, int) or not 1 <= devices <= count:
+        return {}
+    named = os.environ.get(VISIBLE)
+    gpus = [str(gpu) for gpu in range(count)] if named is None else named.split(",")[:count]
+    mine = [gpus[(number * devices + k) % count] for k in range(devices)]
+    return {VISIBLE: ",".join(mine)}
+
+
 class Crew:
     """Worker processes; as a context manager it leaves none behind.
 
@@ -46,13 +70,14 @@ class Crew:
     Args:
         workers: how many.
         folder: where what they print goes, to worker-1.log and so on.
+        devices: of a cell, for :func:`gpus_of`.
 
     Attributes:
         names: of all workers so far, as "host:process".
         deaths: what became of workers that were replaced, in words.
     """
 
-    def __init__(self, workers: int, folder: Path) -> None:
+    def __init__(self, workers: int, folder: Path, devices: object = 1) -> None:
         self.names: list[str] = []
         self.deaths: list[str] = []
         self._folder = folder
@@ -61,6 +86,7 @@ class Crew:
         self._logs: list[IO[bytes]] = []
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._workers = workers
+        self._devices = devices
 
     def __enter__(self) -> "Crew":
         self._logs = [self._log(number).open("wb") for number in range(self._workers)]
@@ -84,7 +110,11 @@ class Crew:
             stdin=subprocess.PIPE,
             stdout=self._logs[number],
             stderr=subprocess.STDOUT,
-            env={**os.environ, **dict.fromkeys(THREADS, str(self._threads))},
+            env={
+                **os.environ,
+                **dict.fromkeys(THREADS, str(self._threads)),
+                **gpus_of(number, self._workers, self._devices),
+            },
             start_new_session=True,  # Ctrl-C is for this process, which then stops them
         )
         self._processes[number] = process

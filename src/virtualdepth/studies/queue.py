@@ -11,6 +11,7 @@ pruned, FAIL where it raised an error. Its user attributes hold
 import os
 import platform
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -250,9 +251,10 @@ class Queue:
 
     def _give_back_dead(self) -> None:
         self.storage.give_back_stale(self._id)
-        if self.storage.engine.name != "sqlite":
+        if self.storage.engine.name != "sqlite" or sys.platform == "win32":
             return
-        # the file is on this machine, whose processes can be asked for
+        # the file is on this machine, whose processes can be asked for; not those of Windows,
+        # where os.kill would end them: there a worker counts as dead when its heartbeat stops
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         workers = {trial.user_attrs.get("run", {}).get("worker", "") for trial in running}
         host = f"{socket.gethostname()}:"

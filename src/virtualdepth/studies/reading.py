@@ -1,13 +1,14 @@
 """Read a study from a YAML or TOML file, with keys overridden from the command line."""
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, set_loader
 
 from virtualdepth.experiments.errors import UnusableError
 from virtualdepth.studies.config import StudyConfig
@@ -16,6 +17,42 @@ STUDY = "study.yaml"  # what a run leaves of its study
 KEYS = tuple(field.name for field in fields(StudyConfig))
 SECTIONS = ("settings", "grid", "search", "budget", "trainer")
 EXCLUSIVE = ("settings", "grid", "search")
+
+_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?$")
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """YAML, but ``1:4`` and ``2026-01-31`` are words, and no key stands twice.
+
+    YAML 1.1 reads 64 and a date, and PyYAML the last of several values.
+    """
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [
+            ("tag:yaml.org,2002:str", _BASE_60),  # the first to match decides
+            *(each for each in resolvers if each[0] != "tag:yaml.org,2002:timestamp"),
+        ]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that stands twice."""
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        last = {key.value: key for key in keys}
+        for key in keys:
+            if key is not last[key.value]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"found the key {key.value!r} twice", last[key.value].start_mark
+                )
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
+
+
+def _load_yaml(text: str) -> Any:
+    return yaml.load(text, _Loader)
+
+
+set_loader("virtualdepth-study", _load_yaml, (yaml.YAMLError,))
 
 
 def read_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
@@ -64,7 +101,7 @@ def _content(path: Path) -> dict[str, Any]:
             "study", f"expected a YAML or TOML file but got {path}: {reason}"
         ) from error
     try:
-        content = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+        content = tomllib.loads(text) if path.suffix == ".toml" else _load_yaml(text)
     except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
         kind = "TOML" if path.suffix == ".toml" else "YAML"
         raise UnusableError(
@@ -94,7 +131,7 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
     >>> parse_overrides(["--grid.depth", "[1, 2]", "--budget.steps=7"])
     {'grid': {'depth': [1, 2]}, 'budget': {'steps': 7}}
     """
-    parser = ArgumentParser(exit_on_error=False, add_help=False)
+    parser = ArgumentParser(exit_on_error=False, add_help=False, parser_mode="virtualdepth-study")
     for key in KEYS:
         parser.add_argument(f"--{key}", type=dict[str, Any] if key in SECTIONS else Any)
     try:

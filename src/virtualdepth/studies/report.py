@@ -104,9 +104,12 @@ def verdict(rows: list[Row]) -> str:
 
     >>> verdict([{"status": "complete"}, {"status": "complete"}, {"status": "diverged"}])
     '3 cells: 2 complete, 1 diverged'
+    >>> verdict([{"status": "complete"}])
+    '1 cell: 1 complete'
     """
     counts = Counter(row["status"] for row in rows)
-    return f"{len(rows)} cells: " + ", ".join(f"{n} {status}" for status, n in counts.items())
+    found = ", ".join(f"{n} {status}" for status, n in counts.items())
+    return f"{len(rows)} cell{'s' * (len(rows) > 1)}: {found}"
 
 
 def _best(study: StudyConfig, rows: list[Row], axes: Sequence[str], objective: str) -> list[str]:

@@ -164,6 +164,26 @@ def test_several_loggers_each_get_them(
     assert png_names(Path(table.log_dir) / "figures") == FIGURES
 
 
+def test_two_monitors_keep_both_of_their_figures(
+    flavour: Flavour, trainer: Make, data: Data, tmp_path: Path
+) -> None:
+    """Each draws one figure of the effective ranks of its own layers."""
+    vd = flavour.vd
+    monitors = [vd.SpectrumMonitor(layers, interval=2) for layers in ("single", "deep")]
+    for run in ("first", "again"):
+        logger = flavour.submodule("loggers").CSVLogger(tmp_path, name=run)
+        module = vd.EquivalenceModule(IN_FEATURES, OUT_FEATURES, 3, 0.1).double()
+        fitting = trainer(max_epochs=2, logger=logger, log_every_n_steps=1, callbacks=monitors)
+        fitting.fit(module, datamodule=vd.TensorDataModule(*data))
+        folder = Path(logger.log_dir) / "figures"
+        ranks = ["effective_rank", "effective_rank_2"]
+        assert png_names(folder) == {"spectrum/single", "spectrum/deep", *ranks}
+        for name, monitor in zip(ranks, monitors, strict=True):
+            monitor.figures()["effective_rank"].savefig(tmp_path / "expected.png")
+            expected = matplotlib.image.imread(tmp_path / "expected.png")
+            assert np.array_equal(matplotlib.image.imread(folder / f"{name}.png"), expected)
+
+
 @pytest.mark.parametrize(("logger", "options"), [(False, {}), (True, {"figure": False})])
 def test_no_figure_without_logger_or_without_wish(
     flavour: Flavour,

@@ -69,6 +69,7 @@ class IntervalMonitor(Callback):
         self.figure = figure
         # Lightning asks for the key at every hook: it is made once
         self._state_key = f"{type(self).__qualname__}{key!r}"
+        self._drawn: list[str] = []  # names of the figures logged when training ended
         self._reset()
 
     def _reset(self) -> None:
@@ -125,11 +126,12 @@ class IntervalMonitor(Callback):
             trainer: the trainer.
             pl_module: the model.
         """
+        self._drawn = []
         if trainer.global_step == 0:
             self._reset()
 
     def on_train_end(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
-        """Log the figures.
+        """Log the figures; one whose name another monitor has taken gets a number, ``name_2``.
 
         Args:
             trainer: the trainer.
@@ -137,8 +139,12 @@ class IntervalMonitor(Callback):
         """
         # a trainer without loggers was told to leave nothing behind
         if self.figure and trainer.loggers and trainer.is_global_zero:
+            callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+            monitors = [each for each in callbacks if isinstance(each, IntervalMonitor)]
             for name, figure in self.figures().items():
-                log_figure(trainer, name, figure)
+                place = 1 + sum(each._drawn.count(name) for each in monitors)
+                self._drawn.append(name)
+                log_figure(trainer, name if place == 1 else f"{name}_{place}", figure)
 
     def figures(self) -> dict[str, "Figure"]:
         """Draw what has been recorded so far.
