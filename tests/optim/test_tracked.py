@@ -113,6 +113,29 @@ def test_hot_steps_are_the_exact_path_at_its_price() -> None:
     assert state["tracked_failures"] == 0
 
 
+@pytest.mark.parametrize("shape", [(192, 192), (200, 250)], ids=str)
+def test_steps_of_a_percent_are_followed(shape: tuple[int, int]) -> None:
+    errors, p, optimizer = errors_of_a_run(start("default", shape), 10, 1.5e-3, depth=3)
+    before = p.detach().clone()
+    optimizer.step()
+    assert (before - p).norm() > 0.008 * before.norm()
+    assert max(errors) < 5e-4
+    assert optimizer.state[p]["tracked_decomposed"] == 1
+
+
+def test_steps_that_are_tiny_leave_the_singular_vectors_as_they_are() -> None:
+    errors, p, optimizer = errors_of_a_run(start("default", (64, 100)), 2, 5e-6, depth=3)
+    turned, state = 0, optimizer.state[p]
+    for _ in range(40):
+        left, weight = state["tracked_left"], p.detach().clone()
+        optimizer.step()
+        turned += state["tracked_left"] is not left
+        exact = literal(weight, p.grad, 3)
+        errors.append(float(((weight - p.detach()) / 5e-6 - exact).norm() / exact.norm()))
+    assert 2 <= turned <= 15
+    assert max(errors) < 2e-4
+
+
 def in_place(p: Tensor) -> None:
     with torch.no_grad():
         p[0, 0] += 0.1

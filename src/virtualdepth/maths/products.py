@@ -1,5 +1,6 @@
 """Matrix products that do less than a general one."""
 
+import torch
 from torch import Tensor
 
 # below, the copies of the mirrored panels cost more than they save
@@ -15,7 +16,6 @@ def gram(matrix: Tensor) -> Tensor:
     Returns:
         (..., k, k), a new tensor.
 
-    >>> import torch
     >>> gram(torch.tensor([[1.0, 2.0], [0.0, 3.0]]))
     tensor([[5., 6.],
             [6., 9.]])
@@ -43,10 +43,27 @@ def times(left: Tensor, right: Tensor, *, plus: Tensor) -> Tensor:
     Returns:
         (..., k, n).
 
-    >>> import torch
     >>> times(torch.eye(1), torch.eye(1), plus=torch.ones(1, 1))
     tensor([[2.]])
     """
     if left.ndim == 2:
         return plus.addmm_(left, right)
     return plus.add_(left @ right)
+
+
+def image_of(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Multiply a matrix, or each of a batch, by a vector.
+
+    Args:
+        matrix: (..., k, n).
+        vector: (n,), or one of each matrix, (..., n).
+
+    Returns:
+        (..., k).
+
+    >>> image_of(torch.tensor([[1.0, 2.0], [0.0, 3.0]]), torch.ones(2))
+    tensor([3., 3.])
+    """
+    if matrix.ndim == 2:
+        return torch.mv(matrix, vector)
+    return (matrix @ vector.expand(*matrix.shape[:-2], -1).unsqueeze(-1)).squeeze(-1)

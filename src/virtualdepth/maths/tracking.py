@@ -6,6 +6,7 @@ one-sided Jacobi method turns all pairs of rows at once. What it leaves is measu
 the next sweep sees it in :math:`A A^\top`, so that errors do not add up from step to step.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -70,13 +71,20 @@ def moved_rows(rows: Tensor, step: Tensor, before: Tensor, along: Tensor, now: T
     tensor([[1.6000]])
     """
     known = torch.stack([before, along, now], dim=-2).double()
-    inner = gram(known)
-    (aa, ab, ac), (bb, bc) = inner[..., 0, :].unbind(-1), inner[..., 1, 1:].unbind(-1)
+    found = [_coefficients(*inner) for inner in gram(known).reshape(-1, 9).tolist()]
+    each = torch.tensor(found, dtype=rows.dtype, device=rows.device).mT
+    alpha, beta = each.reshape(2, *rows.shape[:-2], 1, 1).unbind()
+    return torch.mul(alpha, rows).addcmul_(beta, step)
+
+
+def _coefficients(*inner: float) -> tuple[float, float]:
+    """Solve for what is before and along, of the inner products of all three vectors."""
+    aa, ab, ac, _, bb, bc, *_ = inner
     determinant = aa * bb - ab * ab
-    beta = torch.where(determinant > 1e-14 * aa * bb, (aa * bc - ab * ac) / determinant, 0.0)
-    alpha = (ac - beta * ab) / aa
-    alpha, beta = (x.to(rows.dtype)[..., None, None] for x in (alpha, beta))
-    return torch.addcmul(alpha * rows, beta, step)
+    if aa == 0:
+        return math.nan, math.nan
+    beta = (aa * bc - ab * ac) / determinant if determinant > 1e-14 * aa * bb else 0.0
+    return (ac - beta * ab) / aa, beta
 
 
 def apply(

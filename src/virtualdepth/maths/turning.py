@@ -1,28 +1,27 @@
-r"""Turning singular vectors to where W has moved: one sweep of a one-sided Jacobi method.
-
-Source: the one-sided Jacobi method of Hestenes (1958), all pairs at once as in the refinement of
-Ogita and Aishima (2018).
-"""
+"""Turning singular vectors to where W has moved, and measuring what that left."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from virtualdepth.maths.decomposition import LinAlgError
+from virtualdepth.maths.pairs import Pairs
 from virtualdepth.maths.probe import direction_of
-from virtualdepth.maths.products import gram
+from virtualdepth.maths.products import gram, image_of
 from virtualdepth.maths.tracking import Basis
 
-# Chosen on trajectories of 24 to 512 singular values, from torch's default start and from near 0,
-# where the error of P_W(G) is seldom above the residual and never twice it. Where a sweep is to
-# leave more than the first it turns to second order, more than the second it is not worth trying.
-_SECOND_ORDER, _HOPELESS = 1e-4, 1e-3
-RESIDUAL = 6e-4  # what a sweep may leave; above it W is decomposed
-# how far U may be from orthogonal before it is made so again, and what a turn may add to that
-# before its square is taken too
-_SKEWED, _ADDED = 1e-4, 2e-5
-# bounds the turn of a pair by 1 / (2 * 6): turns of close pairs are large, and add up in clusters
-_BOUND = 6.0
+# Chosen on runs of 64 to 1024 singular values, from torch's default start and from near 0, where
+# the error of P_W(G) is mostly below what is left, and seldom above twice that.
+RESIDUAL = 6e-4  # what may be left; above it W is decomposed
+_ENOUGH = 2e-4  # below it no sweep follows
+_WORTH = (1e-2, 2e-3, RESIDUAL)  # what each sweep may leave: for the next one, and at last
+# the size of turns from which on close pairs come first, from which on a second sweep will follow,
+# and from which on none is worth trying
+_CROWDED, _LARGE, _HOPELESS = 0.033, 0.06, 0.2
+# a sweep that does not start with close pairs leaves some 2.6 size^2 / sqrt(k)
+_FORESEEN, _NEAR = 2.6, 8.5e-5
+_SKEWED = 3e-5  # how far U may be from orthogonal before it is made so again
 
 
 class Turned(NamedTuple):
@@ -40,17 +39,19 @@ class Turned(NamedTuple):
     resynchronised: bool
 
 
-def turn(left: Tensor, rows: Tensor, depth: float) -> Turned | None:
+def turn(
+    left: Tensor, rows: Tensor, depth: float, *, near: bool = False, odd: bool = False
+) -> Turned | None:
     r"""Turn a basis to where W has moved, as far as its numbers say is needed (they are read).
 
-    From :math:`B = A A^\top` the pair (i, j) is turned by
-    :math:`F_{ij} = B_{ij} g / (g^2 + 36 B_{ij}^2)`, :math:`g = B_{jj} - B_{ii}`, which is bounded
-    where the gap g is small; to second order, where that leaves too much, by three products more.
+    Where many pairs are close, or a sweep left too much, they are turned by themselves first.
 
     Args:
         left: U before, (..., k, k).
         rows: U^T W of the new W, (..., k, n).
         depth: a valid depth > 1, which says how much small singular values matter.
+        near: whether to turn close pairs by themselves from the start.
+        odd: which of them; to be changed from step to step.
 
     Returns:
         The basis after; None where the turn would be too large, or left too much.
@@ -62,23 +63,40 @@ def turn(left: Tensor, rows: Tensor, depth: float) -> Turned | None:
     >>> (found.basis.rows @ found.basis.rows.mT)[0, 1].abs() < 1e-5  # it was .003
     tensor(True)
     """
-    pairs = _Pairs.of(rows)
-    leaves, adds = pairs.foreseen().tolist()
-    if not leaves < _HOPELESS:
+    try:
+        found = _swept(left, rows, depth, near=near, odd=odd)
+    except LinAlgError:  # of blocks that are not finite
         return None
-    if leaves > _SECOND_ORDER:
-        rotation = pairs.second_order()
-    else:
-        rotation = pairs.first_order(to_second=adds > _ADDED)
-    after = _rotated(left, rows, rotation)
-    between, skew = _left_over(after, depth).tolist()
+    if found is None:
+        return None
+    basis, (between, skew) = found
     skewed = skew > _SKEWED
     if skewed:
-        after = _orthogonalised(after)
-        between, skew = _left_over(after, depth).tolist()
+        basis = _orthogonalised(basis)
+        between, skew = _left_over(basis, depth).tolist()
     if not (between <= RESIDUAL and skew <= RESIDUAL):  # NaN is not
         return None
-    return Turned(after, max(between, skew), skewed)
+    return Turned(basis, max(between, skew), skewed)
+
+
+def stay(left: Tensor, rows: Tensor, depth: float) -> Turned:
+    """Keep a basis as it is, and measure what that leaves (it is read).
+
+    Args:
+        left: U before.
+        rows: U^T W of the new W.
+        depth: a valid depth > 1.
+
+    Returns:
+        The basis, whatever it leaves.
+
+    >>> from virtualdepth.maths.tracking import decompose
+    >>> basis = decompose(torch.diag(torch.tensor([2.0, 1.0])))
+    >>> stay(basis.left, basis.rows, 3.0).residual < 1e-6
+    True
+    """
+    basis = Basis(left, rows, torch.linalg.vector_norm(rows, dim=-1))
+    return Turned(basis, max(_left_over(basis, depth).tolist()), resynchronised=False)
 
 
 def turn_unseen(left: Tensor, rows: Tensor, depth: float) -> Turned:
@@ -97,69 +115,44 @@ def turn_unseen(left: Tensor, rows: Tensor, depth: float) -> Turned:
     >>> bool(turn_unseen(basis.left, basis.rows + 0.01, 3.0).residual < 1e-5)
     True
     """
-    after = _orthogonalised(_rotated(left, rows, _Pairs.of(rows).second_order()))
+    pairs = Pairs(rows)
+    pairs.turn_unseen()
+    after = _orthogonalised(_rotated(left, rows, pairs.second_order()))
     return Turned(after, _left_over(after, depth).amax(), resynchronised=True)
 
 
-class _Pairs(NamedTuple):
-    """What is between the rows of A: B = A A^T over its largest diagonal entry.
+def _swept(
+    left: Tensor, rows: Tensor, depth: float, *, near: bool, odd: bool
+) -> tuple[Basis, list[float]] | None:
+    """Sweep as often as it is worth it.
 
-    Attributes:
-        off: B without its diagonal.
-        squares: the diagonal.
-        gaps: B_jj - B_ii.
-        bounded: the square of the gaps, and what keeps the turns bounded.
-        turns: F, skew.
+    Returns:
+        The basis, and what is left; None where a sweep was not worth trying.
     """
+    for worth in _WORTH:
+        pairs = Pairs(rows)
+        if near:
+            pairs.turn_near(odd=odd)
+        size = pairs.turn()
+        if not size < _HOPELESS:
+            return None
+        if not near and _is_crowded(size, rows.shape[-2]):
+            # of two sweeps the second takes the smallest rows, which move most for their size
+            odd = odd or size > _LARGE
+            pairs.turn_near(odd=odd)
+            pairs.turn()
+        left, rows, _ = basis = _rotated(left, rows, pairs.rotation())
+        left_over: list[float] = _left_over(basis, depth).tolist()
+        if left_over[0] <= _ENOUGH:
+            break
+        if not left_over[0] <= worth:  # NaN is not
+            return None
+        near, odd = True, False
+    return basis, left_over
 
-    off: Tensor
-    squares: Tensor
-    gaps: Tensor
-    bounded: Tensor
-    turns: Tensor
 
-    @classmethod
-    def of(cls, rows: Tensor) -> "_Pairs":
-        off = gram(rows)
-        squares = off.diagonal(dim1=-2, dim2=-1).clone()
-        tiny = torch.finfo(off.dtype).tiny
-        scale = 1 / squares.amax(-1, keepdim=True).clamp_min(tiny)
-        squares *= scale
-        off.mul_(scale.unsqueeze(-1)).diagonal(dim1=-2, dim2=-1).zero_()
-        gaps = squares.unsqueeze(-2) - squares.unsqueeze(-1)
-        # 0 / tiny = 0 on the diagonal, and where rows are orthogonal and of one length
-        bounded = torch.addcmul(gaps.new_full((), 1e-30), gaps, gaps)
-        bounded.addcmul_(off, off, value=_BOUND**2)
-        return cls(off, squares, gaps, bounded, (off * gaps).div_(bounded))
-
-    def foreseen(self) -> Tensor:
-        """Estimate what turning to first order will leave, and how far it takes U from orthogonal.
-
-        Returns:
-            |F B| over |B| and |F F|, by one vector: (2,).
-        """
-        z = direction_of(self.squares)
-        return _ratios(
-            (_dot(self.turns, _dot(self.off, z)), self.squares * z),
-            (_dot(self.turns, _dot(self.turns, z)), z.expand_as(self.squares)),
-        )
-
-    def first_order(self, *, to_second: bool) -> Tensor:
-        turns = self.turns
-        rotation = turns.sub(gram(turns), alpha=0.5) if to_second else turns.clone()
-        rotation.diagonal(dim1=-2, dim2=-1).add_(1.0)
-        return rotation
-
-    def second_order(self) -> Tensor:
-        square = gram(self.turns)  # of a skew F: -F F
-        left = self.off - self.turns * self.gaps
-        left -= gram(self.turns * self.squares.sqrt().unsqueeze(-2))
-        sums = self.squares.unsqueeze(-2) + self.squares.unsqueeze(-1)
-        left.addcmul_(square, sums, value=0.5).diagonal(dim1=-2, dim2=-1).zero_()
-        more = (left * self.gaps).div_(torch.addcmul(self.bounded, left, left))
-        rotation = self.turns + more
-        rotation.sub_(square, alpha=0.5).diagonal(dim1=-2, dim2=-1).add_(1.0)
-        return rotation
+def _is_crowded(size: float, count: int) -> bool:
+    return size > _CROWDED or _FORESEEN * size**2 / count**0.5 > _NEAR
 
 
 def _rotated(left: Tensor, rows: Tensor, rotation: Tensor) -> Basis:
@@ -192,15 +185,9 @@ def _left_over(basis: Basis, depth: float) -> Tensor:
     scales = torch.where(kept, weights / lengths, 0.0)
     size = weights.square() * z
     return _ratios(
-        (scales * _dot(rows, _dot(rows.mT, scales * z)) - size, size),
-        (_dot(left.mT, _dot(left, z)) - z, z.expand_as(lengths)),
+        (scales * image_of(rows, image_of(rows.mT, scales * z)) - size, size),
+        (image_of(left.mT, image_of(left, z)) - z, z.expand_as(lengths)),
     )
-
-
-def _dot(matrix: Tensor, vector: Tensor) -> Tensor:
-    if matrix.ndim == 2:
-        return torch.mv(matrix, vector)
-    return (matrix @ vector.expand(*matrix.shape[:-2], -1).unsqueeze(-1)).squeeze(-1)
 
 
 def _ratios(*pairs: tuple[Tensor, Tensor]) -> Tensor:

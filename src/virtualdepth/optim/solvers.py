@@ -24,9 +24,8 @@ def solver_of(group: Mapping[str, Any], matrices: Tensor) -> str:
 
     "auto" leaves the exact path only for what costs less than a third of it. On one CPU thread
     nothing does (docs/benchmarks.md): runs of "tracked" from torch's default start, in float32,
-    take 1.7 to 1.8 times less at 256 to 1024 square; "polar" takes as long as the SVD, or longer.
-    On other devices nothing was measured. So "auto" is exact
-    everywhere.
+    take 1.7 to 2.4 times less at 256 to 1024 square; "polar" takes as long as the SVD, or longer.
+    On other devices nothing was measured. So "auto" is exact everywhere.
 
     Args:
         group: options.

@@ -11,13 +11,21 @@ import torch
 from torch import Tensor
 
 from virtualdepth.maths import EndToEndGradient, probe
+from virtualdepth.maths.products import image_of
 from virtualdepth.maths.tracking import apply, decompose, moved_rows
-from virtualdepth.maths.turning import RESIDUAL, Turned, turn, turn_unseen
+from virtualdepth.maths.turning import RESIDUAL, Turned, stay, turn, turn_unseen
 from virtualdepth.optim.matrix_view import MatrixView
 from virtualdepth.optim.momentum import State
 
 # after falling back again and again it rests, at most for so many steps: each of them an SVD
 _LONGEST_REST = 64
+
+# what may be left where nothing is turned
+_STILL = 1e-4
+# Close pairs are turned first after a step that left more than the first, and in a step that moves
+# W by more than the second over the square root of its rank; one that moves it by more than the
+# third will take two sweeps.
+_LEFT, _CROWDED, _LONG = 1.5e-4, 0.045, 0.2
 
 _TENSORS = ("left", "rows", "step", "image", "step_image")
 
@@ -151,12 +159,21 @@ def _turned(
     moved = moved_rows(rows, step, before, along, image)
     if not _is_image(moved, left, image):
         moved = left.mT @ wide
-    return turn(left, moved, depth)
+    last = state["tracked_residual"]
+    moved_by = float(torch.linalg.vector_norm(image - before) / torch.linalg.vector_norm(before))
+    if last + moved_by < _STILL:
+        stayed = stay(left, moved, depth)
+        if stayed.residual < _STILL:
+            return stayed
+    # turns grow with the density of the singular values
+    turns = moved_by * left.shape[-1] ** 0.5
+    odd = state["tracked_steps"] % 2 == 1 or turns > _LONG
+    return turn(left, moved, depth, near=last > _LEFT or turns > _CROWDED, odd=odd)
 
 
 def _is_image(rows: Tensor, left: Tensor, image: Tensor) -> bool:
     """Tell whether A z = U^T W z, to what rounding leaves after many steps; NaN is not."""
-    expected = (left.mT @ image.unsqueeze(-1)).squeeze(-1)
+    expected = image_of(left.mT, image)
     bound = 256 * torch.finfo(rows.dtype).eps * torch.linalg.vector_norm(expected)
     return bool(torch.linalg.vector_norm(probe(rows) - expected) <= bound)
 
