@@ -94,6 +94,20 @@ def integrate_flow(
     """
     depth = check_depth(depth)
     _check(weight, time, stop_loss, rtol)
+    # products in half precision would be noise that no step is short enough for
+    with torch.autocast(weight.device.type, enabled=False):
+        return _follow(objective, weight, depth, time, stop_loss, rtol, max_evaluations)
+
+
+def _follow(
+    objective: Objective,
+    weight: Tensor,
+    depth: float,
+    time: float,
+    stop_loss: float | None,
+    rtol: float,
+    max_evaluations: int,
+) -> FlowResult:
     coordinates: Coordinates
     if depth % 1 == 0:  # inf % 1 is NaN
         coordinates = FactorCoordinates(weight, int(depth))

@@ -84,6 +84,13 @@ def minimise_over_factors(
     check_start(weight)
     if not stop_loss >= 0:
         raise ValueError(f"stop_loss: expected a number >= 0 but got {stop_loss!r}")
+    with torch.autocast(weight.device.type, enabled=False):
+        return _minimise(objective, weight, depth, stop_loss, max_evaluations)
+
+
+def _minimise(
+    objective: Objective, weight: Tensor, depth: int, stop_loss: float, max_evaluations: int
+) -> Minimum:
     coordinates = FactorCoordinates(weight, depth)
 
     def loss_and_gradient(state: object) -> tuple[float, object]:
