@@ -113,6 +113,22 @@ def test_hot_steps_are_the_exact_path_at_its_price() -> None:
     assert state["tracked_failures"] == 0
 
 
+def test_hot_steps_on_a_device_are_exact_but_for_a_try_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There a turn that left too much is met one step late: each try costs a wrong step."""
+    monkeypatch.setattr(StepGuard, "waits", staticmethod(lambda _: True))
+    errors, p, optimizer = errors_of_a_run(start("default", (SIZE, SIZE)), 40, 0.05, 1.0, depth=2)
+    wrong = [step for step, error in enumerate(errors) if error > 1e-10]
+    assert wrong == [1, 3, 6, 11, 20, 37]
+    assert optimizer.state[p]["tracked_decomposed"] == 40 - len(wrong)
+    for _ in range(80):
+        p.grad = 1e-6 * random_tensor((SIZE, SIZE), 7)
+        optimizer.step()
+    assert optimizer.state[p]["tracked_decomposed"] < 100
+    assert optimizer.state[p]["tracked_failures"] == 0
+
+
 @pytest.mark.parametrize("shape", [(192, 192), (200, 250)], ids=str)
 def test_steps_of_a_percent_are_followed(shape: tuple[int, int]) -> None:
     errors, p, optimizer = errors_of_a_run(start("default", shape), 10, 1.5e-3, depth=3)
