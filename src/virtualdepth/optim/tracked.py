@@ -157,7 +157,8 @@ def _turned(
     if waits:
         return turn_unseen(left, left.mT @ wide, depth)
     moved = moved_rows(rows, step, before, along, image)
-    if not _is_image(moved, left, image):
+    # of two rows any image lies in the plane of the other two, and would tell nothing
+    if left.shape[-1] == 2 or not _is_image(moved, left, image):
         moved = left.mT @ wide
     last = state["tracked_residual"]
     moved_by = float(torch.linalg.vector_norm(image - before) / torch.linalg.vector_norm(before))
