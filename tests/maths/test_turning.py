@@ -77,7 +77,7 @@ def test_what_is_diagonal_already_does_not_turn() -> None:
 
 
 @pytest.mark.parametrize("near", [None, False, True])
-@pytest.mark.parametrize("size", [1e-5, 3e-4, 3e-2], ids=["first", "second", "fourth"])
+@pytest.mark.parametrize("size", [1e-5, 3e-3, 3e-2], ids=["first", "second", "fourth"])
 def test_a_rotation_is_the_formula(size: float, near: bool | None) -> None:
     before, weight = moved("spread", size)
     rows = decompose(before).left.mT @ weight
@@ -96,6 +96,7 @@ def test_a_rotation_is_the_formula(size: float, near: bool | None) -> None:
     turns = off * gaps / (gaps**2 + 36 * off**2 + 1e-58)
     square = np.mean(np.sum(turns**2, axis=1))
     assert found == pytest.approx(square**0.5, rel=1e-6)
+    assert (square > 5e-6, square > 1e-3) == (size > 1e-3, size > 1e-2), "another order is tested"
     expected = np.eye(64) + turns
     if square > 5e-6:
         expected += turns @ turns / 2

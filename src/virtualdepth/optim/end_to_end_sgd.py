@@ -88,10 +88,11 @@ class EndToEndSGD(Optimizer):
             state: gradient descent on them, not its limit of small rates, by 3 (N - 1) matrix
             products a step, with momentum and decay on each factor. A weight that something else
             has changed is factored anew, balanced, its momenta at zero; :func:`routing` counts
-            that. "tracked": singular vectors that follow W, by 8 to 17 products a step that moves W
-            by a third of a percent, 15 to 25 where it moves W by a percent, and an SVD where they
+            that. "tracked": singular vectors that follow W, by 8 to 15 products a step that moves W
+            by a third of a percent, 14 to 24 where it moves W by a percent, and an SVD where they
             cannot follow; the error of P_W(G) is estimated at each step, and was below 1e-3 of it
-            in all tests (a device learns one step late that W was changed from outside).
+            in runs on a CPU. A device learns one step late that W moved too far or was changed from
+            outside: that one step may be wrong by a tenth or more.
             "polar": depth 2 without a decomposition, by 24 to 30 products; the error is about the
             root of the machine epsilon at most, relative to the largest eigenvalue of P_W. "auto"
             chooses, never "layers".

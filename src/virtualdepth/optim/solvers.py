@@ -24,8 +24,9 @@ def solver_of(group: Mapping[str, Any], matrices: Tensor) -> str:
 
     "auto" leaves the exact path only for what costs less than a third of it. On one CPU thread
     nothing does (docs/benchmarks.md): runs of "tracked" from torch's default start, in float32,
-    take 1.7 to 2.4 times less at 256 to 1024 square; "polar" takes as long as the SVD, or longer.
-    On other devices nothing was measured. So "auto" is exact everywhere.
+    take 1.8 to 2.6 times less at 256 to 1024 square where steps move W by a third of a percent, and
+    0.9 to 1.6 where by a percent or more; "polar" takes as long as the SVD, or longer. On other
+    devices nothing was measured. So "auto" is exact everywhere.
 
     Args:
         group: options.

@@ -157,7 +157,8 @@ def _turned(
     if waits:
         return turn_unseen(left, left.mT @ wide, depth)
     moved = moved_rows(rows, step, before, along, image)
-    if not _is_image(moved, left, image):
+    # of two rows any image lies in the plane of the other two, and would tell nothing
+    if left.shape[-1] == 2 or not _is_image(moved, left, image):
         moved = left.mT @ wide
     last = state["tracked_residual"]
     moved_by = float(torch.linalg.vector_norm(image - before) / torch.linalg.vector_norm(before))
@@ -180,10 +181,12 @@ def _is_image(rows: Tensor, left: Tensor, image: Tensor) -> bool:
 
 def _counts(state: State, turned: Turned | None, *, fell_back: bool) -> dict[str, int]:
     failures, rest = state["tracked_failures"], max(state["tracked_rest"] - 1, 0)
+    last = state["tracked_residual"]
     if fell_back:
         rest = min(2**failures, _LONGEST_REST) - 1
         failures += 1
-    elif turned is not None:
+    elif turned is not None and (last > 0 or not isinstance(turned.residual, Tensor)):
+        # whether a turn on a device was good is known a step later; after an SVD nothing is left
         failures = 0
     return {
         "tracked_decomposed": state["tracked_decomposed"] + (turned is None),
