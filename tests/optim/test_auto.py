@@ -190,8 +190,9 @@ def test_mini_batches_are_noticed(with_loss: bool, noise: float) -> None:
                 closure()
                 run.optimizer.step()
 
-    with pytest.warns(UserWarning, match="needs the gradient of the full batch"):
+    with pytest.warns(UserWarning, match="needs the gradient of the full batch") as caught:
         train(300)
+    assert {warning.filename for warning in caught} == {__file__}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
