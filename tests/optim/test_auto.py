@@ -80,6 +80,45 @@ def test_it_converges() -> None:
     assert run.losses[-1] < 1e-12
 
 
+@pytest.mark.parametrize("radial", [0, 1e-14, 1e-3])
+@pytest.mark.parametrize("tall", [False, True])
+@pytest.mark.parametrize("depth", [1.5, 2, 3, 9])
+def test_a_gradient_that_only_turns_moves_no_further_than_the_weight(
+    depth: float, tall: bool, radial: float
+) -> None:
+    # to first order it changes no singular value: the cap allows any length, at a radial part of
+    # 1e-14 one that the loss took for 1e73, and at none there was no step
+    start, target = (torch.tensor([row], dtype=torch.float64) for row in ([1, 0], [1 + radial, 1]))
+    if tall:
+        start, target = start.mT, target.mT
+    weight = torch.nn.Parameter(start.clone())
+    optimizer = vd.EndToEndSGD([weight], depth=depth, step_scale="auto")
+
+    def closure() -> float:
+        weight.grad = weight.detach() - target
+        return float(weight.grad.square().sum() / 2)
+
+    optimizer.step(closure)
+    # by its own norm half-way, where the rule moves at most N (5 / 4)^(1 - 1/N) times as fast
+    moved = float((weight.detach() - start).norm())
+    assert 0.5 < moved < depth * 1.25
+    for _ in range(80):
+        loss = optimizer.step(closure)
+    assert loss < 1e-12
+
+
+def test_a_gradient_that_turns_both_sides_of_a_matrix() -> None:
+    # of the identity the slopes of an antisymmetric gradient are exactly 0
+    turn = torch.tensor([[0, 1, 0], [-1, 0, 1], [0, -1, 0]], dtype=torch.float64)
+    target = torch.eye(3, dtype=torch.float64) + turn
+    weight = torch.nn.Parameter(torch.eye(3, dtype=torch.float64))
+    optimizer = vd.EndToEndSGD([weight], depth=2, step_scale="auto")
+    for _ in range(40):
+        weight.grad = weight.detach() - target
+        optimizer.step()
+    torch.testing.assert_close(weight.detach(), target, rtol=0, atol=1e-10)
+
+
 def test_step_too_far_is_halved() -> None:
     run = Run()
     run.steps(5)
@@ -151,8 +190,9 @@ def test_mini_batches_are_noticed(with_loss: bool, noise: float) -> None:
                 closure()
                 run.optimizer.step()
 
-    with pytest.warns(UserWarning, match="needs the gradient of the full batch"):
+    with pytest.warns(UserWarning, match="needs the gradient of the full batch") as caught:
         train(300)
+    assert {warning.filename for warning in caught} == {__file__}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

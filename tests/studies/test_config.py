@@ -104,6 +104,14 @@ def test_a_key_may_stand_in_several_places(tmp_path: Path) -> None:
     assert study.settings == {"x": 1, "z": 0}
 
 
+def test_what_is_merged_in_may_repeat_a_key(tmp_path: Path) -> None:
+    # "more" is merged into "budget" before it is read itself; then it holds x twice
+    text = "problem: a:b\nsettings: &low {x: 1, z: 0}\n"
+    text += "trainer:\n  logger: &more {<<: *low, x: 2}\nbudget: {<<: *more}\n"
+    with pytest.raises(UnusableError, match=r"budget: expected steps or trials"):
+        read_study(written(tmp_path, text))
+
+
 def test_command_line_has_the_last_word(tmp_path: Path) -> None:
     words = ["--grid.depth", "2,inf", "--settings.lr=0.25", "--seeds", "[7]", "--budget.steps=9e0"]
     study = read_study(written(tmp_path, YAML), [*words, "--grid.rank=1,2", "--name", "other"])

@@ -2,13 +2,15 @@
 
 One quasi-Newton step in the metric of the rule for all matrices of a group, shortened where it
 changes a singular value by somewhat more than the cap, and where that is far more, a step along the
-flow, as long as cap and curvature allow; see virtualdepth.maths.quasi_newton, .cap and .midpoint.
+flow, as long as cap and curvature allow, or, where no curvature is known, cap and the norm of W;
+see virtualdepth.maths.quasi_newton, .cap and .midpoint.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from virtualdepth.maths import (
@@ -70,11 +72,9 @@ def choose_steps(
                 share = min(1.0, group["cap"] / change) if change > 0 else 1.0
                 return [share * step for step in found], 0
             wait = 1 + _WAIT
-    length = _capped_length(moving, group)
-    if known and math.isfinite(group["depth"]):
-        length = min(length, _stable_length(moving, known))
-    elif not known and not resolved:
-        length = 0.0
+    length = 0.0
+    if known or resolved:
+        length = min(_capped_length(moving, group), _longest(moving, group, known))
     return [_midpoint(each, length, group) for each in moving], max(wait - 1, 0)
 
 
@@ -102,14 +102,29 @@ def _capped_length(moving: Sequence[Moving], group: Mapping[str, Any]) -> float:
         float(relative_speed(m.metric.singular_values, m.metric.slopes(m.grads[0]), depth).amax())
         for m in moving
     )
-    return float(group["cap"]) / speed if speed > 0 else 0.0  # at speed 0 the rule stands still
+    return float(group["cap"]) / speed if speed > 0 else math.inf
 
 
-def _stable_length(moving: Sequence[Moving], known: Sequence[Secant]) -> float:
+def _longest(moving: Sequence[Moving], group: Mapping[str, Any], known: Sequence[Secant]) -> float:
     # where singular values have settled, the cap allows steps that oscillate there, and what comes
     # of that in the small ones stays: the end would be another minimum than the flow's. At infinite
     # depth, where nothing turns the row and column spaces, that is what gets to an end in time
-    return metric_length([each.metric for each in moving], known[0])
+    if known and math.isfinite(group["depth"]):
+        stable = metric_length([each.metric for each in moving], known[0])
+        if math.isfinite(stable):
+            return stable
+    # a gradient that does no more than turn singular vectors changes no singular value to first
+    # order: there the cap allows any length, and no curvature is known that would not
+    fastest = max(_relative_norm(m.metric, m.weights[0], m.grads[0]) for m in moving)
+    return 1 / fastest if fastest > 0 else 0.0  # at speed 0 the rule stands still
+
+
+def _relative_norm(metric: EndToEndMetric, weight: Tensor, grad: Tensor) -> float:
+    flow, size = (
+        torch.linalg.vector_norm(matrix, dim=(-2, -1))
+        for matrix in (metric.apply(grad).direction, weight)
+    )
+    return float(torch.where(flow == 0, 0.0, flow / size).amax())
 
 
 def _midpoint(each: Moving, length: float, group: Mapping[str, Any]) -> Tensor:

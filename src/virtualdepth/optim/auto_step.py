@@ -17,7 +17,7 @@ from torch import Tensor
 from virtualdepth.maths import LinAlgError, end_to_end_metric, inner
 from virtualdepth.optim.auto_direction import Moving, choose_steps
 from virtualdepth.optim.directions import GroupStep
-from virtualdepth.optim.guard import StepGuard
+from virtualdepth.optim.guard import StepGuard, frames_to_user
 from virtualdepth.optim.solving import MatrixGradient, without_autocast
 
 POINTS = 5  # weights and gradients before the last steps, that each parameter keeps
@@ -172,7 +172,7 @@ def _warn(what: str) -> None:
         f"step_scale='auto': at most of {_WINDOW} steps {what}, as on mini-batches, where it "
         "stalls or wanders; it needs the gradient of the full batch. Use step_scale='unit' with a "
         "learning rate",
-        stacklevel=2,
+        stacklevel=frames_to_user(),
     )
 
 

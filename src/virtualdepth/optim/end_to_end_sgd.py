@@ -75,8 +75,9 @@ class EndToEndSGD(Optimizer):
             of arXiv 1905.13655. "auto": no learning rate (``lr`` is ignored, unless it is 0):
             L-BFGS in the metric of the rule, one step for the group, shortened to change no
             singular value by more than ``cap``; where that is to less than half, a step along the
-            flow instead, as long as ``cap`` and the last step's curvature allow, and for four steps
-            no other; see :func:`virtualdepth.maths.quasi_newton`. For gradients of the full batch
+            flow instead, as long as ``cap`` and the last step's curvature allow (without it, as at
+            infinite depth, by the norm of W at most), and for four steps no other; see
+            :func:`virtualdepth.maths.quasi_newton`. For gradients of the full batch
             only, and best with a closure, whose loss lets it halve a step that went too far. On
             mini-batches it stalls or wanders; it warns when gradients change as they do there. It
             keeps 2 x 5 matrices for each parameter.

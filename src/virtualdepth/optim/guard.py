@@ -156,12 +156,16 @@ class StepGuard:
                 f"{name}: all weights are zero, where P_W(G) = 0 at every depth > 1, so it will "
                 "never move; start it with virtualdepth.init.balanced_(layer, 1e-3), or give its "
                 "group depth=1",
-                stacklevel=_frames_to_user(),
+                stacklevel=frames_to_user(),
             )
 
 
-def _frames_to_user() -> int:
-    """Count the frames up to the one that called step(): the first beyond torch's wrappers."""
+def frames_to_user() -> int:
+    """Count the frames from the caller up to the one that called step(), past torch's wrappers.
+
+    Returns:
+        What :func:`warnings.warn` takes as stacklevel there.
+    """
     frame, count = sys._getframe(1), 1
     while frame.f_back and frame.f_globals["__name__"].split(".")[0] in ("virtualdepth", "torch"):
         frame, count = frame.f_back, count + 1

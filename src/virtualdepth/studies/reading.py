@@ -35,8 +35,10 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    # as it is composed: what is merged into a mapping later may repeat its keys
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
         """Refuse a key that stands twice."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
         keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         last = {key.value: key for key in keys}
         for key in keys:
@@ -44,8 +46,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
                 raise yaml.constructor.ConstructorError(
                     None, None, f"found the key {key.value!r} twice", last[key.value].start_mark
                 )
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-        return mapping
+        return node
 
 
 def _load_yaml(text: str) -> Any:
