@@ -44,6 +44,16 @@ def test_small_singular_values_count_as_a_block() -> None:
     torch.testing.assert_close(found, torch.tensor(2.0, dtype=torch.float64))  # .02 / 1e-2
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_by_itself(shape: tuple[int, int]) -> None:
+    weight, step = gaussian(*shape, seed=1), gaussian(*shape, seed=2)
+    u, sigma, vh = torch.linalg.svd(weight)
+    own = torch.stack([(u[:, r] @ step @ vh[r]).abs() for r in range(len(sigma))])
+    found = relative_change(end_to_end_metric(weight, 3.0), step, together=False)
+    expected = (own / (sigma + 1e-2 * sigma[0])).max()
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
 def test_relative_change_of_each_matrix_of_a_batch() -> None:
     weights = torch.eye(2, dtype=torch.float64) * torch.tensor([1.0, 10.0]).view(2, 1, 1)
     found = relative_change(end_to_end_metric(weights, 2.0), torch.ones_like(weights))

@@ -14,7 +14,7 @@ from virtualdepth.maths.metric import EndToEndMetric
 _FLOOR = 1e-2
 
 
-def relative_change(metric: EndToEndMetric, step: Tensor) -> Tensor:
+def relative_change(metric: EndToEndMetric, step: Tensor, *, together: bool = True) -> Tensor:
     r"""Bound the relative change of every singular value of W by a step D, to first order.
 
     :math:`\max_r \|D_r\|_F / (\sigma_r + 10^{-2} \sigma_1)`, where :math:`D_r` is D between the
@@ -25,6 +25,7 @@ def relative_change(metric: EndToEndMetric, step: Tensor) -> Tensor:
     Args:
         metric: of W.
         step: D, (..., m, n).
+        together: False takes every singular value by itself, :math:`|u_r^\top D v_r|`.
 
     Returns:
         (...); NaN where D is not finite.
@@ -34,7 +35,8 @@ def relative_change(metric: EndToEndMetric, step: Tensor) -> Tensor:
     >>> relative_change(metric, torch.diag(torch.tensor([0.5, 0.02])))  # .02 / (1e-2 * 10)
     tensor(0.2000)
     """
-    sigma, norms = metric.singular_values, metric.trailing_norms(step)
+    sigma = metric.singular_values
+    norms = metric.trailing_norms(step) if together else metric.slopes(step).abs()
     # W = 0 stands still under the rule: 0 / 0 is no change
     ratio = torch.where(norms == 0, 0.0, norms / (sigma + _FLOOR * sigma[..., :1]))
     return ratio.amax(-1)
