@@ -28,14 +28,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 from traffic import Traffic
 
-from virtualdepth.distributed import (
-    Scheme,
-    ShardedMatrix,
-    local_part,
-    owners,
-    plan,
-    scheme_bytes,
-)
+from virtualdepth.distributed import Scheme, ShardedMatrix, local_part, owners, plan, scheme_bytes
 from virtualdepth.maths import gram_block_size
 from virtualdepth.optim import EndToEndSGD, routing
 

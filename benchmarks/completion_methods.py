@@ -30,10 +30,10 @@ from sklearn.linear_model import BayesianRidge, Ridge
 from torch import Tensor
 from tqdm import tqdm
 
+from virtualdepth.data._completion import Completion, low_rank_problem
 from virtualdepth.estimators import MatrixCompletion
-from virtualdepth.experiments.completion import Completion, low_rank_problem
-from virtualdepth.experiments.convex import minimise_nuclear_norm, soft_impute_held_out
 from virtualdepth.maths import thin_svd
+from virtualdepth_lab.reproduce.convex import minimise_nuclear_norm, soft_impute_held_out
 
 SIZE, RANK, SHARE = 100, 5, 0.1
 OBSERVED, NOISES, SEEDS = (1500, 2000, 3000, 5000), (0.0, 0.1), (0, 1, 2)

@@ -21,8 +21,8 @@ from pytorch_lightning import Callback, Trainer
 
 import virtualdepth as vd
 from virtualdepth.cli import main as virtualdepth
-from virtualdepth.experiments import training
-from virtualdepth.experiments.problems import load_problem
+from virtualdepth.data._problems import load_problem
+from virtualdepth.verify import _training as training
 
 INTERVAL, DEPTH, TIME = 50, 3, 20
 RATES = (0.1, 0.05, 0.025)

@@ -28,7 +28,7 @@ from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
 from virtualdepth import EndToEndSGD
-from virtualdepth.optim.solvers import SOLVERS
+from virtualdepth.optim._solvers import SOLVERS
 
 Sample = Callable[[], float]
 Job = Callable[[], list[Row]]

@@ -30,7 +30,7 @@ from speed_steps import Stepper, ours
 from torch import Tensor
 
 import virtualdepth as vd
-from virtualdepth.maths import end_to_end_gradient
+from virtualdepth.maths import preconditioned_gradient
 
 RESNET18_BLOCKS = ((64, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 512))
 RESNET18_BLOCKS += ((512, 512),)
@@ -63,7 +63,7 @@ def step_sample(kind: Any, shapes: list[tuple[int, ...]], device: str, **options
 def algebra(owned: list[torch.nn.Parameter], device: str) -> Sample:
     def run() -> None:
         for parameter in owned:
-            update = end_to_end_gradient(parameter, parameter.grad, 3.0).direction
+            update = preconditioned_gradient(parameter, parameter.grad, 3.0).direction
             parameter.add_(update, alpha=-1e-6)
 
     def without_graph() -> None:

@@ -21,7 +21,7 @@ import optuna
 import torch
 from common import arguments, report
 
-from virtualdepth.studies.storage import CellStorage, quiet_optuna
+from virtualdepth_lab.ablate.storage import CellStorage, quiet_optuna
 
 HERE = Path(__file__).parent
 

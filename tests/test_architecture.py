@@ -19,11 +19,10 @@ LADDER = (
     {"distributed"},
     {"optim", "networks", "theory", "metrics"},
     {FACADE},
-    {"plotting"},
-    {"lightning_common"},  # mixins that know neither flavour of Lightning
+    {"plotting", "runs"},
+    {"_lightning", "data"},  # mixins that know neither flavour of Lightning
     {"lightning", "lightning_unified", "estimators"},
-    {"experiments"},
-    {"studies"},
+    {"verify"},
     {"cli"},
     {"__main__"},
 )
@@ -39,11 +38,11 @@ THIRD_PARTY = {
     "metrics": {"torch", "torchmetrics"},
     FACADE: {"torch"},
     "plotting": {"torch", "numpy", "matplotlib"},
-    "lightning_common": {"torch", "torchmetrics", "matplotlib"},
+    "_lightning": {"torch", "torchmetrics", "matplotlib"},
     "lightning": {"torch", "torchmetrics", "pytorch_lightning"},
     "lightning_unified": {"torch", "torchmetrics", "lightning"},
     "estimators": {"torch", "numpy", "scipy", "sklearn", "tqdm"},
-    "cli": set(),
+    "cli": {"virtualdepth_lab"},
     "__main__": set(),
 }
 
@@ -88,7 +87,7 @@ def absolute_targets(node: ast.AST, package: str) -> Iterator[str]:
 
 
 def part_of(name: str) -> str:
-    """`virtualdepth.maths.kernel` -> `maths`; the package itself is the facade."""
+    """`virtualdepth.maths._kernel` -> `maths`; the package itself is the facade."""
     return name.split(".")[1] if "." in name else FACADE
 
 
@@ -147,17 +146,17 @@ def test_imports_stay_below(path: Path, module: str, package: str) -> None:
 @pytest.mark.parametrize(
     ("source", "module"),
     [
-        ("from virtualdepth.optim import EndToEndSGD", "virtualdepth.maths.kernel"),
-        ("from ..optim import EndToEndSGD", "virtualdepth.maths.kernel"),
-        ("from .. import optim", "virtualdepth.maths.kernel"),
-        ("import virtualdepth as vd", "virtualdepth.maths.kernel"),
+        ("from virtualdepth.optim import EndToEndSGD", "virtualdepth.maths._kernel"),
+        ("from ..optim import EndToEndSGD", "virtualdepth.maths._kernel"),
+        ("from .. import optim", "virtualdepth.maths._kernel"),
+        ("import virtualdepth as vd", "virtualdepth.maths._kernel"),
         ("from virtualdepth import precondition", "virtualdepth.optim.sgd"),
-        ("def late():\n    import virtualdepth.optim", "virtualdepth.maths.kernel"),
-        ("import numpy", "virtualdepth.maths.kernel"),
+        ("def late():\n    import virtualdepth.optim", "virtualdepth.maths._kernel"),
+        ("import numpy", "virtualdepth.maths._kernel"),
         ("from virtualdepth.networks import DeepLinear", "virtualdepth.optim.sgd"),
         ("from virtualdepth import networks", "virtualdepth.optim.sgd"),
         ("from virtualdepth.lightning import EquivalenceModule", "virtualdepth"),
-        ("import pytorch_lightning", "virtualdepth.lightning_common.mixin"),
+        ("import pytorch_lightning", "virtualdepth._lightning.mixin"),
         (
             "from virtualdepth.lightning import EquivalenceModule",
             "virtualdepth.lightning_unified.x",
@@ -166,10 +165,13 @@ def test_imports_stay_below(path: Path, module: str, package: str) -> None:
         ("import sklearn", "virtualdepth"),
         ("import sklearn", "virtualdepth.optim.sgd"),
         ("from virtualdepth.estimators import MatrixCompletion", "virtualdepth"),
-        ("from virtualdepth.experiments.convex import shrink", "virtualdepth.estimators.descent"),
-        ("from virtualdepth.cli import main", "virtualdepth.experiments.verify"),
+        (
+            "from virtualdepth_lab.reproduce.convex import shrink",
+            "virtualdepth.estimators._descent",
+        ),
+        ("from virtualdepth.cli import main", "virtualdepth.verify._check"),
         ("import torch", "virtualdepth.helpers"),
-        ("from virtualdepth.helpers import f", "virtualdepth.experiments.verify"),
+        ("from virtualdepth.helpers import f", "virtualdepth.verify._check"),
     ],
 )
 def test_ladder_catches(source: str, module: str) -> None:
@@ -182,14 +184,14 @@ def test_ladder_catches(source: str, module: str) -> None:
         ("import math\nimport torch\nfrom .kernel import depth_kernel", "virtualdepth.maths.x"),
         ("from virtualdepth.maths import precondition", "virtualdepth.optim.sgd"),
         ("from ..maths.precondition import precondition", "virtualdepth.optim.sgd"),
-        ("from virtualdepth import EndToEndSGD", "virtualdepth.experiments.verify"),
+        ("from virtualdepth import EndToEndSGD", "virtualdepth.verify._check"),
         (
             "import sklearn\nimport tqdm\nfrom virtualdepth.theory import integrate_flow",
-            "virtualdepth.estimators.descent",
+            "virtualdepth.estimators._descent",
         ),
         (
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pytorch_lightning",
-            "virtualdepth.lightning_common.mixin",
+            "virtualdepth._lightning.mixin",
         ),
     ],
 )

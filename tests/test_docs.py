@@ -20,7 +20,6 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PUBLIC_PARTS = [
     "estimators",
     "lightning",
-    "lightning_common",
     "lightning_unified",
     "metrics",
     "plotting",

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from virtualdepth import __version__
-from virtualdepth.experiments.config import VerifyConfig
-from virtualdepth.experiments.errors import UnusableError
-from virtualdepth.studies import arguments as ablate_arguments
+from virtualdepth.runs import UnusableError
+from virtualdepth.verify._config import VerifyConfig
+from virtualdepth_lab.ablate import arguments as ablate_arguments
 
 UNUSABLE, INTERRUPTED = 2, 130
 
@@ -64,14 +64,14 @@ def _verify(options: argparse.Namespace) -> int:
     config = VerifyConfig(
         **{field.name: getattr(options, field.name) for field in fields(VerifyConfig)}
     )
-    from virtualdepth.experiments import commands
+    from virtualdepth.verify import _command as commands
 
     return commands.verify(config, options.output)
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from virtualdepth.experiments.reproduce import reproduce
-    from virtualdepth.experiments.reproduction import ReproduceConfig
+    from virtualdepth_lab.reproduce.command import reproduce
+    from virtualdepth_lab.reproduce.result import ReproduceConfig
 
     config = ReproduceConfig(
         name=options.name, seeds=options.seeds, quick=options.quick, data_dir=options.data_dir
@@ -80,7 +80,7 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 
 def _ablate(options: argparse.Namespace) -> int:
-    from virtualdepth.studies.commands import AblateOptions, ablate
+    from virtualdepth_lab.ablate.commands import AblateOptions, ablate
 
     return ablate(
         AblateOptions(
@@ -96,10 +96,11 @@ def _ablate(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from virtualdepth.experiments import artifacts, commands
+    from virtualdepth.verify import _artifacts as artifacts
+    from virtualdepth.verify import _command as commands
 
     if artifacts.command_of(Path(options.folder)) == "ablate":
-        from virtualdepth.studies.report import write_report
+        from virtualdepth_lab.ablate.report import write_report
 
         print(write_report(Path(options.folder)))
         return 0

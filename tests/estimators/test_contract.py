@@ -14,7 +14,8 @@ from sklearn.utils.estimator_checks import check_estimator
 from tests.estimators.problems import low_rank, mean_square
 
 import virtualdepth
-from virtualdepth.estimators import MatrixCompletion, descent
+from virtualdepth.estimators import MatrixCompletion
+from virtualdepth.estimators import _descent as descent
 
 # why a check of scikit-learn's is not run
 SKIPPED = {

@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from tests.estimators.problems import low_rank, mean_square
 
 from virtualdepth.estimators import MatrixCompletion
-from virtualdepth.experiments.convex import minimise_nuclear_norm, soft_impute_held_out
+from virtualdepth_lab.reproduce.convex import minimise_nuclear_norm, soft_impute_held_out
 
 
 @pytest.mark.parametrize(

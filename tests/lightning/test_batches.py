@@ -8,7 +8,7 @@ import torch
 from tests.lightning.conftest import SAMPLES, Flavour
 from torch import Tensor
 
-from virtualdepth.lightning_common import ShuffledBatches, TensorBatches
+from virtualdepth._lightning import ShuffledBatches, TensorBatches
 
 
 def deal(samples: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from virtualdepth.lightning_common.losses import check_power, lp, mse
+from virtualdepth._lightning._losses import check_power, lp, mse
 
 
 def residuals(samples: int, outputs: int) -> torch.Tensor:

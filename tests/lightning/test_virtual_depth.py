@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
 import virtualdepth as vd
-from virtualdepth.lightning_common import ShuffledBatches
+from virtualdepth._lightning import ShuffledBatches
 
 Make = Callable[..., Any]
 Data = tuple[Tensor, Tensor]

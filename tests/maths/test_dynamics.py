@@ -15,7 +15,7 @@ from virtualdepth.maths import (
     precondition,
     singular_value_velocity,
 )
-from virtualdepth.maths.reference import factor_gradients_literally
+from virtualdepth.maths._reference import factor_gradients_literally
 
 SHAPES = [(1, 4), (3, 3), (3, 5), (5, 3)]
 

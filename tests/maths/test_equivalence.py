@@ -11,7 +11,7 @@ from tests.maths.matrices import gaussian
 from torch import Tensor
 
 from virtualdepth import balanced_factors, balancedness, end_to_end_product, precondition
-from virtualdepth.maths.reference import factor_gradients_literally
+from virtualdepth.maths._reference import factor_gradients_literally
 
 SHAPES = ((1, 6), (6, 1), (4, 4), (6, 10), (10, 6))
 RATES = (1e-2, 5e-3, 2.5e-3, 1.25e-3)

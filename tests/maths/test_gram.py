@@ -17,7 +17,7 @@ from virtualdepth.maths import (
     precondition,
     unit_scale,
 )
-from virtualdepth.maths.metric import EndToEndGradient, end_to_end_metric
+from virtualdepth.maths._preconditioner import Preconditioned, preconditioner
 
 EPS = torch.finfo(torch.float64).eps
 DEPTHS = (1.5, 2, 3, math.pi, 8, 50, math.inf)
@@ -154,8 +154,8 @@ def test_knows_spectrum_and_slopes(shape: tuple[int, int]) -> None:
     weight, grad = gaussian(*shape, seed=1), gaussian(*shape, seed=2)
     factors = gram_factors(gram_block(weight, grad), shape, 3.0, EPS)
     assert isinstance(factors, GramFactors)
-    of_shard: EndToEndGradient = factors.apply(weight[:2], grad[:2])
-    whole = end_to_end_metric(weight, 3.0).apply(grad)
+    of_shard: Preconditioned = factors.apply(weight[:2], grad[:2])
+    whole = preconditioner(weight, 3.0).apply(grad)
     torch.testing.assert_close(of_shard.singular_values, whole.singular_values)
     torch.testing.assert_close(of_shard.slopes, whole.slopes)
     torch.testing.assert_close(

@@ -4,8 +4,8 @@ import pytest
 import torch
 from tests.maths.matrices import SHAPES, gaussian
 
-from virtualdepth.maths import end_to_end_metric, precondition
-from virtualdepth.maths.reference import precondition_literally
+from virtualdepth.maths import precondition, preconditioner
+from virtualdepth.maths._reference import precondition_literally
 
 CASES = [shape for shape in SHAPES if max(shape) < 40]
 
@@ -15,7 +15,7 @@ def test_slopes_are_derivatives_of_the_singular_values(shape: tuple[int, int]) -
     weight, matrix, reach = gaussian(*shape, seed=1), gaussian(*shape, seed=2), 1e-5
     change = torch.linalg.svdvals(weight + reach * matrix)
     change = (change - torch.linalg.svdvals(weight - reach * matrix)) / (2 * reach)
-    metric = end_to_end_metric(weight, 3.0)
+    metric = preconditioner(weight, 3.0)
     torch.testing.assert_close(metric.slopes(matrix), change, rtol=1e-7, atol=1e-7)
     torch.testing.assert_close(metric.apply(matrix).slopes, metric.slopes(matrix))
     torch.testing.assert_close(metric.singular_values, torch.linalg.svdvals(weight))
@@ -24,7 +24,7 @@ def test_slopes_are_derivatives_of_the_singular_values(shape: tuple[int, int]) -
 @pytest.mark.parametrize("depth", [1, 2, 3, 5])
 def test_one_decomposition_serves_many_matrices(depth: int) -> None:
     weight, many = gaussian(4, 4, seed=3), gaussian(3, 4, 4, seed=4)
-    metric = end_to_end_metric(weight, float(depth))
+    metric = preconditioner(weight, float(depth))
     expected = torch.stack([precondition_literally(weight, each, depth) for each in many])
     for found in (
         metric.apply(many).direction,
@@ -36,9 +36,9 @@ def test_one_decomposition_serves_many_matrices(depth: int) -> None:
 @pytest.mark.parametrize("shape", [(3, 5), (5, 3), (1, 4), (4, 1)])
 def test_a_batch_is_its_matrices(shape: tuple[int, int]) -> None:
     weights, matrices = gaussian(2, *shape, seed=5), gaussian(2, *shape, seed=6)
-    together = end_to_end_metric(weights, 2.5)
+    together = preconditioner(weights, 2.5)
     for number in range(2):
-        alone = end_to_end_metric(weights[number], 2.5)
+        alone = preconditioner(weights[number], 2.5)
         for one, other in (
             (together.slopes(matrices)[number], alone.slopes(matrices[number])),
             (together.apply(matrices).direction[number], alone.apply(matrices[number]).direction),
@@ -50,7 +50,7 @@ def test_a_batch_is_its_matrices(shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("shape", CASES)
 def test_squared_norm(shape: tuple[int, int], depth: float) -> None:
     weight, matrix = gaussian(*shape, seed=7), gaussian(*shape, seed=8)
-    found = end_to_end_metric(weight, float(depth)).squared_norm(matrix)
+    found = preconditioner(weight, float(depth)).squared_norm(matrix)
     expected = (matrix * precondition(weight, matrix, depth)).sum()
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
@@ -60,5 +60,5 @@ def test_trailing_norms(shape: tuple[int, int]) -> None:
     weight, matrix = gaussian(*shape, seed=9), gaussian(*shape, seed=10)
     u, sigma, vh = torch.linalg.svd(weight)
     expected = [(u[:, r:].T @ matrix @ vh[r:].T).norm() for r in range(len(sigma))]
-    found = end_to_end_metric(weight, 3.0).trailing_norms(matrix)
+    found = preconditioner(weight, 3.0).trailing_norms(matrix)
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-10, atol=1e-10)

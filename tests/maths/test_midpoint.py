@@ -8,14 +8,14 @@ from tests.maths.matrices import SHAPES, gaussian, with_spectrum
 from torch import Tensor
 
 from virtualdepth import balanced_factors, end_to_end_product, precondition
-from virtualdepth.maths import end_to_end_metric, midpoint_step
-from virtualdepth.maths.reference import factor_gradients_literally
+from virtualdepth.maths import midpoint_step, preconditioner
+from virtualdepth.maths._reference import factor_gradients_literally
 
 CASES = [shape for shape in SHAPES if max(shape) < 40]
 
 
 def step(weight: Tensor, grad: Tensor, length: float, depth: float) -> Tensor:
-    return midpoint_step(weight, end_to_end_metric(weight, depth), grad, length, depth)
+    return midpoint_step(weight, preconditioner(weight, depth), grad, length, depth)
 
 
 @pytest.mark.parametrize("depth", [2, 3, 4, 8])

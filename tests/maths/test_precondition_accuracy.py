@@ -19,7 +19,7 @@ from tests.maths.matrices import (
 from torch import Tensor
 
 from virtualdepth import precondition
-from virtualdepth.maths.precondition import end_to_end_gradient
+from virtualdepth.maths._precondition import preconditioned_gradient
 
 TOLERANCE = 1e-9
 RANKS = [(shape, rank) for shape in SHAPES for rank in sorted({0, 1, min(shape) // 2, min(shape)})]
@@ -159,7 +159,7 @@ def test_mixed_dtypes(
     weight = gaussian(*shape, seed=6, dtype=weight_dtype)
     grad = gaussian(*shape, seed=7, dtype=grad_dtype)
     assert precondition(weight, grad, 3).dtype == grad_dtype
-    direction = end_to_end_gradient(weight, grad, 3.0).direction
+    direction = preconditioned_gradient(weight, grad, 3.0).direction
     assert direction.dtype == computed
     expected = truth.preconditioned(truth.decompose(weight.double()), grad.double(), 3)
     assert truth.relative_error(direction, expected) < (

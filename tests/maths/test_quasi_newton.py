@@ -9,16 +9,16 @@ from tests.maths.matrices import gaussian
 from torch import Tensor
 
 from virtualdepth.maths import (
-    EndToEndMetric,
+    Preconditioner,
     Secant,
-    end_to_end_metric,
+    barzilai_borwein_length,
     inner,
-    metric_length,
     precondition,
+    preconditioner,
     quasi_newton,
     secants,
 )
-from virtualdepth.maths.quasi_newton import Matrices
+from virtualdepth.maths._quasi_newton import Matrices
 
 GROUPS = [[(4, 4)], [(3, 5)], [(5, 3)], [(1, 4)], [(3, 3), (2, 4)], [(2, 2), (4, 1), (3, 2)]]
 
@@ -63,7 +63,7 @@ def test_it_is_textbook_l_bfgs_where_the_metric_is_the_identity(
     # in the coordinates (gamma P)^{-1/2} W the first inverse Hessian is the identity, as scipy's
     weights, grads = group(shapes, 7), group(shapes, 8)
     known = on_a_quadratic(shapes, count, 100)
-    found = quasi_newton(grads, [end_to_end_metric(w, depth) for w in weights], known)
+    found = quasi_newton(grads, [preconditioner(w, depth) for w in weights], known)
     assert found is not None
     metric = dense(weights, depth)
     change = flat(known[0].change)
@@ -88,28 +88,28 @@ def test_with_one_secant_what_it_does_not_tell_of_moves_by_barzilai_and_borwein(
         torch.zeros(3, 3).double(),
     )
     grad[0, 1] = 1
-    metric = end_to_end_metric(5 * torch.eye(3).double(), 2.0)
+    metric = preconditioner(5 * torch.eye(3).double(), 2.0)
     found = quasi_newton([grad], [metric], [Secant([step], [change], 9.0)])
     assert found is not None
     torch.testing.assert_close(found[0], 9 / (10 * 27) * 10 * grad, rtol=1e-10, atol=1e-10)
 
 
 @st.composite
-def problems(draw: st.DrawFn) -> tuple[list[EndToEndMetric], list[Secant], int]:
+def problems(draw: st.DrawFn) -> tuple[list[Preconditioner], list[Secant], int]:
     shapes = draw(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=3))
     seed, depth = draw(st.integers(0, 10**5)), draw(st.floats(1, 20))
-    metrics = [end_to_end_metric(weight, depth) for weight in group(shapes, seed)]
+    metrics = [preconditioner(weight, depth) for weight in group(shapes, seed)]
     return metrics, on_a_quadratic(shapes, draw(st.integers(1, 5)), seed), seed
 
 
-def apply(metrics: list[EndToEndMetric], known: list[Secant], grads: Matrices) -> Matrices:
+def apply(metrics: list[Preconditioner], known: list[Secant], grads: Matrices) -> Matrices:
     found = quasi_newton(grads, metrics, known)
     assert found is not None
     return found
 
 
 @given(problems())
-def test_secant_equation(problem: tuple[list[EndToEndMetric], list[Secant], int]) -> None:
+def test_secant_equation(problem: tuple[list[Preconditioner], list[Secant], int]) -> None:
     metrics, known, _ = problem
     step = flat(apply(metrics, known, known[0].change))
     expected = flat(known[0].step)
@@ -118,7 +118,7 @@ def test_secant_equation(problem: tuple[list[EndToEndMetric], list[Secant], int]
 
 @given(problems())
 def test_self_adjoint_and_a_descent(
-    problem: tuple[list[EndToEndMetric], list[Secant], int],
+    problem: tuple[list[Preconditioner], list[Secant], int],
 ) -> None:
     metrics, known, seed = problem
     shapes = [tuple(matrix.shape) for matrix in known[0].step]
@@ -149,19 +149,19 @@ def test_secants_add_up_over_the_matrices() -> None:
 
 def test_no_step_without_a_secant_or_where_the_metric_sees_no_change() -> None:
     one, zero = torch.ones(2, 2), torch.zeros(2, 2)
-    assert quasi_newton([one], [end_to_end_metric(one, 2.0)], []) is None
+    assert quasi_newton([one], [preconditioner(one, 2.0)], []) is None
     known = [Secant([one], [one], 4.0)]
-    assert quasi_newton([one], [end_to_end_metric(zero, 2.0)], known) is None
+    assert quasi_newton([one], [preconditioner(zero, 2.0)], known) is None
 
 
 @pytest.mark.parametrize("shapes", GROUPS, ids=str)
 def test_length_of_a_step_along_the_flow(shapes: list[tuple[int, int]]) -> None:
     weights, (last,) = group(shapes, 9), on_a_quadratic(shapes, 1, 200)
     change, metric = flat(last.change), dense(weights, 3)
-    found = metric_length([end_to_end_metric(w, 3.0) for w in weights], last)
+    found = barzilai_borwein_length([preconditioner(w, 3.0) for w in weights], last)
     assert found == pytest.approx(float(last.curvature / (change @ metric @ change)), rel=1e-10)
 
 
 def test_no_length_where_the_metric_sees_no_change() -> None:
-    one, metric = torch.ones(2, 2), end_to_end_metric(torch.zeros(2, 2), 2.0)
-    assert metric_length([metric], Secant([one], [one], 4.0)) == float("inf")
+    one, metric = torch.ones(2, 2), preconditioner(torch.zeros(2, 2), 2.0)
+    assert barzilai_borwein_length([metric], Secant([one], [one], 4.0)) == float("inf")

@@ -11,7 +11,7 @@ from tests.maths.matrices import gaussian
 from torch import Tensor
 
 from virtualdepth import precondition
-from virtualdepth.maths.reference import (
+from virtualdepth.maths._reference import (
     end_to_end_step_literally,
     factor_gradients_literally,
     matrix_power,

@@ -12,10 +12,10 @@ from tests.optim.truth import preconditioned
 from torch import Tensor
 
 from virtualdepth.maths import polar_gradient
-from virtualdepth.maths.kernel import depth_kernel, kernel_inside, kernel_outside
-from virtualdepth.maths.products import gram, times
-from virtualdepth.maths.tracking import apply, decompose, moved_rows
-from virtualdepth.maths.turning import RESIDUAL, turn, turn_unseen
+from virtualdepth.maths._kernel import depth_kernel, kernel_inside, kernel_outside
+from virtualdepth.maths._products import gram, times
+from virtualdepth.maths.jacobi._basis import apply, decompose, moved_rows
+from virtualdepth.maths.jacobi._sweep import RESIDUAL, turn, turn_unseen
 
 DEPTHS = [1.5, 2.0, 3.0, 8.0, 9.0, math.inf]
 

@@ -7,10 +7,10 @@ from tests.maths.matrices import gaussian, with_spectrum
 from tests.optim.truth import preconditioned
 from torch import Tensor
 
-from virtualdepth.maths.near_pairs import NearTurn
-from virtualdepth.maths.pairs import Pairs
-from virtualdepth.maths.tracking import apply, decompose
-from virtualdepth.maths.turning import RESIDUAL, stay, turn
+from virtualdepth.maths.jacobi._basis import apply, decompose
+from virtualdepth.maths.jacobi._blocks import NearTurn
+from virtualdepth.maths.jacobi._rotation import Pairs
+from virtualdepth.maths.jacobi._sweep import RESIDUAL, stay, turn
 
 SPECTRA = {
     "spread": torch.linspace(1, 0.02, 64, dtype=torch.float64),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import virtualdepth as vd
 from virtualdepth.maths import balanced_factors, end_to_end_product
-from virtualdepth.maths.reference import factor_gradients_literally
+from virtualdepth.maths._reference import factor_gradients_literally
 
 CAP = 0.05
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import virtualdepth as vd
 from virtualdepth.maths import balanced_factors, end_to_end_product
-from virtualdepth.maths.reference import factor_gradients_literally, precondition_literally
+from virtualdepth.maths._reference import factor_gradients_literally, precondition_literally
 
 FLOOR = 1e-2
 SHAPES = {"one": [(3, 3)], "two": [(3, 3), (2, 2)]}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from virtualdepth import EndToEndSGD
-from virtualdepth.optim.guard import StepGuard
+from virtualdepth.optim._guard import StepGuard
 
 INF, NAN = float("inf"), float("nan")
 

@@ -8,7 +8,7 @@ from tests.contract.tools import random_tensor
 from torch import Tensor, nn
 
 from virtualdepth import EndToEndSGD
-from virtualdepth.optim.guard import StepGuard
+from virtualdepth.optim._guard import StepGuard
 
 WORKING, SMALL, STACKED = 10, 64 * 64, 8 * 64 * 64
 SHAPES = [(96, 96), (16, 512), (512, 16), (32, 4, 4, 4), (1, 2048)]

@@ -10,7 +10,7 @@ from tests.optim.truth import Truth, preconditioned, preconditioned_term_by_term
 from torch import Tensor, nn
 
 from virtualdepth import EndToEndSGD, balanced_factors, end_to_end_product
-from virtualdepth.maths.reference import end_to_end_step_literally, factor_gradients_literally
+from virtualdepth.maths._reference import end_to_end_step_literally, factor_gradients_literally
 
 LITERAL = [(5, 5), (3, 6), (6, 3), (1, 5), (5, 1), (1, 1)]
 KERNELS = [(4, 3, 2), (4, 2, 3, 3), (3, 2, 2, 1, 2), (6, 1, 2, 2)]

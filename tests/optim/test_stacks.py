@@ -9,7 +9,7 @@ from tests.contract.tools import random_tensor
 from torch import Tensor, nn
 
 import virtualdepth as vd
-from virtualdepth.optim import solving
+from virtualdepth.optim import _solving as solving
 
 SHAPES = [(5, 5), (3, 7), (5, 5), (1, 6), (2, 3, 2, 2), (5, 5), (1, 6), (80, 80), (80, 80), (3, 7)]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import virtualdepth as vd
 from virtualdepth.maths import thin_svd
-from virtualdepth.maths.decomposition import _DOUBTED, _warn_of
+from virtualdepth.maths._svd import _DOUBTED, _warn_of
 
 DEPTHS = (1.5, 2, 3, math.pi, 8, math.inf)
 
@@ -172,7 +172,7 @@ def test_a_doubted_svd_is_checked_and_done_on_the_cpu(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.linalg, "svd", wrong_at_first)
     wrong = thin_svd(matrix)[0]  # elsewhere it is believed
     assert not torch.allclose(wrong.mT @ wrong, torch.eye(4, dtype=torch.float64))
-    monkeypatch.setattr("virtualdepth.maths.decomposition._DOUBTED", {*_DOUBTED, "cpu"})
+    monkeypatch.setattr("virtualdepth.maths._svd._DOUBTED", {*_DOUBTED, "cpu"})
     _warn_of.cache_clear()
     thin_svd(matrix)  # the second call is right: believed, without another
     assert len(calls) == 2

@@ -11,7 +11,7 @@ from tests.optim.truth import preconditioned, preconditioned_term_by_term
 from torch import Tensor, nn
 
 import virtualdepth as vd
-from virtualdepth.optim.guard import StepGuard
+from virtualdepth.optim._guard import StepGuard
 
 SIZE = 24
 

@@ -10,7 +10,7 @@ from tests.optim.test_tracked import SIZE, errors_of_a_run, literal, start
 from torch import Tensor, nn
 
 import virtualdepth as vd
-from virtualdepth.optim.guard import StepGuard
+from virtualdepth.optim._guard import StepGuard
 
 
 def in_place(p: Tensor) -> None:

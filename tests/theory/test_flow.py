@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from virtualdepth.maths import balanced_factors, end_to_end_product
-from virtualdepth.maths.reference import factor_gradients_literally, precondition_literally
+from virtualdepth.maths._reference import factor_gradients_literally, precondition_literally
 from virtualdepth.theory import integrate_flow
 
 SHAPES = [(6, 6), (4, 6), (6, 4), (1, 5)]

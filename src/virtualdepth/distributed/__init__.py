@@ -1,8 +1,8 @@
 """P_W(G) of matrices that lie on several processes (level 1, below the optimizers)."""
 
-from virtualdepth.distributed.agreement import Agreement, Summand
-from virtualdepth.distributed.exchange import Owned, from_owners, to_owners
-from virtualdepth.distributed.placement import (
+from virtualdepth.distributed._agreement import Agreement, Summand
+from virtualdepth.distributed._exchange import Owned, from_owners, to_owners
+from virtualdepth.distributed._placement import (
     check_gradient_placed,
     check_not_flattened,
     cut,
@@ -16,7 +16,7 @@ from virtualdepth.distributed.placement import (
     sharded_matrix,
     whole,
 )
-from virtualdepth.distributed.plan import (
+from virtualdepth.distributed._plan import (
     Plan,
     Scheme,
     ShardedMatrix,

@@ -11,6 +11,12 @@ except ModuleNotFoundError as error:
         "virtualdepth.lightning needs pytorch-lightning: pip install 'virtualdepth[lightning]'"
     ) from error
 
+from virtualdepth._lightning import (
+    EquivalenceMixin,
+    TensorDataMixin,
+    VirtualDepthMixin,
+    log_figure,
+)
 from virtualdepth.lightning.callbacks import (
     AlignmentMonitor,
     BalancednessMonitor,
@@ -18,12 +24,6 @@ from virtualdepth.lightning.callbacks import (
     GapMonitor,
     LossDescentMonitor,
     SpectrumMonitor,
-)
-from virtualdepth.lightning_common import (
-    EquivalenceMixin,
-    TensorDataMixin,
-    VirtualDepthMixin,
-    log_figure,
 )
 
 __all__ = [
@@ -41,7 +41,7 @@ __all__ = [
 
 
 class EquivalenceModule(EquivalenceMixin, LightningModule):
-    """:class:`~virtualdepth.lightning_common.EquivalenceMixin` for pytorch_lightning.
+    """:class:`~virtualdepth._lightning.EquivalenceMixin` for pytorch_lightning.
 
     >>> module = EquivalenceModule(in_features=8, out_features=3, depth=4, lr=0.1)
     >>> groups = module.configure_optimizers().param_groups
@@ -53,7 +53,7 @@ class EquivalenceModule(EquivalenceMixin, LightningModule):
 
 
 class TensorDataModule(TensorDataMixin, LightningDataModule):
-    """:class:`~virtualdepth.lightning_common.TensorDataMixin` for pytorch_lightning.
+    """:class:`~virtualdepth._lightning.TensorDataMixin` for pytorch_lightning.
 
     >>> import torch
     >>> data = TensorDataModule(torch.ones(10, 8), torch.ones(10, 3), batch_size=4)
@@ -63,7 +63,7 @@ class TensorDataModule(TensorDataMixin, LightningDataModule):
 
 
 class VirtualDepth(VirtualDepthMixin, Callback):
-    """:class:`~virtualdepth.lightning_common.VirtualDepthMixin` for pytorch_lightning.
+    """:class:`~virtualdepth._lightning.VirtualDepthMixin` for pytorch_lightning.
 
     >>> callback = VirtualDepth(depth=3, include="head*", on="update")
     >>> callback.depth, callback.include

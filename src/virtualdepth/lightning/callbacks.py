@@ -2,7 +2,7 @@
 
 from pytorch_lightning import Callback
 
-from virtualdepth.lightning_common import (
+from virtualdepth._lightning import (
     AlignmentMixin,
     BalancednessMixin,
     DynamicsMixin,
@@ -13,7 +13,7 @@ from virtualdepth.lightning_common import (
 
 
 class AlignmentMonitor(AlignmentMixin, Callback):
-    """:class:`~virtualdepth.lightning_common.AlignmentMixin` for pytorch_lightning.
+    """:class:`~virtualdepth._lightning.AlignmentMixin` for pytorch_lightning.
 
     >>> AlignmentMonitor("head", interval=100).layers
     'head'
@@ -21,7 +21,7 @@ class AlignmentMonitor(AlignmentMixin, Callback):
 
 
 class BalancednessMonitor(BalancednessMixin, Callback):
-    """:class:`~virtualdepth.lightning_common.BalancednessMixin` for pytorch_lightning.
+    """:class:`~virtualdepth._lightning.BalancednessMixin` for pytorch_lightning.
 
     >>> BalancednessMonitor(interval=100).state_key
     "BalancednessMonitor{'layers': '*'}"
@@ -29,7 +29,7 @@ class BalancednessMonitor(BalancednessMixin, Callback):
 
 
 class DynamicsMonitor(DynamicsMixin, Callback):
-    """:class:`~virtualdepth.lightning_common.DynamicsMixin` for pytorch_lightning.
+    """:class:`~virtualdepth._lightning.DynamicsMixin` for pytorch_lightning.
 
     >>> DynamicsMonitor("deep", top_k=3).interval
     50
@@ -37,7 +37,7 @@ class DynamicsMonitor(DynamicsMixin, Callback):
 
 
 class GapMonitor(GapMixin, Callback):
-    """:class:`~virtualdepth.lightning_common.GapMixin` for pytorch_lightning.
+    """:class:`~virtualdepth._lightning.GapMixin` for pytorch_lightning.
 
     >>> GapMonitor().series  # filled by Trainer.fit
     {}
@@ -45,7 +45,7 @@ class GapMonitor(GapMixin, Callback):
 
 
 class LossDescentMonitor(LossDescentMixin, Callback):
-    """:class:`~virtualdepth.lightning_common.LossDescentMixin` for pytorch_lightning.
+    """:class:`~virtualdepth._lightning.LossDescentMixin` for pytorch_lightning.
 
     >>> LossDescentMonitor("deep", loss="loss_deep").violations
     0
@@ -53,7 +53,7 @@ class LossDescentMonitor(LossDescentMixin, Callback):
 
 
 class SpectrumMonitor(SpectrumMixin, Callback):
-    """:class:`~virtualdepth.lightning_common.SpectrumMixin` for pytorch_lightning.
+    """:class:`~virtualdepth._lightning.SpectrumMixin` for pytorch_lightning.
 
     >>> SpectrumMonitor(["body.*", "head"], top_k=5).figures()  # nothing recorded yet
     {}

@@ -9,7 +9,7 @@ except ModuleNotFoundError as error:
         "pip install 'virtualdepth[lightning]'"
     ) from error
 
-from virtualdepth.lightning_common import (
+from virtualdepth._lightning import (
     EquivalenceMixin,
     TensorDataMixin,
     VirtualDepthMixin,
@@ -42,7 +42,7 @@ __all__ = [
 
 
 class EquivalenceModule(EquivalenceMixin, LightningModule):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.EquivalenceMixin` for lightning.pytorch.
+    """:class:`~virtualdepth._lightning.EquivalenceMixin` for lightning.pytorch.
 
     >>> module = EquivalenceModule(in_features=8, out_features=3, depth=4, lr=0.1)
     >>> groups = module.configure_optimizers().param_groups
@@ -54,7 +54,7 @@ class EquivalenceModule(EquivalenceMixin, LightningModule):  # type: ignore[misc
 
 
 class TensorDataModule(TensorDataMixin, LightningDataModule):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.TensorDataMixin` for lightning.pytorch.
+    """:class:`~virtualdepth._lightning.TensorDataMixin` for lightning.pytorch.
 
     >>> import torch
     >>> data = TensorDataModule(torch.ones(10, 8), torch.ones(10, 3), batch_size=4)
@@ -64,7 +64,7 @@ class TensorDataModule(TensorDataMixin, LightningDataModule):  # type: ignore[mi
 
 
 class VirtualDepth(VirtualDepthMixin, Callback):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.VirtualDepthMixin` for lightning.pytorch.
+    """:class:`~virtualdepth._lightning.VirtualDepthMixin` for lightning.pytorch.
 
     >>> callback = VirtualDepth(depth=3, include="head*", on="update")
     >>> callback.depth, callback.include

@@ -2,7 +2,7 @@
 
 from lightning.pytorch import Callback
 
-from virtualdepth.lightning_common import (
+from virtualdepth._lightning import (
     AlignmentMixin,
     BalancednessMixin,
     DynamicsMixin,
@@ -15,7 +15,7 @@ from virtualdepth.lightning_common import (
 
 
 class AlignmentMonitor(AlignmentMixin, Callback):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.AlignmentMixin` for lightning.pytorch.
+    """:class:`~virtualdepth._lightning.AlignmentMixin` for lightning.pytorch.
 
     >>> AlignmentMonitor("head", interval=100).layers
     'head'
@@ -23,7 +23,7 @@ class AlignmentMonitor(AlignmentMixin, Callback):  # type: ignore[misc]
 
 
 class BalancednessMonitor(BalancednessMixin, Callback):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.BalancednessMixin` for lightning.pytorch.
+    """:class:`~virtualdepth._lightning.BalancednessMixin` for lightning.pytorch.
 
     >>> BalancednessMonitor(interval=100).state_key
     "BalancednessMonitor{'layers': '*'}"
@@ -31,7 +31,7 @@ class BalancednessMonitor(BalancednessMixin, Callback):  # type: ignore[misc]
 
 
 class DynamicsMonitor(DynamicsMixin, Callback):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.DynamicsMixin` for lightning.pytorch.
+    """:class:`~virtualdepth._lightning.DynamicsMixin` for lightning.pytorch.
 
     >>> DynamicsMonitor("deep", top_k=3).interval
     50
@@ -39,7 +39,7 @@ class DynamicsMonitor(DynamicsMixin, Callback):  # type: ignore[misc]
 
 
 class GapMonitor(GapMixin, Callback):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.GapMixin` for lightning.pytorch.
+    """:class:`~virtualdepth._lightning.GapMixin` for lightning.pytorch.
 
     >>> GapMonitor().series  # filled by Trainer.fit
     {}
@@ -47,7 +47,7 @@ class GapMonitor(GapMixin, Callback):  # type: ignore[misc]
 
 
 class LossDescentMonitor(LossDescentMixin, Callback):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.LossDescentMixin` for lightning.pytorch.
+    """:class:`~virtualdepth._lightning.LossDescentMixin` for lightning.pytorch.
 
     >>> LossDescentMonitor("deep", loss="loss_deep").violations
     0
@@ -55,7 +55,7 @@ class LossDescentMonitor(LossDescentMixin, Callback):  # type: ignore[misc]
 
 
 class SpectrumMonitor(SpectrumMixin, Callback):  # type: ignore[misc]
-    """:class:`~virtualdepth.lightning_common.SpectrumMixin` for lightning.pytorch.
+    """:class:`~virtualdepth._lightning.SpectrumMixin` for lightning.pytorch.
 
     >>> SpectrumMonitor(["body.*", "head"], top_k=5).figures()  # nothing recorded yet
     {}

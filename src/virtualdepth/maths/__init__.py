@@ -1,38 +1,50 @@
 """The mathematics of depth: pure functions of tensors, without state (level 0)."""
 
-from virtualdepth.maths.alignment import gradient_alignment, match_triples
-from virtualdepth.maths.cap import relative_change
-from virtualdepth.maths.checks import check_finite, check_matrix
-from virtualdepth.maths.comparison import deficiency_margin, end_to_end_gap
-from virtualdepth.maths.completion import complete_rows, reconstruction_error, squared_errors
-from virtualdepth.maths.decomposition import LinAlgError, thin_svd
-from virtualdepth.maths.dynamics import (
+from virtualdepth.maths._cap import relative_change
+from virtualdepth.maths._checks import check_finite, check_matrix
+from virtualdepth.maths._dynamics import (
     guaranteed_descent,
     singular_slopes,
     singular_value_velocity,
 )
-from virtualdepth.maths.factorization import (
+from virtualdepth.maths._factorization import (
     balanced_factors,
     balancedness,
     end_to_end_product,
     layer_sizes,
     relative_balancedness,
 )
-from virtualdepth.maths.gram import GramFactors, gram_block, gram_block_size, gram_factors
-from virtualdepth.maths.kernel import check_depth, depth_kernel, gain_exponent
-from virtualdepth.maths.layers import factor_gradients, partial_products
-from virtualdepth.maths.margin import normalized_margin
-from virtualdepth.maths.metric import EndToEndGradient, EndToEndMetric, end_to_end_metric
-from virtualdepth.maths.midpoint import midpoint_step
-from virtualdepth.maths.polar import polar_gradient
-from virtualdepth.maths.precondition import (
+from virtualdepth.maths._gram import GramFactors, gram_block, gram_block_size, gram_factors
+from virtualdepth.maths._kernel import check_depth, depth_kernel, gain_exponent
+from virtualdepth.maths._layers import factor_gradients, partial_products
+from virtualdepth.maths._midpoint import midpoint_step
+from virtualdepth.maths._polar import polar_gradient
+from virtualdepth.maths._precondition import (
     check_rtol,
-    end_to_end_gradient,
     precondition,
+    preconditioned_gradient,
 )
-from virtualdepth.maths.probe import probe, probe_differs
-from virtualdepth.maths.quasi_newton import Secant, inner, metric_length, quasi_newton, secants
-from virtualdepth.maths.spectrum import (
+from virtualdepth.maths._preconditioner import Preconditioned, Preconditioner, preconditioner
+from virtualdepth.maths._quasi_newton import (
+    Secant,
+    barzilai_borwein_length,
+    inner,
+    quasi_newton,
+    secants,
+)
+from virtualdepth.maths._start import gaussian_start
+from virtualdepth.maths._step_scale import relative_speed, squared_metric_norm, unit_scale
+from virtualdepth.maths._svd import LinAlgError, thin_svd
+from virtualdepth.maths.jacobi._fingerprint import probe, probe_differs
+from virtualdepth.maths.measures._alignment import gradient_alignment, match_triples
+from virtualdepth.maths.measures._completion import (
+    complete_rows,
+    reconstruction_error,
+    squared_errors,
+)
+from virtualdepth.maths.measures._gap import deficiency_margin, end_to_end_gap
+from virtualdepth.maths.measures._margin import normalized_margin
+from virtualdepth.maths.measures._spectrum import (
     effective_rank,
     effective_rank_of_spectrum,
     nuclear_norm,
@@ -41,17 +53,16 @@ from virtualdepth.maths.spectrum import (
     spectral_norm,
     stable_rank,
 )
-from virtualdepth.maths.start import gaussian_start
-from virtualdepth.maths.step_scale import relative_speed, squared_metric_norm, unit_scale
 
 __all__ = [
-    "EndToEndGradient",
-    "EndToEndMetric",
     "GramFactors",
     "LinAlgError",
+    "Preconditioned",
+    "Preconditioner",
     "Secant",
     "balanced_factors",
     "balancedness",
+    "barzilai_borwein_length",
     "check_depth",
     "check_finite",
     "check_matrix",
@@ -62,8 +73,6 @@ __all__ = [
     "effective_rank",
     "effective_rank_of_spectrum",
     "end_to_end_gap",
-    "end_to_end_gradient",
-    "end_to_end_metric",
     "end_to_end_product",
     "factor_gradients",
     "gain_exponent",
@@ -76,13 +85,14 @@ __all__ = [
     "inner",
     "layer_sizes",
     "match_triples",
-    "metric_length",
     "midpoint_step",
     "normalized_margin",
     "nuclear_norm",
     "partial_products",
     "polar_gradient",
     "precondition",
+    "preconditioned_gradient",
+    "preconditioner",
     "probe",
     "probe_differs",
     "quasi_newton",

@@ -12,12 +12,12 @@ except ModuleNotFoundError as error:
         "virtualdepth.metrics needs torchmetrics: pip install 'virtualdepth[lightning]'"
     ) from error
 
-from virtualdepth.metrics.alignment import GradientAlignment
-from virtualdepth.metrics.balance import Balancedness
-from virtualdepth.metrics.comparison import DeficiencyMargin, EndToEndGap
-from virtualdepth.metrics.completion import ReconstructionError
-from virtualdepth.metrics.margin import NormalizedMargin
-from virtualdepth.metrics.spectrum import (
+from virtualdepth.metrics._alignment import GradientAlignment
+from virtualdepth.metrics._balance import Balancedness
+from virtualdepth.metrics._comparison import DeficiencyMargin, EndToEndGap
+from virtualdepth.metrics._completion import ReconstructionError
+from virtualdepth.metrics._margin import NormalizedMargin
+from virtualdepth.metrics._spectrum import (
     EffectiveRank,
     NuclearNorm,
     SchattenNorm,

@@ -1,6 +1,6 @@
 """Explicit linear neural networks and their starting points (level 1)."""
 
 from virtualdepth.networks import init
-from virtualdepth.networks.deep_linear import DeepLinear
+from virtualdepth.networks._deep_linear import DeepLinear
 
 __all__ = ["DeepLinear", "init"]

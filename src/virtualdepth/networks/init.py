@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from virtualdepth.maths import gaussian_start
-from virtualdepth.networks.deep_linear import DeepLinear
+from virtualdepth.networks._deep_linear import DeepLinear
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 

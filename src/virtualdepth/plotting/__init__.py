@@ -3,8 +3,8 @@
 Every function takes ``ax`` and returns it; none shows or saves a figure.
 """
 
-from virtualdepth.plotting.equivalence import plot_gap, plot_losses
-from virtualdepth.plotting.monitoring import (
+from virtualdepth.plotting._equivalence import plot_gap, plot_losses
+from virtualdepth.plotting._monitoring import (
     plot_alignment,
     plot_balancedness,
     plot_effective_rank,

@@ -1,11 +1,11 @@
 """The gradient flow of deep linear networks and what is known of it (level 1)."""
 
-from virtualdepth.theory.convergence import ConvergenceCertificate, convergence_certificate
-from virtualdepth.theory.curl import rule_curl
-from virtualdepth.theory.dynamics import singular_value_velocity, singular_vector_velocity
-from virtualdepth.theory.flow import FlowResult, integrate_flow
-from virtualdepth.theory.minimise import Minimum, minimise_over_factors
-from virtualdepth.theory.tangent import tangent_kernel
+from virtualdepth.theory._convergence import ConvergenceCertificate, convergence_certificate
+from virtualdepth.theory._curl import rule_curl
+from virtualdepth.theory._dynamics import singular_value_velocity, singular_vector_velocity
+from virtualdepth.theory._flow import FlowResult, integrate_flow
+from virtualdepth.theory._minimise import Minimum, minimise_over_factors
+from virtualdepth.theory._tangent import tangent_kernel
 
 __all__ = [
     "ConvergenceCertificate",

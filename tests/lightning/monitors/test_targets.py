@@ -9,7 +9,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
 import virtualdepth as vd
-from virtualdepth.lightning_common.callbacks.targets import find_targets, refuse_sharded
+from virtualdepth._lightning.monitors._targets import find_targets, refuse_sharded
 
 
 class Model(nn.Module):

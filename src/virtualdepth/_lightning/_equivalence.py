@@ -1,0 +1,212 @@
+"""The equivalence check: one matrix beside the explicit network that it stands for.
+
+Source: arXiv 1802.06509, Theorem 1.
+"""
+
+from collections.abc import Sequence
+from operator import index
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from virtualdepth._lightning._losses import check_power, lp, mse
+from virtualdepth.maths import balancedness, check_depth
+from virtualdepth.networks import DeepLinear, init
+from virtualdepth.optim import EndToEndSGD
+
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule
+else:
+    LightningModule = object
+
+LOSSES = ("mse", "lp")
+
+
+class EquivalenceMixin(LightningModule):
+    r"""Train one matrix by the end-to-end rule beside the N-layer network it should follow.
+
+    ``single``, an ``nn.Linear`` without bias, takes the steps of
+    :class:`virtualdepth.EndToEndSGD`; ``deep``, a :class:`virtualdepth.DeepLinear`, plain gradient
+    descent on its factors. Both start from one balanced product, see the same batches and share the
+    learning rate, in two groups of one optimizer. Then
+
+    .. math:: \mathrm{gap} = \|W - W_N \cdots W_1\|_F \,/\, \|W_N \cdots W_1\|_F
+
+    is of first order in the learning rate over a fixed time (steps times learning rate): half the
+    rate, half the gap.
+
+    Logged at every step: ``gap`` and ``balancedness`` (the largest
+    :math:`\|W_{j+1}^\top W_{j+1} - W_j W_j^\top\|_F`) after it, ``loss_single`` and ``loss_deep``
+    before it. The start is drawn on the CPU, in torch's default dtype: for float64 build the module
+    under ``trainer.init_module()`` of ``Trainer(precision="64-true")``.
+
+    Clipping the gradient by norm scales both models alike, accumulating gradients makes a larger
+    batch; clipping by value breaks the equivalence and is refused.
+
+    Args:
+        in_features: n.
+        out_features: m.
+        depth: number of layers N, an integer >= 2.
+        lr: learning rate, >= 0.
+        optimizer_depth: depth that ``single`` is trained with; default N. Any other breaks the
+            equivalence, which shows that the check can fail.
+        loss: "mse": the mean over samples of ||W x - y||^2 / 2; "lp": of sum_i |(W x - y)_i|^p / p.
+        p: the exponent of "lp", >= 1.
+        init_scale: scale of the start, see :func:`virtualdepth.init.balanced_`.
+        hidden_features: hidden widths of ``deep``, each >= min(m, n), the default.
+        seed: of the start.
+
+    Attributes:
+        largest_gap: the largest gap after any step so far; checkpoints keep it.
+
+    Raises:
+        TypeError: if a width or the seed is no integer.
+        ValueError: if an argument is out of range, or ``depth`` has no explicit network to compare
+            with.
+
+    :meth:`fit` of a trainer that clips by value raises ValueError.
+
+    Source: arXiv 1802.06509, Theorem 1; arXiv 1810.02281, Procedure 1 (the start).
+    """
+
+    single: nn.Linear
+    deep: DeepLinear
+    largest_gap: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        depth: int,
+        lr: float,
+        *,
+        optimizer_depth: float | None = None,
+        loss: Literal["mse", "lp"] = "mse",
+        p: float = 2,
+        init_scale: float = 0.3,
+        hidden_features: int | Sequence[int] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        depth = _check_twin_depth(depth)
+        if optimizer_depth is not None:
+            optimizer_depth = check_depth(optimizer_depth, "optimizer_depth")
+        if loss not in LOSSES:
+            raise ValueError(f"loss: expected one of {LOSSES} but got {loss!r}")
+        p = check_power(p)
+        # a checkpoint takes plain numbers alone, not numpy's
+        in_features, out_features, seed = index(in_features), index(out_features), index(seed)
+        lr, init_scale = float(lr), float(init_scale)
+        if not lr >= 0:
+            raise ValueError(f"lr: expected a number >= 0 but got {lr!r}")
+        if hidden_features is not None:
+            hidden_features = _plain_widths(hidden_features)
+        self.save_hyperparameters()
+        self.single = nn.Linear(in_features, out_features, bias=False, device="cpu")
+        init.balanced_(self.single, init_scale, generator=torch.Generator().manual_seed(seed))
+        self.deep = DeepLinear.from_weight(self.single.weight, depth, hidden_features)
+        self.register_buffer("largest_gap", torch.zeros((), device="cpu"))
+
+    def configure_optimizers(self) -> Optimizer:
+        """Give each model a group of one optimizer: what differs is the depth.
+
+        Returns:
+            The optimizer; parameters are named, so that its errors name them.
+        """
+        depth = self.hparams["optimizer_depth"]
+        groups = [
+            {
+                "params": list(self.single.named_parameters("single")),
+                "depth": self.hparams["depth"] if depth is None else depth,
+            },
+            {"params": list(self.deep.named_parameters("deep")), "depth": 1},
+        ]
+        return EndToEndSGD(groups, lr=self.hparams["lr"])
+
+    def on_fit_start(self) -> None:
+        """Refuse what would break the equivalence.
+
+        Raises:
+            ValueError: if the trainer clips gradients by value.
+        """
+        if self.trainer.gradient_clip_val and self.trainer.gradient_clip_algorithm == "value":
+            raise ValueError(
+                "gradient_clip_algorithm: expected 'norm' but got 'value', which changes the "
+                "directions of both models differently: the gap would not shrink with the "
+                "learning rate; use 'norm', or no clipping"
+            )
+
+    def losses(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the loss of each model on one batch.
+
+        Args:
+            inputs: x, (samples, n).
+            targets: y, (samples, m).
+
+        Returns:
+            The losses of ``single`` and of ``deep``, scalars.
+
+        Raises:
+            ValueError: if ``targets`` has another shape than the models' outputs.
+        """
+        single, deep = self.single(inputs), self.deep(inputs)
+        if targets.shape != single.shape:  # it would broadcast, to a loss over other pairs
+            raise ValueError(
+                f"targets: expected shape {tuple(single.shape)} but got {tuple(targets.shape)}"
+            )
+        return self._loss(single - targets), self._loss(deep - targets)
+
+    def _loss(self, residual: Tensor) -> Tensor:
+        return mse(residual) if self.hparams["loss"] == "mse" else lp(residual, self.hparams["p"])
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Sum the losses: neither model's gradient depends on the other.
+
+        Args:
+            batch: inputs (samples, n) and targets (samples, m).
+            batch_idx: not used.
+
+        Returns:
+            The sum, a scalar.
+        """
+        single, deep = self.losses(*batch)
+        self.log_dict({"loss_single": single.detach(), "loss_deep": deep.detach()})
+        return single + deep
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take the step, then measure: after accumulation, and before a checkpoint is written.
+
+        Args:
+            args: what the trainer passes to LightningModule.optimizer_step.
+            kwargs: the same, by name.
+        """
+        super().optimizer_step(*args, **kwargs)
+        measures = self.measure()
+        self.largest_gap.copy_(torch.maximum(self.largest_gap, measures["gap"]))
+        self.log_dict(measures)
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, Tensor]:
+        """Compare the two models as they stand.
+
+        Returns:
+            The scalars ``gap`` and ``balancedness``, as they are logged.
+        """
+        product = self.deep.end_to_end()
+        gap = (self.single.weight - product).norm() / product.norm()
+        return {"gap": gap, "balancedness": balancedness(self.deep.factors).max()}
+
+
+def _check_twin_depth(depth: float) -> int:
+    if isinstance(depth, bool) or not depth >= 2 or depth % 1 != 0:  # inf % 1 is NaN
+        raise ValueError(
+            f"depth: expected an integer >= 2 but got {depth!r}: there is no explicit network to "
+            "compare with"
+        )
+    return int(depth)
+
+
+def _plain_widths(widths: int | Sequence[int]) -> int | list[int]:
+    return [index(width) for width in widths] if isinstance(widths, Sequence) else index(widths)

@@ -1,0 +1,1 @@
+"""Loaders and seeded problems (level 2)."""

@@ -1,0 +1,135 @@
+"""Numbers from a CSV file with a header; whatever is no number is refused with its place."""
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from virtualdepth.runs import UnusableError
+
+
+def read_csv(path: Path, targets: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Read features and targets from a file of comma-separated numbers with a header.
+
+    Blank lines are skipped. Nothing else is: a missing value is for its owner to deal with.
+
+    Args:
+        path: the file, UTF-8.
+        targets: names of the columns to predict; the other columns are the features.
+
+    Returns:
+        Features (samples, n) and targets (samples, m) in the order of ``targets``, float64.
+
+    Raises:
+        UnusableError: naming the line and column, if the file is not such a table or lacks a
+            target.
+    """
+    with _readable(path), path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        lines = ((reader.line_num, cells) for cells in reader if cells)
+        header = _header(path, lines)
+        chosen = _columns(header, targets)
+        rows = [_numbers(path, line, header, cells) for line, cells in lines]
+    if not rows:
+        raise UnusableError(
+            "data", f"expected lines of numbers after the header but got none in {path}"
+        )
+    values = torch.tensor(rows, dtype=torch.float64)
+    features = [column for column in range(len(header)) if column not in chosen]
+    return values[:, features], values[:, chosen]
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UnusableError(
+            "data", f"expected a CSV file that can be read but got {path}: {error.strerror}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UnusableError(
+            "data", f"expected a CSV file in UTF-8 but got other bytes in {path}"
+        ) from error
+    except csv.Error as error:
+        raise UnusableError("data", f"expected a CSV file but got {path}: {error}") from error
+
+
+def _header(path: Path, lines: Iterator[tuple[int, list[str]]]) -> list[str]:
+    line, cells = next(lines, (0, []))
+    header = [cell.strip() for cell in cells]
+    if not header:
+        raise UnusableError("data", f"expected a header but got an empty file, {path}")
+    if all(_is_number(name) for name in header):
+        raise UnusableError(
+            "data",
+            f"expected a header with the names of the columns but got numbers in line {line} of "
+            f"{path}",
+        )
+    repeated = {name for name in header if header.count(name) > 1}
+    if repeated:
+        raise UnusableError(
+            "data",
+            f"expected distinct column names but got {_names(sorted(repeated))} more than once in "
+            f"line {line} of {path}",
+        )
+    return header
+
+
+def _columns(header: Sequence[str], targets: Sequence[str]) -> list[int]:
+    if not targets:
+        raise UnusableError(
+            "targets",
+            f"expected the columns to predict, among {_names(header)}, but got none; name them, "
+            "separated by commas",
+        )
+    for name in targets:
+        if name not in header:
+            raise UnusableError(
+                "targets", f"expected columns among {_names(header)} but got {name!r}"
+            )
+    if len(set(targets)) == len(header):
+        raise UnusableError("targets", "expected to leave a column as a feature but got all")
+    if len(set(targets)) < len(targets):
+        raise UnusableError("targets", f"expected distinct columns but got {_names(targets)}")
+    return [header.index(name) for name in targets]
+
+
+def _numbers(path: Path, line: int, header: Sequence[str], cells: Sequence[str]) -> list[float]:
+    if len(cells) != len(header):
+        raise UnusableError(
+            "data",
+            f"expected {len(header)} cells, as in the header, but got {len(cells)} in line {line} "
+            f"of {path}",
+        )
+    return [
+        _number(path, line, name, cell.strip()) for name, cell in zip(header, cells, strict=True)
+    ]
+
+
+def _number(path: Path, line: int, name: str, cell: str) -> float:
+    if not _is_number(cell) or not math.isfinite(float(cell)):
+        got = repr(cell) if cell else "a missing value"
+        raise UnusableError(
+            "data",
+            f"expected a finite number but got {got} in line {line}, column {name!r}, of {path}",
+        )
+    return float(cell)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _names(names: Sequence[str], shown: int = 12) -> str:
+    """Quote names for a message of one line, leaving out the rest of a long list."""
+    left_out = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(repr(name) for name in names[:shown]) + left_out

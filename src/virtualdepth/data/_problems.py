@@ -1,0 +1,159 @@
+"""Regression problems: seeded, ready to train on, none of them downloaded."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from virtualdepth.data._csv import read_csv
+from virtualdepth.data._preparation import standardise, whiten
+from virtualdepth.runs import UnusableError
+
+BUILT_IN = ("digits", "ethanol", "synthetic")
+DATA_VARIABLE = "VIRTUALDEPTH_DATA"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Fit W x to y under the loss mean over samples of ||W x - y||^2 / 2.
+
+    Attributes:
+        name: of the data.
+        inputs: x as rows, (samples, n), float64, centred and whitened.
+        targets: y as rows, (samples, m), float64, centred.
+        features: how many features the data had, n of them linearly independent.
+    """
+
+    name: str
+    inputs: Tensor
+    targets: Tensor
+    features: int
+
+    def __str__(self) -> str:
+        samples, rank = self.inputs.shape
+        return (
+            f"{self.name}: {samples} samples, {self.features} features of rank {rank}, "
+            f"{self.targets.shape[1]} targets"
+        )
+
+
+def load_problem(
+    data: str, *, targets: Sequence[str] = (), data_dir: str | None = None, seed: int = 0
+) -> Problem:
+    """Load data and make a problem of it.
+
+    Args:
+        data: "digits" (scikit-learn's, one-hot targets), "ethanol" (a file of ``data_dir``),
+            "synthetic" (drawn from ``seed``), or the path of a CSV file with a header.
+        targets: of a CSV file, the columns to predict.
+        data_dir: the folder that holds ethanol/ethanol.npz; default the environment variable
+            VIRTUALDEPTH_DATA.
+        seed: of synthetic data.
+
+    Returns:
+        The problem; targets are centred (digits) or standardised (the others).
+
+    Raises:
+        UnusableError: if the data do not exist or cannot be used.
+
+    >>> print(load_problem("synthetic"))
+    synthetic: 200 samples, 12 features of rank 12, 4 targets
+    """
+    if data not in BUILT_IN:
+        return _problem(data, *_csv(data, targets))
+    if targets:
+        raise UnusableError(
+            "targets", f"expected none with {data} but got {','.join(targets)}; they are for CSV"
+        )
+    if data == "digits":
+        features, one_hot = _digits()
+        return _problem(data, features, one_hot, scaled=False)
+    if data == "ethanol":
+        return _problem(data, *load_ethanol(data_dir))
+    return _problem(data, *_synthetic(seed))
+
+
+def _problem(name: str, features: Tensor, targets: Tensor, *, scaled: bool = True) -> Problem:
+    if len(features) < 2:
+        raise UnusableError("data", f"expected at least 2 samples but got {len(features)}")
+    return Problem(
+        name=name,
+        inputs=whiten(features),
+        targets=standardise(targets) if scaled else targets - targets.mean(0),
+        features=features.shape[1],
+    )
+
+
+def _digits() -> tuple[Tensor, Tensor]:
+    from sklearn.datasets import load_digits
+
+    data, labels = load_digits(return_X_y=True)
+    one_hot = torch.nn.functional.one_hot(torch.from_numpy(labels), 10)
+    return torch.from_numpy(data), one_hot.double()
+
+
+def _synthetic(seed: int) -> tuple[Tensor, Tensor]:
+    """Draw linear targets with noise of a tenth of their size."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    features, truth = normal(200, 12), normal(12, 4) / 12**0.5
+    return features, features @ truth + 0.1 * normal(200, 4)
+
+
+def load_ethanol(data_dir: str | None) -> tuple[Tensor, Tensor]:
+    """Load the raw ethanol data.
+
+    Args:
+        data_dir: the folder that holds ethanol/ethanol.npz; default the environment variable
+            VIRTUALDEPTH_DATA.
+
+    Returns:
+        Features (samples, n) and concentrations in ppm (samples, 1), float64.
+
+    Raises:
+        UnusableError: if there is no such file, or it cannot be used.
+    """
+    folder = data_dir or os.environ.get(DATA_VARIABLE)
+    if not folder:
+        raise UnusableError(
+            "data_dir",
+            f"expected the folder that holds ethanol/ethanol.npz but got none; name it, or set "
+            f"{DATA_VARIABLE}",
+        )
+    path = Path(folder, "ethanol", "ethanol.npz")
+    if not path.is_file():
+        raise UnusableError(
+            "data_dir",
+            f"expected a folder with the file ethanol/ethanol.npz (UCI data set 270, gas 1) but "
+            f"got no file {path}; put it there",
+        )
+    try:
+        # numpy leaves a file that it opened by itself open if that is no archive
+        with path.open("rb") as file, np.load(file) as archive:
+            features, ppm = archive["X"], archive["y_ppm"]
+    except (OSError, EOFError, BadZipFile, KeyError, ValueError) as error:
+        raise UnusableError(
+            "data_dir",
+            f"expected an npz archive of X (samples, n) and y_ppm (samples,) but got {path}: "
+            f"{error}",
+        ) from error
+    return torch.from_numpy(features), torch.from_numpy(ppm)[:, None]
+
+
+def _csv(data: str, targets: Sequence[str]) -> tuple[Tensor, Tensor]:
+    path = Path(data)
+    if not path.exists():
+        raise UnusableError(
+            "data",
+            f"expected {', '.join(BUILT_IN)} or the path of a CSV file but got {data!r}, which "
+            "does not exist",
+        )
+    return read_csv(path, targets)

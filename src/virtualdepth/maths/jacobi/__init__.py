@@ -1,0 +1,1 @@
+"""Singular vectors that follow a matrix by matrix products (level 0)."""

@@ -1,0 +1,1 @@
+"""Measures of matrices: spectrum, alignment, gap, completion, margin (level 0)."""

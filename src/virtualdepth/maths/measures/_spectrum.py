@@ -1,0 +1,174 @@
+"""Measures of the size of a spectrum: ranks and Schatten norms, on any leading batch.
+
+Each takes a finite W, (..., m, n), returns (...) in float64 if W is, else in float32, and raises
+TypeError or ValueError where W is no such matrix. A matrix without entries measures 0.
+"""
+
+import math
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+from virtualdepth.maths._checks import check_finite, check_matrix
+
+
+def singular_values(weight: Tensor) -> Tensor:
+    r"""Compute the singular values, :math:`\sigma_1 \ge \sigma_2 \ge \dots \ge 0`.
+
+    Args:
+        weight: W, (..., m, n), finite.
+
+    Returns:
+        (..., min(m, n)), falling, in float64 if W is, else in float32.
+
+    Raises:
+        TypeError: if W is complex, integer or sparse.
+        ValueError: if W has fewer than two dimensions or is not finite.
+
+    >>> singular_values(torch.tensor([[0.0, 3.0], [4.0, 0.0]]))
+    tensor([4., 3.])
+    """
+    check_matrix(weight)
+    check_finite(weight)
+    sigma: Tensor = torch.linalg.svdvals(
+        weight.to(torch.promote_types(weight.dtype, torch.float32))
+    )
+    return sigma
+
+
+def nuclear_norm(weight: Tensor) -> Tensor:
+    r"""Sum the singular values: :math:`\|W\|_* = \sum_r \sigma_r`.
+
+    Args:
+        weight: W, (..., m, n), finite.
+
+    Returns:
+        (...), in the units of W; 0 for a matrix of zeros.
+
+    Raises:
+        TypeError: if W is complex, integer or sparse.
+        ValueError: if W has fewer than two dimensions or is not finite.
+
+    >>> nuclear_norm(torch.diag(torch.tensor([3.0, 4.0])))
+    tensor(7.)
+    """
+    return singular_values(weight).sum(-1)
+
+
+def spectral_norm(weight: Tensor) -> Tensor:
+    r"""Take the largest singular value, :math:`\sigma_1`.
+
+    Args:
+        weight: W, (..., m, n), finite.
+
+    Returns:
+        (...), in the units of W; 0 for a matrix of zeros.
+
+    Raises:
+        TypeError: if W is complex, integer or sparse.
+        ValueError: if W has fewer than two dimensions or is not finite.
+
+    >>> spectral_norm(torch.diag(torch.tensor([3.0, 4.0])))
+    tensor(4.)
+    """
+    return singular_values(weight)[..., :1].sum(-1)
+
+
+def schatten_norm(weight: Tensor, p: float) -> Tensor:
+    r"""Take the p-norm of the singular values: :math:`(\sum_r \sigma_r^p)^{1/p}`.
+
+    p = 1 is the nuclear, 2 the Frobenius, inf the spectral norm; 0 < p < 1 gives a quasi-norm: the
+    one with p = 2/N is what an L2 penalty on N balanced factors amounts to.
+
+    Args:
+        weight: W, (..., m, n), finite.
+        p: 0 < p <= inf.
+
+    Returns:
+        (...), in the units of W; 0 for a matrix of zeros.
+
+    Raises:
+        TypeError: if W is complex, integer or sparse, or ``p`` is no real number.
+        ValueError: if W has fewer than two dimensions or is not finite, or ``p`` is not positive.
+
+    >>> schatten_norm(torch.diag(torch.tensor([3.0, 4.0])), 2)
+    tensor(5.)
+    """
+    if isinstance(p, bool) or not isinstance(p, Real):
+        raise TypeError(f"p: expected a number > 0 or inf but got {p!r}")
+    if not p > 0:
+        raise ValueError(f"p: expected a number > 0 or inf but got {p!r}")
+    largest, relative = _relative(singular_values(weight))
+    if math.isinf(p):
+        return largest
+    return largest * relative.pow(p).sum(-1).pow(1 / p)
+
+
+def stable_rank(weight: Tensor) -> Tensor:
+    r"""Divide the squared Frobenius by the squared spectral norm: :math:`\|W\|_F^2/\sigma_1^2`.
+
+    Args:
+        weight: W, (..., m, n), finite.
+
+    Returns:
+        (...) between 1 and min(m, n); 0 for a matrix of zeros.
+
+    Raises:
+        TypeError: if W is complex, integer or sparse.
+        ValueError: if W has fewer than two dimensions or is not finite.
+
+    >>> stable_rank(torch.diag(torch.tensor([2.0, 1.0, 1.0])))
+    tensor(1.5000)
+    """
+    _, relative = _relative(singular_values(weight))
+    return relative.square().sum(-1)
+
+
+def effective_rank(weight: Tensor) -> Tensor:
+    r"""Exponentiate the entropy of the normalised singular values.
+
+    :math:`\exp(-\sum_r p_r \ln p_r)` with :math:`p_r = \sigma_r / \sum_s \sigma_s`: k equal
+    singular values give k.
+
+    Args:
+        weight: W, (..., m, n), finite.
+
+    Returns:
+        (...) between 1 and min(m, n); 0 for a matrix of zeros.
+
+    Raises:
+        TypeError: if W is complex, integer or sparse.
+        ValueError: if W has fewer than two dimensions or is not finite.
+
+    Source: Roy and Vetterli, "The effective rank: a measure of effective dimensionality", 2007.
+
+    >>> effective_rank(torch.diag(torch.tensor([2.0, 2.0, 0.0])))
+    tensor(2.)
+    """
+    return effective_rank_of_spectrum(singular_values(weight))
+
+
+def effective_rank_of_spectrum(sigma: Tensor) -> Tensor:
+    """Compute :func:`effective_rank` where the singular values are at hand.
+
+    Args:
+        sigma: singular values, (..., k), falling.
+
+    Returns:
+        (...) between 1 and k; 0 if all are zero.
+
+    >>> effective_rank_of_spectrum(torch.tensor([2.0, 2.0, 0.0]))
+    tensor(2.)
+    """
+    _, relative = _relative(sigma)
+    total = relative.sum(-1)
+    share = relative / torch.where(total > 0, total, 1.0).unsqueeze(-1)
+    rank = torch.special.entr(share).sum(-1).exp()
+    return torch.where(total > 0, rank, 0.0)
+
+
+def _relative(sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Divide by the largest value, so that no power and no sum leaves the range of the dtype."""
+    largest = sigma[..., :1].sum(-1)  # 0 where there is none
+    return largest, sigma / torch.where(largest > 0, largest, 1.0).unsqueeze(-1)

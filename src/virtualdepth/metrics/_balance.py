@@ -1,0 +1,75 @@
+"""The worst imbalance of each pair of adjacent layers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from virtualdepth.maths import balancedness, relative_balancedness
+from virtualdepth.metrics._base import PlottedMetric
+
+
+class Balancedness(PlottedMetric):
+    r"""Keep each pair's largest defect, :math:`\|W_{j+1}^\top W_{j+1} - W_j W_j^\top\|_F`.
+
+    ``update(factors)`` takes [W_1, ..., W_N], W_1 applied first; ``compute()`` returns (N-1,), a
+    scalar for N = 2, in the units of a squared weight, or without unit if ``relative``: then each
+    is divided by :math:`\|W_{j+1}\|_F^2 + \|W_j\|_F^2` and lies between 0 and 1. Two zero layers
+    are balanced (0); one layer of zeros beside another gives a relative defect of up to 1. Rank
+    deficiency does not matter.
+
+    Pure functions: :func:`virtualdepth.balancedness` (arXiv 1810.02281, Definition 1) and
+    :func:`virtualdepth.maths.relative_balancedness`.
+
+    Args:
+        depth: number of layers N >= 2.
+        relative: divide by the layers' norms.
+        kwargs: what every torchmetrics metric takes.
+
+    Raises:
+        ValueError: if ``depth`` is no integer >= 2.
+
+    >>> factors = [torch.eye(2), 2 * torch.eye(2), 2 * torch.eye(2)]
+    >>> Balancedness(depth=3)(factors)  # 3 sqrt(2) and 0
+    tensor([4.2426, 0.0000])
+    >>> Balancedness(depth=3, relative=True)(factors)  # 3 sqrt(2) / 10 and 0
+    tensor([0.4243, 0.0000])
+    """
+
+    is_differentiable: bool = True
+    higher_is_better: bool | None = False
+    plot_lower_bound: float = 0.0
+    plot_legend_name: str = "pair"
+    defects: Tensor
+
+    def __init__(self, depth: int, relative: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if depth < 2 or depth % 1 != 0:
+            raise ValueError(f"depth: expected an integer >= 2 but got {depth!r}")
+        self.depth = int(depth)
+        self.relative = relative
+        self.add_state("defects", torch.zeros(self.depth - 1), dist_reduce_fx="max")
+
+    def update(self, factors: Sequence[Tensor]) -> None:
+        """Take in the layers of one network, or of a batch of them.
+
+        Args:
+            factors: [W_1, ..., W_N], W_1 applied first, W_j (..., d_j, d_{j-1}).
+
+        Raises:
+            ValueError: if their number is not ``depth``.
+        """
+        if len(factors) != self.depth:
+            raise ValueError(f"factors: expected {self.depth} matrices but got {len(factors)}")
+        defects = relative_balancedness(factors) if self.relative else balancedness(factors)
+        seen = defects.reshape(-1, self.depth - 1)
+        self.defects = torch.cat([self.defects.unsqueeze(0), seen]).amax(0)
+
+    def compute(self) -> Tensor:
+        """Return the largest defects.
+
+        Returns:
+            (N-1,).
+        """
+        return self.defects

@@ -1,0 +1,140 @@
+"""Ranks and norms of a spectrum, averaged over matrices."""
+
+from typing import Any
+
+from torch import Tensor
+
+from virtualdepth.maths import (
+    effective_rank,
+    nuclear_norm,
+    schatten_norm,
+    spectral_norm,
+    stable_rank,
+)
+from virtualdepth.metrics._base import MeanOverMatrices
+
+
+class EffectiveRank(MeanOverMatrices):
+    r"""Average :math:`\exp(-\sum_r p_r \ln p_r)`, :math:`p_r = \sigma_r / \sum_s \sigma_s`.
+
+    ``update(weight)`` takes W, (..., m, n); ``compute()`` returns the mean over matrices, between 1
+    and min(m, n). A matrix of zeros counts as 0, one of rank k with equal singular values as k.
+    Where a singular value is zero the derivative is infinite.
+
+    Pure function: :func:`virtualdepth.effective_rank`.
+
+    Args:
+        kwargs: what every torchmetrics metric takes.
+
+    >>> import torch
+    >>> metric = EffectiveRank()
+    >>> metric.update(torch.eye(3))
+    >>> metric.update(torch.diag(torch.tensor([2.0, 0.0, 0.0])))
+    >>> metric.compute()  # (3 + 1) / 2
+    tensor(2.0000)
+    """
+
+    higher_is_better: bool | None = None
+
+    def _measure(self, weight: Tensor) -> Tensor:
+        return effective_rank(weight)
+
+
+class StableRank(MeanOverMatrices):
+    r"""Average :math:`\|W\|_F^2 / \sigma_1^2`.
+
+    ``update(weight)`` takes W, (..., m, n); ``compute()`` returns the mean over matrices, between 1
+    and the rank. A matrix of zeros counts as 0.
+
+    Pure function: :func:`virtualdepth.stable_rank`.
+
+    Args:
+        kwargs: what every torchmetrics metric takes.
+
+    >>> import torch
+    >>> metric = StableRank()
+    >>> metric(torch.diag(torch.tensor([2.0, 1.0, 1.0])))
+    tensor(1.5000)
+    """
+
+    higher_is_better: bool | None = None
+
+    def _measure(self, weight: Tensor) -> Tensor:
+        return stable_rank(weight)
+
+
+class NuclearNorm(MeanOverMatrices):
+    r"""Average :math:`\|W\|_* = \sum_r \sigma_r`.
+
+    ``update(weight)`` takes W, (..., m, n); ``compute()`` returns the mean over matrices, in the
+    units of W. A matrix of zeros counts as 0; zero singular values add nothing.
+
+    Pure function: :func:`virtualdepth.nuclear_norm`.
+
+    Args:
+        kwargs: what every torchmetrics metric takes.
+
+    >>> import torch
+    >>> metric = NuclearNorm()
+    >>> metric(torch.diag(torch.tensor([3.0, 4.0])))
+    tensor(7.)
+    """
+
+    higher_is_better: bool | None = None
+
+    def _measure(self, weight: Tensor) -> Tensor:
+        return nuclear_norm(weight)
+
+
+class SpectralNorm(MeanOverMatrices):
+    r"""Average :math:`\sigma_1`.
+
+    ``update(weight)`` takes W, (..., m, n); ``compute()`` returns the mean over matrices, in the
+    units of W. A matrix of zeros counts as 0.
+
+    Pure function: :func:`virtualdepth.maths.spectral_norm`.
+
+    Args:
+        kwargs: what every torchmetrics metric takes.
+
+    >>> import torch
+    >>> metric = SpectralNorm()
+    >>> metric(torch.diag(torch.tensor([3.0, 4.0])))
+    tensor(4.)
+    """
+
+    higher_is_better: bool | None = None
+
+    def _measure(self, weight: Tensor) -> Tensor:
+        return spectral_norm(weight)
+
+
+class SchattenNorm(MeanOverMatrices):
+    r"""Average :math:`(\sum_r \sigma_r^p)^{1/p}`.
+
+    ``update(weight)`` takes W, (..., m, n); ``compute()`` returns the mean over matrices, in the
+    units of W. A matrix of zeros counts as 0; zero singular values add nothing, but for p < 1 the
+    derivative there is infinite.
+
+    Pure function: :func:`virtualdepth.schatten_norm`.
+
+    Args:
+        p: 0 < p <= inf; 2/N for what an L2 penalty on N balanced factors amounts to.
+        kwargs: what every torchmetrics metric takes.
+
+    :meth:`update` raises TypeError or ValueError where p is no number > 0.
+
+    >>> import torch
+    >>> metric = SchattenNorm(2)
+    >>> metric(torch.diag(torch.tensor([3.0, 4.0])))
+    tensor(5.)
+    """
+
+    higher_is_better: bool | None = None
+
+    def __init__(self, p: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.p = p
+
+    def _measure(self, weight: Tensor) -> Tensor:
+        return schatten_norm(weight, self.p)

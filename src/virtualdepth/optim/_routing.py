@@ -1,0 +1,158 @@
+"""What an optimizer does with each parameter, as a table."""
+
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields, replace
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from virtualdepth.distributed import Plan, Scheme, local_part
+from virtualdepth.optim._layers import kept_products, layers_note
+from virtualdepth.optim._matrix_view import MatrixView, parameter_name
+from virtualdepth.optim._parts import parts
+from virtualdepth.optim._solvers import solver_of
+from virtualdepth.optim._tracked import tracked_note
+
+
+@dataclass(frozen=True)
+class Route:
+    """What happens to one parameter.
+
+    Attributes:
+        parameter: its name, or its place where the optimizer was given no names.
+        shape: of the parameter.
+        matrix: what depth acts on, as "m x n" or "count of m x n"; "-" for a plain parameter.
+        depth: number of layers N; 1 for a plain parameter.
+        solver: "svd", "polar", "tracked", "layers", "closed form" for single rows and columns,
+            "eigh" of sums of W^T W for the scheme "gram", "plain" for torch's own step.
+        state_bytes: what the optimizer keeps for it now, in this process.
+        scheme: of a parameter that lies on several processes, "local", "gram", "gather" or "owner":
+            see :class:`virtualdepth.distributed.Scheme`; "-" for others.
+        step_bytes: what this process sends in a step because of the scheme, by the ring model.
+        note: what else is to be said of it; printed below the table.
+    """
+
+    parameter: str
+    shape: tuple[int, ...]
+    matrix: str
+    depth: float
+    solver: str
+    state_bytes: int
+    scheme: str = "-"
+    step_bytes: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class RoutingTable:
+    """One :class:`Route` a parameter; ``print`` it.
+
+    Attributes:
+        routes: in the order of the optimizer's groups.
+    """
+
+    routes: tuple[Route, ...]
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self.routes)
+
+    def __len__(self) -> int:
+        return len(self.routes)
+
+    def __str__(self) -> str:
+        header = [field.name.replace("_", " ") for field in fields(Route)][:-1]
+        if all(route.scheme == "-" for route in self.routes):
+            header = header[: header.index("scheme")]  # nothing is sent
+        cells = ([_cell(value) for value in astuple(route)] for route in self.routes)
+        rows = [header, *(row[: len(header)] for row in cells)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        lines += [f"{route.parameter}: {route.note}" for route in self.routes if route.note]
+        if any(route.depth == float("inf") for route in self.routes):
+            lines.append(
+                "depth inf freezes the row and column spaces of a weight: use it for square "
+                "weights of full rank"
+            )
+        return "\n".join(lines)
+
+
+def routing(optimizer: Optimizer) -> RoutingTable:
+    """Show what an optimizer with depth does with each of its parameters.
+
+    Where some lie on several processes the table has their scheme and what it sends in a step. The
+    plan is made from shapes and placements alone: nothing is sent for it.
+
+    Args:
+        optimizer: an :class:`virtualdepth.EndToEndSGD`, or one that has depth by
+            :func:`virtualdepth.with_depth`; on any other everything is plain.
+
+    Returns:
+        A table to print or to iterate over.
+
+    Raises:
+        TypeError: if a sharded parameter is placed in a way that is not supported.
+        ValueError: if an option of a group was changed to what sharded parameters cannot follow.
+
+    >>> import torch
+    >>> from virtualdepth.optim import EndToEndSGD, param_groups
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(4, 8, 3, groups=2), torch.nn.Linear(8, 1))
+    >>> print(routing(EndToEndSGD(param_groups(model, depth=3))))
+    parameter  shape         matrix       depth  solver       state bytes
+    0.weight   (8, 2, 3, 3)  2 of 4 x 18  3      svd          0
+    0.bias     (8,)          -            1      plain        0
+    1.bias     (1,)          -            1      plain        0
+    1.weight   (1, 8)        1 x 8        3      closed form  0
+    """
+    plans = {part.parameter: part.plan for part in parts(optimizer.param_groups)}
+    return RoutingTable(
+        tuple(
+            _route(optimizer, number, index, plans.get(parameter))
+            for number, group in enumerate(optimizer.param_groups)
+            for index, parameter in enumerate(group["params"])
+        )
+    )
+
+
+def _route(optimizer: Optimizer, number: int, index: int, plan: Plan | None) -> Route:
+    group = optimizer.param_groups[number]
+    parameter = group["params"][index]
+    state = optimizer.state.get(parameter, {})
+    matrix, depth, solver, note = "-", 1.0, "plain", ""
+    kept = [value for value in state.values() if isinstance(value, Tensor)]
+    view = MatrixView.of(group, index)
+    if view is not None:
+        depth = float(group["depth"])
+        # of a stand-in: what is sharded would be redistributed to be flattened
+        matrices = view.split(torch.empty(parameter.shape, device="meta"))
+        rows, columns = matrices.shape[-2:]
+        matrix = f"{view.count} of " * (view.count > 1) + f"{rows} x {columns}"
+        solver = solver_of(group, matrices)
+        if solver == "svd" and 1 in (rows, columns):
+            solver = "closed form"
+        if solver == "tracked":
+            note = tracked_note(state)
+        if solver == "layers":
+            note = layers_note(state)
+            kept += kept_products(optimizer, parameter)
+    route = Route(
+        parameter_name(group, number, index),
+        tuple(parameter.shape),
+        matrix,
+        depth,
+        solver,
+        sum(local_part(value).nbytes for value in kept),
+        note=note,
+    )
+    if plan is None:
+        return route
+    if plan.scheme is Scheme.GRAM:
+        route = replace(route, solver="eigh")
+    return replace(route, scheme=plan.scheme.value, step_bytes=plan.step_bytes)
+
+
+def _cell(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,153 @@
+"""One step for matrices that lie on several processes: whole on all of them, or on none."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from virtualdepth.distributed import (
+    Agreement,
+    Scheme,
+    Summand,
+    check_gradient_placed,
+    cutting_groups,
+    local_part,
+    placed,
+)
+from virtualdepth.maths import gram_block, gram_factors, unit_scale
+from virtualdepth.optim._directions import GroupStep, add_decay
+from virtualdepth.optim._fetching import at_owners, gathered, on_whole
+from virtualdepth.optim._guard import StepGuard
+from virtualdepth.optim._parts import Groups, Part, all_groups, described, named
+
+
+def agreed_steps(
+    groups: Groups,
+    found: Sequence[Part],
+    compute: Callable[[], list[GroupStep]],
+    guard: StepGuard,
+    *,
+    first: bool,
+) -> list[GroupStep]:
+    """Compute the same steps on every process, or raise the same error; nothing is changed.
+
+    Args:
+        groups: the optimizer's.
+        found: what :func:`~virtualdepth.optim._parts.parts` found in them.
+        compute: computes the steps of all other parameters.
+        guard: refuses what is not finite.
+        first: whether to compare the processes' parameters before.
+
+    Returns:
+        The steps of all groups.
+
+    Raises:
+        RuntimeError: if the processes have different parameters or options, or gradients of other
+            ones, or one of them failed in a way that has no class of its own here; else what one of
+            them failed with.
+    """
+    agreement = Agreement(all_groups(found), found[0].parameter.device)
+    everything = named(groups)
+    if first:
+        agreement.compare(described(groups))
+    steps: list[GroupStep] = []
+    summands, moving = [_nothing(part) for part in found], {}
+    with agreement.local_work():
+        steps = compute()
+        guard.settle()  # the others have to hear of it now, not one step late
+        moving = _local_directions(found, guard)
+        summands = [_summand(part, guard) for part in found]
+    sums = agreement.reduce(
+        [name for name, _ in everything],
+        [parameter.grad is not None for _, parameter in everything],
+        summands,
+    )
+    moving |= _agreed_directions(found, sums, agreement, guard)
+    for part in found:
+        p = part.parameter
+        if p in moving:
+            add_decay(part.group, moving[p], local_part(p))
+            steps[part.number].directions[p] = placed(moving[p], like=p)
+            steps[part.number].weights[p] = p
+    return steps
+
+
+def _nothing(part: Part) -> Summand:
+    """What a process adds to the sum that has nothing to add."""
+    block = torch.zeros(part.block_size, dtype=torch.float64, device=part.parameter.device)
+    return Summand(block, cutting_groups(part.parameter))
+
+
+def _summand(part: Part, guard: StepGuard) -> Summand:
+    """What a process adds to the sum, once its part is known to be finite."""
+    nothing = _nothing(part)
+    if part.parameter.grad is None:
+        return nothing
+    check_gradient_placed(part.name, part.parameter)
+    weight, grad = local_part(part.parameter), local_part(part.grad)
+    guard.refuse(part.name, "weight", weight)
+    guard.refuse(part.name, "gradient", grad)
+    if part.plan.scheme is not Scheme.GRAM:
+        return nothing
+    block = gram_block(part.rows(weight), part.rows(grad))
+    return nothing._replace(block=torch.cat([block, grad.double().square().sum().view(1)]))
+
+
+def _local_directions(found: Sequence[Part], guard: StepGuard) -> dict[Tensor, Tensor]:
+    """Precondition what this process has all of."""
+    return {
+        part.parameter: on_whole(part, local_part(part.parameter), local_part(part.grad), guard)
+        for part in found
+        if part.plan.scheme is Scheme.LOCAL and part.parameter.grad is not None
+    }
+
+
+def _agreed_directions(
+    found: Sequence[Part], sums: Sequence[Tensor], agreement: Agreement, guard: StepGuard
+) -> dict[Tensor, Tensor]:
+    """Compute what each part that is cut moves along, given the sums over all processes."""
+    # where all that is needed is in the sums, and they bound what comes out, no process asks
+    # another again; otherwise matrices are fetched, and all processes agree once more
+    moving: dict[Tensor, Tensor] = {}
+    to_gather, to_owners, certain = [], [], True
+    for part, total in zip(found, sums, strict=True):
+        if part.parameter.grad is None or part.plan.scheme is Scheme.LOCAL:
+            continue
+        if part.plan.scheme is Scheme.OWNER:
+            to_owners.append(part)
+        elif part.plan.scheme is Scheme.GATHER or (result := _from_sum(part, total)) is None:
+            to_gather.append(part)
+        else:
+            moving[part.parameter], bound = result
+            bounded = bound < torch.finfo(_kept(part, moving[part.parameter]).dtype).max / 2
+            # what is summed among copies of a part alone need not be the same among the others
+            summed_by_all = len(cutting_groups(part.parameter)) == len(agreement.groups)
+            certain = certain and bounded and summed_by_all
+    if to_gather or to_owners or not certain:
+        moving |= gathered(to_gather, agreement, guard) | at_owners(to_owners, agreement, guard)
+        with agreement.local_work():
+            for part in found:
+                if part.parameter in moving:
+                    guard.refuse(part.name, "update", _kept(part, moving[part.parameter]))
+        agreement.reduce((), (), ())
+    return moving
+
+
+def _kept(part: Part, direction: Tensor) -> Tensor:
+    """What has to be in range: with momentum, what fits into the parameter's dtype."""
+    rounded = part.group["momentum"] != 0
+    return direction.to(part.parameter.dtype) if rounded else direction
+
+
+def _from_sum(part: Part, total: Tensor) -> tuple[Tensor, float] | None:
+    """What this part moves along, and a bound on it anywhere; None where the sum falls short."""
+    factors = gram_factors(total[:-1], part.rows_shape, float(part.group["depth"]), part.rtol)
+    if factors is None:
+        return None
+    weight, grad = part.rows(local_part(part.parameter)), part.rows(local_part(part.grad))
+    gradient, group, scale = factors.apply(weight, grad), part.group, 1.0
+    if group["step_scale"] == "unit":
+        scale = unit_scale(gradient, float(group["depth"]), group["lr"], group["cap"]).item()
+    norms = torch.stack([factors.on_grad.norm(), factors.on_weight.norm()])
+    sizes = torch.stack([total[-1].sqrt(), factors.singular_values.norm()])
+    return scale * part.from_rows(gradient.direction), scale * float(norms @ sizes)

@@ -1,0 +1,197 @@
+"""``solver="tracked"``: singular vectors that follow W, kept in the state.
+
+Where a turn would be too large or leaves too much, W is decomposed instead; see
+virtualdepth.maths.jacobi._sweep.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from virtualdepth.maths import Preconditioned, probe
+from virtualdepth.maths._products import image_of
+from virtualdepth.maths.jacobi._basis import apply, decompose, moved_rows
+from virtualdepth.maths.jacobi._sweep import RESIDUAL, Turned, stay, turn, turn_unseen
+from virtualdepth.optim._matrix_view import MatrixView
+from virtualdepth.optim._momentum import State
+
+# after falling back again and again it rests, at most for so many steps: each of them an SVD
+_LONGEST_REST = 64
+
+# what may be left where nothing is turned
+_STILL = 1e-4
+# Close pairs are turned first after a step that left more than the first, and in a step that moves
+# W by more than the second over the square root of its rank; one that moves it by more than the
+# third will take two sweeps.
+_LEFT, _CROWDED, _LONG = 1.5e-4, 0.045, 0.2
+
+_TENSORS = ("left", "rows", "step", "image", "step_image")
+
+
+def check_tracked(name: str, parameter: Tensor) -> None:
+    """Refuse a parameter whose singular vectors a checkpoint would round.
+
+    Args:
+        name: for the message.
+        parameter: a matrix.
+
+    Raises:
+        TypeError: if it is of half precision.
+    """
+    if parameter.dtype.itemsize < 4:
+        raise TypeError(
+            f"{name}: expected float32 or float64 with solver='tracked' but got {parameter.dtype}, "
+            "to which a checkpoint would round its singular vectors; keep the weights in float32 "
+            "and use autocast, or solver='svd'"
+        )
+
+
+def init_tracked(state: State, parameter: Tensor, view: MatrixView) -> None:
+    """Make room for the singular vectors; the first step finds them.
+
+    Args:
+        state: of the parameter; changed.
+        parameter: gives dtype and place.
+        view: as matrices.
+    """
+    wide = _wide(view.split(parameter))
+    if "tracked_left" in state and state["tracked_rows"].shape == wide.shape:
+        return  # of another shape if the group's blocks have changed since
+    square = torch.zeros_like(wide[..., : wide.shape[-2]], memory_format=torch.contiguous_format)
+    empty = torch.zeros_like(wide, memory_format=torch.contiguous_format)
+    tensors = (square, empty, empty.clone(), empty[..., 0].clone(), empty[..., 0].clone())
+    state.update({f"tracked_{key}": tensor for key, tensor in zip(_TENSORS, tensors, strict=True)})
+    state.update(
+        tracked_steps=0,
+        tracked_decomposed=0,
+        tracked_resynchronised=0,
+        tracked_failures=0,
+        tracked_rest=0,
+        tracked_residual=0.0,
+    )
+
+
+def tracked_gradient(
+    weight: Tensor, grad: Tensor, group: Mapping[str, Any], state: State, *, waits: bool
+) -> tuple[Preconditioned, dict[str, Any]]:
+    """Compute P_W(G) with the singular vectors in a state; nothing changes.
+
+    Args:
+        weight: W, (..., m, n), finite.
+        grad: G.
+        group: options.
+        state: of the parameter.
+        waits: whether reading a number would wait for a device.
+
+    Returns:
+        P_W(G), and what the state must remember.
+
+    Raises:
+        torch.linalg.LinAlgError: if an SVD does not converge.
+    """
+    tall = weight.shape[-2] > weight.shape[-1]
+    wide, wide_grad = _wide(weight), _wide(grad)
+    image = probe(wide)
+    first, rests = state["tracked_steps"] == 0, state["tracked_rest"] > 0
+    # not ">": what a device left may be NaN
+    lost = not state["tracked_residual"] <= RESIDUAL
+    depth = float(group["depth"])
+    skip = first or rests or lost
+    turned = None if skip else _turned(wide, image, state, depth, waits=waits)
+    basis = decompose(wide) if turned is None else turned.basis
+    gradient, step = apply(basis, wide_grad, depth, group["rtol"])
+    memory: dict[str, Any] = {
+        "tracked_left": basis.left,
+        "tracked_rows": basis.rows,
+        "tracked_step": step,
+        "tracked_image": image,
+        "tracked_step_image": probe(gradient.direction),
+        "tracked_steps": state["tracked_steps"] + 1,
+        **_counts(state, turned, fell_back=turned is None and not first and not rests),
+        "tracked_residual": 0.0 if turned is None else turned.residual,
+    }
+    if tall:
+        gradient = gradient._replace(direction=gradient.direction.mT)
+    return gradient, memory
+
+
+def tracked_note(state: Mapping[str, Any]) -> str:
+    """Say how often the singular vectors were followed, and how often W was decomposed.
+
+    Args:
+        state: of the parameter.
+
+    Returns:
+        A line for the routing table; empty before the first step.
+    """
+    steps = state.get("tracked_steps", 0)
+    if steps == 0:
+        return ""
+    return (
+        f"decomposed at {state['tracked_decomposed']} of {steps} steps, resynchronised at "
+        f"{state['tracked_resynchronised']}"
+    )
+
+
+def settle_tracked(states: Iterable[State]) -> None:
+    """Read what the last step left on a device.
+
+    Args:
+        states: of parameters, tracked or not; changed.
+    """
+    for state in states:
+        if isinstance(state.get("tracked_residual"), Tensor):
+            state["tracked_residual"] = float(state["tracked_residual"])
+
+
+def _wide(matrices: Tensor) -> Tensor:
+    return matrices.mT if matrices.shape[-2] > matrices.shape[-1] else matrices
+
+
+def _turned(
+    wide: Tensor, image: Tensor, state: State, depth: float, *, waits: bool
+) -> Turned | None:
+    left, rows, step, before, along = (state[f"tracked_{key}"] for key in _TENSORS)
+    if waits:
+        return turn_unseen(left, left.mT @ wide, depth)
+    moved = moved_rows(rows, step, before, along, image)
+    # of two rows any image lies in the plane of the other two, and would tell nothing
+    if left.shape[-1] == 2 or not _is_image(moved, left, image):
+        moved = left.mT @ wide
+    last = state["tracked_residual"]
+    moved_by = float(torch.linalg.vector_norm(image - before) / torch.linalg.vector_norm(before))
+    if last + moved_by < _STILL:
+        stayed = stay(left, moved, depth)
+        if stayed.residual < _STILL:
+            return stayed
+    # turns grow with the density of the singular values
+    turns = moved_by * left.shape[-1] ** 0.5
+    odd = state["tracked_steps"] % 2 == 1 or turns > _LONG
+    return turn(left, moved, depth, near=last > _LEFT or turns > _CROWDED, odd=odd)
+
+
+def _is_image(rows: Tensor, left: Tensor, image: Tensor) -> bool:
+    """Tell whether A z = U^T W z, to what rounding leaves after many steps; NaN is not."""
+    expected = image_of(left.mT, image)
+    bound = 256 * torch.finfo(rows.dtype).eps * torch.linalg.vector_norm(expected)
+    return bool(torch.linalg.vector_norm(probe(rows) - expected) <= bound)
+
+
+def _counts(state: State, turned: Turned | None, *, fell_back: bool) -> dict[str, int]:
+    failures, rest = state["tracked_failures"], max(state["tracked_rest"] - 1, 0)
+    last = state["tracked_residual"]
+    if fell_back:
+        rest = min(2**failures, _LONGEST_REST) - 1
+        failures += 1
+    elif turned is not None and (last > 0 or not isinstance(turned.residual, Tensor)):
+        # whether a turn on a device was good is known a step later; after an SVD nothing is left
+        failures = 0
+    return {
+        "tracked_decomposed": state["tracked_decomposed"] + (turned is None),
+        "tracked_resynchronised": state["tracked_resynchronised"]
+        + (turned is not None and turned.resynchronised),
+        "tracked_failures": failures,
+        "tracked_rest": rest,
+    }

@@ -1,0 +1,170 @@
+"""Depth for an optimizer that exists: any of torch's, or of another package."""
+
+from functools import wraps
+from typing import Any, TypeVar
+from weakref import ref
+
+from torch import Tensor, nn
+from torch.optim import LBFGS, Optimizer
+
+from virtualdepth.optim._directions import init_memory
+from virtualdepth.optim._end_to_end_sgd import EndToEndSGD
+from virtualdepth.optim._matrix_view import matrices, parameter_name
+from virtualdepth.optim._optimizer_with_depth import class_with_depth, has_depth
+from virtualdepth.optim._options import check_depth_options, check_target_options
+from virtualdepth.optim._param_groups import Patterns, matrix_counts, named_counts
+
+OptimizerT = TypeVar("OptimizerT", bound=Optimizer)
+
+ON = ("gradient", "update")
+
+
+def with_depth(
+    optimizer: OptimizerT,
+    depth: float,
+    *,
+    on: str = "gradient",
+    model: nn.Module | None = None,
+    include: Patterns = None,
+    exclude: Patterns = None,
+    step_scale: str = "raw",
+    cap: float = 0.05,
+    solver: str = "auto",
+    rtol: float | None = None,
+) -> OptimizerT:
+    r"""Give depth to an optimizer, in place: the same object, before or after schedulers see it.
+
+    ``on="gradient"``: each step sees P_W(G) in place of the gradient G; ``p.grad`` itself is as
+    before when the step is over. Over plain SGD this is :class:`virtualdepth.EndToEndSGD` but for
+    the weight decay. ``on="update"``: each step is taken as it is, and W moves by
+    :math:`P_{W}(W_\mathrm{new} - W)` instead; this makes sense for optimizers that normalise, like
+    Adam, which would undo most of a preconditioner on their gradients. Neither is what Adam does to
+    the factors of a deep network: that has no rule on W alone.
+
+    The depth is live: ``group["depth"]``, as are the other options. Checkpoints load either way:
+    one made without depth keeps the depth given here.
+
+    Args:
+        optimizer: any torch.optim.Optimizer.
+        depth: number of layers N, real, 1 <= N <= inf, for groups that have no "depth" of their
+            own (those of :func:`virtualdepth.param_groups` have).
+        on: "gradient" or "update".
+        model: whose parameters these are: its modules then say what is a matrix, as in
+            :func:`virtualdepth.param_groups`.
+        include: what gets depth, see :func:`virtualdepth.param_groups`; without ``model`` by the
+            names that the optimizer was given.
+        exclude: what does not.
+        step_scale: as for :class:`virtualdepth.EndToEndSGD`; "rms" for gradients only.
+        cap: as there.
+        solver: as there.
+        rtol: as there.
+
+    Returns:
+        ``optimizer``.
+
+    Raises:
+        TypeError: if it is no optimizer but a wrapper, has depth already, has a ``step`` patched
+            by others than torch's schedulers, or is LBFGS on="gradient" (it evaluates the loss
+            several times a step).
+        ValueError: if an option is out of range or a pattern matches nothing.
+
+    >>> import torch
+    >>> weight = nn.Parameter(torch.diag(torch.tensor([4.0, 9.0])))
+    >>> optimizer = with_depth(torch.optim.SGD([weight], lr=0.1), depth=2)
+    >>> weight.sum().backward()
+    >>> optimizer.step()
+    >>> weight.detach(), weight.grad
+    (tensor([[ 3.2000, -1.3000],
+            [-1.3000,  7.2000]]), tensor([[1., 1.],
+            [1., 1.]]))
+    """
+    options = {
+        "depth": depth,
+        "step_scale": step_scale,
+        "cap": cap,
+        "solver": solver,
+        "rtol": rtol,
+    }
+    check_depth_options(options)
+    _check_optimizer(optimizer, on)
+    counts = _counts(optimizer, model, include, exclude)
+    groups = [{**options, **group} for group in optimizer.param_groups]
+    for number, group in enumerate(groups):
+        if counts is not None:
+            group["matrix_counts"] = [counts.get(p, 1) for p in group["params"]]
+        init_memory(group)
+        check_target_options(group, on)
+        list(matrices(group, number))  # run the checks before anything changes
+    for group, complete in zip(optimizer.param_groups, groups, strict=True):
+        group.update(complete)
+    optimizer.defaults.update(options)
+    patched_by_scheduler = vars(optimizer).pop("step", None) is not None
+    made = class_with_depth(type(optimizer), on)
+    optimizer.__class__ = made  # type: ignore[assignment]
+    if patched_by_scheduler:
+        _let_schedulers_count(optimizer)
+    return optimizer
+
+
+def _check_optimizer(optimizer: Optimizer, on: str) -> None:
+    if on not in ON:
+        raise ValueError(f"on: expected one of {ON} but got {on!r}")
+    if not isinstance(optimizer, Optimizer) or any(
+        isinstance(value, Optimizer) for value in vars(optimizer).values()
+    ):
+        raise TypeError(
+            f"optimizer: expected a torch.optim.Optimizer but got {type(optimizer).__name__}; give "
+            "depth to the optimizer inside a wrapper, before it is wrapped"
+        )
+    if has_depth(optimizer) or isinstance(optimizer, EndToEndSGD):
+        raise TypeError(
+            f"optimizer: expected one without depth but got {type(optimizer).__name__}; its depth "
+            'is optimizer.param_groups[i]["depth"]'
+        )
+    if on == "gradient" and isinstance(optimizer, LBFGS):
+        raise TypeError(
+            "optimizer: expected one that takes one gradient a step but got LBFGS; use on='update'"
+        )
+    patch = vars(optimizer).get("step")
+    # a scheduler's patch wraps the class's step; one on top of it would copy its mark
+    by_scheduler = hasattr(patch, "_wrapped_by_lr_sched")
+    if patch is not None and not (by_scheduler and patch.__wrapped__ is type(optimizer).step):
+        raise TypeError(
+            "optimizer: expected its class's own step but got one patched on the object; call "
+            "with_depth first"
+        )
+
+
+def _counts(
+    optimizer: Optimizer, model: nn.Module | None, include: Patterns, exclude: Patterns
+) -> dict[Tensor, int] | None:
+    if model is not None:
+        return matrix_counts(model, include, exclude)
+    if include is None and exclude is None:
+        return None
+    if not all("param_names" in group for group in optimizer.param_groups):
+        raise ValueError(
+            "include, exclude: expected an optimizer of named parameters but got one without "
+            "names; make it of model.named_parameters(), or pass model="
+        )
+    named = {
+        parameter_name(group, number, index): parameter
+        for number, group in enumerate(optimizer.param_groups)
+        for index, parameter in enumerate(group["params"])
+    }
+    return named_counts(named, include, exclude)
+
+
+def _let_schedulers_count(optimizer: Optimizer) -> None:
+    """Patch the new step as a scheduler had patched the old: to know whether it was called."""
+    weak, function = ref(optimizer), type(optimizer).step
+
+    @wraps(function)
+    def step(*args: Any, **kwargs: Any) -> Any:
+        alive = weak()
+        assert alive is not None  # it is being called
+        alive._opt_called = True  # type: ignore[attr-defined]
+        return function(alive, *args, **kwargs)
+
+    step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
+    optimizer.step = step  # type: ignore[method-assign]

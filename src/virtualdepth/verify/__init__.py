@@ -1,0 +1,1 @@
+"""The main job, ``virtualdepth verify``: one layer beside an explicit deep network (level 3)."""

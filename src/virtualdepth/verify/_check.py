@@ -1,0 +1,96 @@
+"""The main job: does one layer trained as N layers follow an explicit N-layer network?
+
+Over a fixed time (steps times learning rate) the gap between the two is of first order in the
+learning rate. That slope is what the check measures: a wrong rule has a gap that hardly falls.
+
+Source: arXiv 1802.06509, Theorem 1.
+"""
+
+import platform
+from importlib.metadata import version
+from time import perf_counter
+
+from tqdm import tqdm
+
+from virtualdepth.data._problems import Problem, load_problem
+from virtualdepth.networks import DeepLinear
+from virtualdepth.verify._config import VerifyConfig
+from virtualdepth.verify._results import Curve, Row, VerifyResult
+from virtualdepth.verify._training import follow
+
+PACKAGES = ("virtualdepth", "torch", "pytorch-lightning", "numpy")
+
+
+def run(config: VerifyConfig, problem: Problem | None = None) -> VerifyResult:
+    """Train single layer and deep network at every learning rate.
+
+    Ctrl-C ends it early; the learning rates finished by then are kept. Where standard error is a
+    terminal, a progress bar runs there.
+
+    Args:
+        config: what to compare.
+        problem: on what, if that is not what ``config`` names.
+
+    Returns:
+        Rows and curves of the learning rates that were finished.
+
+    Raises:
+        UnusableError: if the data do not exist or cannot be used.
+
+    >>> result = run(VerifyConfig(data="synthetic", lrs=(0.2, 0.1), time=1.0))
+    >>> [row.gap for row in result.rows], result.order, result.passed
+    ([0.0806, 0.0405], 0.99, True)
+    """
+    problem = problem or load_problem(
+        config.data, targets=config.targets, data_dir=config.data_dir, seed=config.seed
+    )
+    rows: list[Row] = []
+    curves: list[Curve] = []
+    with tqdm(
+        total=sum(map(config.steps, config.lrs)), unit="step", disable=None, leave=False
+    ) as bar:
+        try:
+            for lr in config.lrs:
+                bar.set_description(f"learning rate {lr:g}")
+                start = perf_counter()
+                curve = follow(
+                    problem.inputs,
+                    problem.targets,
+                    lr=lr,
+                    steps=config.steps(lr),
+                    dtype=config.dtype,
+                    on_step=bar.update,
+                    depth=config.depth,
+                    optimizer_depth=config.optimizer_depth,
+                    init_scale=config.init_scale,
+                    seed=config.seed,
+                )
+                rows.append(_row(curve, config.steps(lr), perf_counter() - start))
+                curves.append(curve)
+        except KeyboardInterrupt:
+            pass  # the result knows that rows are missing
+    return VerifyResult(
+        config=config.to_json(),
+        versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        rows=rows,
+        curves=curves,
+        parameters=_parameters(problem, config.depth),
+    )
+
+
+def _row(curve: Curve, steps: int, seconds: float) -> Row:
+    finished = len(curve.gap) == steps + 1
+    return Row(
+        lr=curve.lr,
+        steps=steps,
+        gap=max(curve.gap) if finished else None,
+        loss_single=curve.loss_single[-1] if finished else None,
+        loss_deep=curve.loss_deep[-1] if finished else None,
+        seconds=round(seconds, 3),
+    )
+
+
+def _parameters(problem: Problem, depth: int) -> dict[str, int]:
+    inputs, outputs = problem.inputs.shape[1], problem.targets.shape[1]
+    deep = DeepLinear(inputs, outputs, depth, device="meta")
+    return {"single": inputs * outputs, "deep": sum(p.numel() for p in deep.parameters())}

@@ -1,0 +1,125 @@
+"""The arguments of ``verify``, checked before anything is loaded or run."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from virtualdepth.runs import UnusableError
+
+DTYPES = ("float64", "float32")
+DEEPEST = 1000  # beyond, a network of hundreds of thousands of rows would only run out of memory
+MOST_STEPS = 10_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig:
+    """What to compare on what, checked before anything runs.
+
+    Attributes:
+        data: "digits", "ethanol", "synthetic" or the path of a CSV file with a header.
+        data_dir: folder of the ethanol data; default the environment variable VIRTUALDEPTH_DATA.
+        targets: of a CSV file, the columns to predict.
+        depth: number of layers N, an integer from 2 to 1000.
+        optimizer_depth: depth that the single layer is trained with, real, 1 to inf; default N.
+        lrs: two or more learning rates; kept largest first.
+        time: steps times learning rate.
+        init_scale: of the start, see :func:`virtualdepth.init.balanced_`.
+        seed: of the start, and of synthetic data.
+        dtype: "float64" or "float32".
+
+    Raises:
+        UnusableError: if a value is out of range.
+
+    >>> VerifyConfig(lrs=(0.05, 0.1)).lrs
+    (0.1, 0.05)
+    >>> VerifyConfig(time=-1.0)
+    Traceback (most recent call last):
+    virtualdepth.runs._errors.UnusableError: time: expected a finite number > 0 but got -1.0
+    """
+
+    data: str = "digits"
+    data_dir: str | None = None
+    targets: tuple[str, ...] = ()
+    depth: int = 3
+    optimizer_depth: float | None = None
+    lrs: tuple[float, ...] = (0.1, 0.05, 0.025, 0.0125)
+    time: float = 20.0
+    init_scale: float = 0.3
+    seed: int = 0
+    dtype: str = "float64"
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.depth <= DEEPEST or self.depth % 1 != 0:
+            raise UnusableError(
+                "depth",
+                f"expected an integer from 2 to {DEEPEST} but got {self.depth!r}: there is no "
+                "explicit network to compare with",
+            )
+        if self.optimizer_depth is not None and not self.optimizer_depth >= 1:
+            raise UnusableError(
+                "optimizer_depth", f"expected a number from 1 to inf but got {self.optimizer_depth}"
+            )
+        if self.dtype not in DTYPES:
+            raise UnusableError(
+                "dtype", f"expected one of {', '.join(DTYPES)} but got {self.dtype!r}"
+            )
+        if self.seed % 1 != 0 or not 0 <= self.seed < 2**63:
+            raise UnusableError(
+                "seed", f"expected an integer >= 0 and < 2^63 but got {self.seed!r}"
+            )
+        _check_positive("time", self.time)
+        # beyond these the start, or its squares, would be 0 or infinite in float32
+        if not 1e-12 <= self.init_scale <= 1e12:
+            raise UnusableError(
+                "init_scale", f"expected a number from 1e-12 to 1e12 but got {self.init_scale}"
+            )
+        object.__setattr__(self, "depth", int(self.depth))
+        object.__setattr__(self, "seed", int(self.seed))
+        object.__setattr__(self, "lrs", self._checked_lrs())
+
+    def _checked_lrs(self) -> tuple[float, ...]:
+        for lr in self.lrs:
+            _check_positive("lrs", lr)
+        if len(set(self.lrs)) < max(2, len(self.lrs)):
+            raise UnusableError(
+                "lrs",
+                "expected two or more different learning rates, which a slope needs, but got "
+                f"{','.join(map(str, self.lrs)) or 'none'}",
+            )
+        for lr in self.lrs:
+            if not 0.5 < self.time / lr < MOST_STEPS:
+                raise UnusableError(
+                    "lrs",
+                    f"expected time / learning rate between 1 and {MOST_STEPS} steps but got "
+                    f"{self.time:g} / {lr:g} = {self.time / lr:g}",
+                )
+        return tuple(sorted(self.lrs, reverse=True))
+
+    def steps(self, lr: float) -> int:
+        """Count the steps that one learning rate takes.
+
+        Args:
+            lr: the learning rate.
+
+        Returns:
+            round(time / lr), at least 1.
+        """
+        return round(self.time / lr)
+
+    def to_json(self) -> dict[str, Any]:
+        """List the arguments as JSON has them.
+
+        Returns:
+            Plain values; the optimizer's depth is the one used, infinity is "inf".
+        """
+        rule = self.depth if self.optimizer_depth is None else self.optimizer_depth
+        return asdict(self) | {
+            "targets": list(self.targets),
+            "lrs": list(self.lrs),
+            "optimizer_depth": "inf" if math.isinf(rule) else rule,
+        }
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise UnusableError(name, f"expected a finite number > 0 but got {value}")

@@ -1,0 +1,204 @@
+"""The result of the check for a reader: a table for the terminal, report.md, two figures."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from virtualdepth.plotting import plot_gap, plot_losses
+from virtualdepth.verify._artifacts import GAP_FIGURE, LOSS_FIGURE, REPORT
+from virtualdepth.verify._results import ORDER_RANGE, Curve, Row, VerifyResult
+
+CAPTIONS = {
+    LOSS_FIGURE: "Training loss of the single layer and of the deep network, one panel for each "
+    "learning rate.",
+    GAP_FIGURE: "Largest gap against the learning rate, beside a line of slope 1.",
+}
+HEADER = ("learning rate", "steps", "gap", "loss, single", "loss, deep", "seconds")
+
+
+def verdict(result: VerifyResult) -> str:
+    """Say in a word how the check ended.
+
+    Args:
+        result: what was found.
+
+    Returns:
+        "passed", "failed" or "interrupted".
+    """
+    return {True: "passed", False: "failed", None: "interrupted"}[result.passed]
+
+
+def conclusion(result: VerifyResult) -> list[str]:
+    """Say in sentences what the check found.
+
+    Args:
+        result: what was found.
+
+    Returns:
+        The order with its bounds, then what speaks against the equivalence.
+    """
+    low, high = ORDER_RANGE
+    order = "undefined" if result.order is None else f"{result.order:.3f}"
+    sentences = [f"order of the gap in the learning rate: {order} (expected {low} to {high})"]
+    if result.rows:
+        sentences.append(f"both losses before training: {_first_loss(result):#.5g}")
+    if result.interrupted:
+        finished, asked = len(result.rows), len(result.config["lrs"])
+        sentences.append(f"interrupted: {finished} of {asked} learning rates were finished")
+    sentences += result.failures
+    if any(
+        row.loss_deep is not None and row.loss_deep > 0.9 * _first_loss(result)
+        for row in result.rows
+    ):
+        sentences.append(
+            "the deep network hardly learned (its loss fell by less than a tenth), so the gap says "
+            "little; choose a longer time or a larger init_scale"
+        )
+    return sentences
+
+
+def _first_loss(result: VerifyResult) -> float:
+    return result.curves[0].loss_deep[0]
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """Format a row as the tables show it.
+
+    Args:
+        row: of one learning rate.
+
+    Returns:
+        As many strings as HEADER; a dash for what is undefined.
+    """
+    measured = [
+        "-" if value is None else f"{value:{form}}"
+        for value, form in ((row.gap, ".2e"), (row.loss_single, "#.5g"), (row.loss_deep, "#.5g"))
+    ]
+    return f"{row.lr:g}", str(row.steps), *measured, f"{row.seconds:.1f}"
+
+
+def terminal_table(result: VerifyResult) -> str:
+    """Lay the rows out in columns, with the conclusion below.
+
+    Args:
+        result: what was found.
+
+    Returns:
+        Lines of text.
+    """
+    lines = [HEADER, *map(cells, result.rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = [
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    ]
+    return "\n".join([*table, "", *conclusion(result)])
+
+
+def write_report(result: VerifyResult, folder: Path) -> None:
+    """Draw the figures and write report.md.
+
+    Args:
+        result: what was found.
+        folder: where.
+    """
+    (folder / REPORT).write_text(report(result, draw(result, folder)), encoding="utf-8")
+
+
+def report(result: VerifyResult, figures: list[str]) -> str:
+    """Write the report.
+
+    Args:
+        result: what was found.
+        figures: file names of those that were drawn.
+
+    Returns:
+        Markdown.
+    """
+    config = result.config
+    table = [HEADER, ["--:"] * len(HEADER), *map(cells, result.rows)]
+    parts = [
+        f"# virtualdepth verify: {verdict(result)}",
+        f"One linear layer of {result.parameters['single']:,} parameters, trained as if it were "
+        f"{config['optimizer_depth']} layers deep, beside an explicit network of "
+        f"{config['depth']} layers with {result.parameters['deep']:,} parameters, on "
+        f"{config['data']}. Both start from one product of balanced factors and take the same "
+        f"number of full-batch gradient steps, up to time {config['time']:g} = learning rate × "
+        "steps. The gap is the largest relative distance ‖W − W_deep‖ / ‖W_deep‖ (Frobenius) "
+        "along the way.",
+        "\n".join(f"| {' | '.join(line)} |" for line in table),
+        "\n".join(f"- {sentence}" for sentence in conclusion(result)),
+        *(f"![{CAPTIONS[name]}]({name})\n\n{CAPTIONS[name]}" for name in figures),
+        "The rule is exact for infinitesimal steps only, so the two runs differ by an amount "
+        "proportional to the learning rate: what the check demands is this order 1, and gaps that "
+        "fall. A wrong depth leaves a gap that stays, of order near 0.",
+        "## Settings",
+        "\n".join(f"- {name}: {_shown(value)}" for name, value in config.items()),
+        "Versions: " + ", ".join(f"{name} {text}" for name, text in result.versions.items()) + ".",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def draw(result: VerifyResult, folder: Path) -> list[str]:
+    """Draw the figures that the finished learning rates allow.
+
+    Args:
+        result: what was found.
+        folder: where the PNG files go.
+
+    Returns:
+        Names of the files.
+    """
+    drawn = []
+    title = _title(result.config)
+    finished = [
+        curve for curve, row in zip(result.curves, result.rows, strict=True) if row.gap is not None
+    ]
+    if finished:
+        figure = _loss_figure(finished)
+        figure.suptitle(title)
+        figure.savefig(folder / LOSS_FIGURE, dpi=150)
+        drawn.append(LOSS_FIGURE)
+    gaps = {row.lr: row.gap for row in result.rows if row.gap}
+    if len(gaps) > 1:
+        figure = Figure(figsize=(5.5, 5.5), layout="constrained")
+        ax = plot_gap(figure.subplots(), list(gaps), list(gaps.values()))
+        ax.set_title(title if result.order is None else f"{title}\norder {result.order:.3f}")
+        figure.savefig(folder / GAP_FIGURE, dpi=150)
+        drawn.append(GAP_FIGURE)
+    return drawn
+
+
+def _title(config: dict[str, Any]) -> str:
+    depth, rule = config["depth"], config["optimizer_depth"]
+    single = "" if rule == depth else f", single layer trained at depth {rule}"
+    return f"{Path(config['data']).name}, depth {depth}{single}"
+
+
+def _loss_figure(curves: list[Curve]) -> Figure:
+    columns = math.ceil(len(curves) ** 0.5)
+    rows = math.ceil(len(curves) / columns)
+    figure = Figure(figsize=(1 + 3.5 * columns, 1 + 2.5 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for number, (ax, curve) in enumerate(zip(panels.flat, curves, strict=False)):
+        plot_losses(ax, curve.time, curve.loss_single, curve.loss_deep)
+        ax.set_title(f"learning rate {curve.lr:g}", fontsize="medium")
+        if number > 0:
+            ax.get_legend().remove()
+        if number % columns > 0:
+            ax.set_ylabel("")
+        lowest = number + columns >= len(curves)  # of its column, whose last place may be empty
+        ax.tick_params(labelbottom=lowest)
+        if not lowest:
+            ax.set_xlabel("")
+    for ax in panels.flat[len(curves) :]:
+        ax.remove()
+    return figure
+
+
+def _shown(value: object) -> str:
+    if value is None or value == []:
+        return "-"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,128 @@
+"""What a run of the check found, and what follows from it: pure functions of numbers."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import linear_regression
+from typing import Any
+
+ORDER_RANGE = (0.9, 1.15)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One learning rate.
+
+    Attributes:
+        lr: the learning rate.
+        steps: how many it was to take.
+        gap: the largest ||W - W_deep||_F / ||W_deep||_F along the way; None if it diverged.
+        loss_single: of the single layer after the last step; None if it diverged.
+        loss_deep: of the explicit network after the last step; None if it diverged.
+        seconds: wall time.
+    """
+
+    lr: float
+    steps: int
+    gap: float | None
+    loss_single: float | None
+    loss_deep: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One learning rate, step by step: entry k is the state after k steps, all of them finite.
+
+    Attributes:
+        lr: the learning rate.
+        loss_single: of the single layer.
+        loss_deep: of the explicit network.
+        gap: ||W - W_deep||_F / ||W_deep||_F.
+        balancedness: the largest ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F over j.
+    """
+
+    lr: float
+    loss_single: list[float] = field(default_factory=list)
+    loss_deep: list[float] = field(default_factory=list)
+    gap: list[float] = field(default_factory=list)
+    balancedness: list[float] = field(default_factory=list)
+
+    @property
+    def time(self) -> list[float]:
+        """Learning rate times step, for each entry."""
+        return [self.lr * step for step in range(len(self.gap))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyResult:
+    """What :func:`virtualdepth.verify._check.run` found, in the terms of result.json.
+
+    Attributes:
+        config: the arguments.
+        versions: of Python and the packages.
+        rows: of the learning rates that were finished, the largest first.
+        curves: of the same.
+        parameters: how many the "single" layer and the "deep" network have.
+    """
+
+    config: dict[str, Any]
+    versions: dict[str, str]
+    rows: list[Row]
+    curves: list[Curve]
+    parameters: dict[str, int]
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether learning rates are missing."""
+        return len(self.rows) < len(self.config["lrs"])
+
+    @property
+    def order(self) -> float | None:
+        """:func:`order_of_gap` of the rows."""
+        return order_of_gap([row.lr for row in self.rows], [row.gap for row in self.rows])
+
+    @property
+    def failures(self) -> list[str]:
+        """What speaks against the equivalence, in words; empty if nothing does."""
+        low, high = ORDER_RANGE
+        found = [
+            f"at learning rate {row.lr:g} training diverged: in step {len(curve.gap)} of "
+            f"{row.steps} a loss or a weight stopped being finite; choose smaller learning rates"
+            for row, curve in zip(self.rows, self.curves, strict=True)
+            if row.gap is None
+        ]
+        if self.order is not None and not low <= self.order <= high:
+            found.append(f"the order {self.order:.3g} is not between {low} and {high}")
+        gaps = [row.gap for row in self.rows if row.gap is not None]
+        if any(after >= before for before, after in pairwise(gaps)):
+            found.append("the gap does not fall with the learning rate")
+        return found
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether the single layer follows the deep network; None if interrupted."""
+        return None if self.interrupted else self.order is not None and not self.failures
+
+
+def order_of_gap(lrs: Sequence[float], gaps: Sequence[float | None]) -> float | None:
+    """Fit log gap = order * log lr + constant by least squares.
+
+    Args:
+        lrs: learning rates.
+        gaps: one for each; None if undefined.
+
+    Returns:
+        The order; None if a gap is undefined or 0, or there are fewer than two.
+
+    >>> order_of_gap([0.1, 0.05, 0.025], [0.008, 0.004, 0.002])
+    1.0
+    """
+    positive = [gap for gap in gaps if gap]
+    if len(positive) < max(len(gaps), 2):
+        return None
+    slope: float = linear_regression(
+        [math.log(lr) for lr in lrs], [math.log(gap) for gap in positive]
+    ).slope
+    return slope

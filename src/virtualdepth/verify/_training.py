@@ -1,0 +1,174 @@
+"""One learning rate of the check under Lightning, and what happened at every step of it."""
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from lightning_utilities.core import rank_zero
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from virtualdepth.lightning import EquivalenceModule, TensorDataModule
+from virtualdepth.maths import balancedness
+from virtualdepth.verify._results import Curve
+
+PRECISIONS = {"float64": "64-true", "float32": "32-true"}
+
+# Below this size of the data threads save nothing, and on a busy machine their waiting for each
+# other makes a step a hundred times slower.
+_ENTRIES_WORTH_THREADS = 1_000_000
+
+
+def follow(
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    lr: float,
+    steps: int,
+    dtype: str,
+    on_step: Callable[[], object],
+    **module_options: Any,
+) -> Curve:
+    """Train both models for ``steps`` full-batch steps, or until one of them diverges.
+
+    Args:
+        inputs: (samples, n).
+        targets: (samples, m).
+        lr: learning rate.
+        steps: how many, >= 1.
+        dtype: "float64" or "float32".
+        on_step: called after each step.
+        module_options: depth and the other options of EquivalenceModule.
+
+    Returns:
+        The curve: steps + 1 entries, fewer if it diverged.
+    """
+    recorder = Recorder(Curve(lr=lr), on_step)
+    batch = [tensor.to(getattr(torch, dtype)) for tensor in (inputs, targets)]
+    with _quiet(), _interruptible(), _threads_for(inputs):
+        trainer = Trainer(
+            accelerator="cpu",
+            devices=1,
+            precision=PRECISIONS[dtype],  # type: ignore[arg-type]
+            max_epochs=steps,
+            callbacks=[recorder],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        # in the trainer's dtype from the start, and leaving torch's own random numbers alone
+        with trainer.init_module(), torch.random.fork_rng(devices=[]):
+            module = EquivalenceModule(inputs.shape[1], targets.shape[1], lr=lr, **module_options)
+        recorder.start(module)
+        # the optimizer takes no step from or to numbers that are not finite
+        with suppress(FloatingPointError):
+            trainer.fit(module, datamodule=TensorDataModule(batch[0], batch[1]))
+        with torch.no_grad():
+            recorder.complete(*module.losses(batch[0], batch[1]))
+    return recorder.curve
+
+
+class Recorder(Callback):
+    """Keep what the module logs: losses before each step, gap and balancedness after it.
+
+    Args:
+        curve: what to append to.
+        on_step: called after each step.
+
+    Attributes:
+        diverged: whether a number was not finite, which ends the training.
+    """
+
+    def __init__(self, curve: Curve, on_step: Callable[[], object]) -> None:
+        self.curve = curve
+        self.diverged = False
+        self._on_step = on_step
+        self._gap_and_balance = (math.nan, math.nan)
+
+    @torch.no_grad()
+    def start(self, module: EquivalenceModule) -> None:
+        """Measure the start, where factoring leaves a rounding error.
+
+        Args:
+            module: not trained yet.
+        """
+        product = module.deep.end_to_end()
+        gap = (module.single.weight - product).norm() / product.norm()
+        self._gap_and_balance = gap.item(), balancedness(module.deep.factors).max().item()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Record one step.
+
+        Args:
+            trainer: holds what the module logged, and is told to stop.
+            pl_module: not used.
+            outputs: not used.
+            batch: not used.
+            batch_idx: not used.
+        """
+        logged = trainer.callback_metrics
+        self.complete(logged["loss_single"], logged["loss_deep"])
+        self._gap_and_balance = logged["gap"].item(), logged["balancedness"].item()
+        if self.diverged:
+            trainer.should_stop = True
+        self._on_step()
+
+    def complete(self, loss_single: Tensor, loss_deep: Tensor) -> None:
+        """Append the state whose losses are now known too, if it is finite.
+
+        Args:
+            loss_single: of the single layer, in the state after the last step.
+            loss_deep: of the explicit network.
+        """
+        gap, balance = self._gap_and_balance
+        state = (loss_single.item(), loss_deep.item(), gap, balance)
+        self.diverged = self.diverged or not all(map(math.isfinite, state))
+        if not self.diverged:
+            curve = self.curve
+            columns = (curve.loss_single, curve.loss_deep, curve.gap, curve.balancedness)
+            for column, value in zip(columns, state, strict=True):
+                column.append(value)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's remarks on hardware and loggers off the terminal, here and only here."""
+    log = rank_zero.log
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # Lightning 2.6 asks torch for the class of a pytree leaf in the old way.
+            warnings.filterwarnings("ignore", "`isinstance.*LeafSpec", FutureWarning)
+            yield
+    finally:
+        log.setLevel(level)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Undo what Lightning makes of Ctrl-C: an exit with status 1."""
+    try:
+        yield
+    except SystemExit as exit_:
+        if isinstance(exit_.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+
+
+@contextmanager
+def _threads_for(inputs: Tensor) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    if inputs.numel() < _ENTRIES_WORTH_THREADS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""Published experiments, rerun: ``virtualdepth reproduce`` (extra ``experiments``)."""

@@ -1,0 +1,99 @@
+"""The command ``reproduce``: rerun a published experiment, print and keep what it found."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from virtualdepth.runs import UnusableError
+from virtualdepth.verify._artifacts import claim_folder
+from virtualdepth_lab.reproduce.result import (
+    Keep,
+    Progress,
+    ReproduceConfig,
+    Reproduction,
+    load,
+    save,
+    text_table,
+    write_report,
+)
+from virtualdepth_lab.reproduce.unfinished import keeping
+
+EXPERIMENTS = (
+    "convergence",
+    "image-inpainting",
+    "lp-regression",
+    "margin",
+    "matrix-completion",
+    "mnist",
+    "no-regulariser",
+    "norms",
+    "singular-values",
+)
+
+
+class _Experiment(Protocol):
+    TITLE: str
+    run: Callable[[ReproduceConfig, Progress, Keep], Reproduction]
+    draw: Callable[[Reproduction], dict[str, Figure]]
+
+
+def _experiment(name: str) -> _Experiment:
+    if name not in EXPERIMENTS:
+        raise UnusableError("name", f"expected one of {', '.join(EXPERIMENTS)} but got {name!r}")
+    module: _Experiment = import_module(f"virtualdepth_lab.reproduce.{name.replace('-', '_')}")
+    return module
+
+
+def reproduce(config: ReproduceConfig, output: str | None) -> int:
+    """Rerun an experiment, print its tables and claims, and leave its files.
+
+    Args:
+        config: which, and how much of it.
+        output: the folder for the files; None: a new one.
+
+    Returns:
+        0 if every claim held, else 1.
+
+    Raises:
+        UnusableError: if there is no such experiment, or data or folder cannot be used.
+    """
+    experiment = _experiment(config.name)
+    folder = claim_folder(output, "reproduce")
+    with keeping(config, folder, new=output is None) as keep:
+        with tqdm(unit="run", disable=None, leave=False) as bar:
+
+            def progress(label: str) -> None:
+                bar.set_description(label)
+                bar.update()
+
+            result = experiment.run(config, progress, keep)
+        save(result, folder)
+    _show(experiment, result, folder)
+    return 0 if result.passed else 1
+
+
+def report_reproduction(folder: Path) -> None:
+    """Make report and figures again from what :func:`reproduce` left.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        UnusableError: if no run has left its files there.
+    """
+    result = load(folder)
+    _show(_experiment(result.name), result, folder)
+
+
+def _show(experiment: _Experiment, result: Reproduction, folder: Path) -> None:
+    write_report(result, experiment.TITLE, experiment.draw(result), folder)
+    print("published\n" + text_table(result.published))
+    print("\nmeasured\n" + text_table(result.summary or result.measured) + "\n")
+    for claim in result.claims:
+        print(f"{'held' if claim.held else 'DID NOT HOLD'}: {claim.claim} ({claim.evidence})")
+    verdict = "every claim held" if result.passed else "not every claim held"
+    print(f"\n{verdict}; files in {folder}")

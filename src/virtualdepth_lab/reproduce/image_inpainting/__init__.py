@@ -1,0 +1,5 @@
+"""Fill in an image of which a fifth of the pixels is known, at several depths and convexly."""
+
+from virtualdepth_lab.reproduce.image_inpainting.run import TITLE, draw, run
+
+__all__ = ["TITLE", "draw", "run"]

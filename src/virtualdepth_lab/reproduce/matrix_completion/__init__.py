@@ -1,0 +1,5 @@
+"""Rerun the published matrix completion table with one matrix, the explicit network beside it."""
+
+from virtualdepth_lab.reproduce.matrix_completion.run import TITLE, draw, run
+
+__all__ = ["TITLE", "draw", "run"]

@@ -1,0 +1,262 @@
+"""Ways to train a completion to a small loss: the published loop, and two that take fewer steps.
+
+Source: arXiv 1905.13655, appendix on the experiments (the step rule).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import process_time
+
+import numpy as np
+import torch
+from scipy.integrate import DOP853
+from torch import Tensor
+
+from virtualdepth.data._completion import Completion
+from virtualdepth.maths import end_to_end_product, precondition
+from virtualdepth.optim import EndToEndSGD
+from virtualdepth.theory import integrate_flow, minimise_over_factors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descent:
+    """Where a way to train ended.
+
+    Attributes:
+        weight: W at the end.
+        loss: of ``weight``.
+        evaluations: of the gradient.
+        cpu_seconds: process time, of all threads.
+        finished: whether the loss asked for was reached.
+    """
+
+    weight: Tensor
+    loss: float
+    evaluations: int
+    cpu_seconds: float
+    finished: bool
+
+
+def explicit_loop(
+    problem: Completion,
+    factors: Sequence[Tensor],
+    *,
+    stop_loss: float,
+    lr: float = 1e-3,
+    max_steps: int = 100_000,
+) -> Descent:
+    r"""Train an explicit deep network by the published loop, by backpropagation.
+
+    One scalar step for all layers: :math:`\mathrm{lr} / (\sqrt{\hat v} + 10^{-4})`, v the running
+    mean (0.99, bias-corrected) of the total squared gradient norm.
+
+    Args:
+        problem: to fit.
+        factors: the start, [W_1, ..., W_N], W_1 applied first.
+        stop_loss: train until the loss is no larger.
+        lr: the published 1e-3.
+        max_steps: give up after as many.
+
+    Returns:
+        The end.
+    """
+    begin = process_time()
+    layers = [factor.detach().clone().requires_grad_() for factor in factors]
+    mean, loss, steps = 0.0, math.inf, 0
+    while True:
+        value = problem.loss(end_to_end_product(layers))
+        loss = value.item()
+        if loss <= stop_loss or steps == max_steps:
+            break
+        gradients = torch.autograd.grad(value, layers)
+        steps += 1
+        square = sum(float(torch.sum(gradient * gradient)) for gradient in gradients)
+        mean = 0.99 * mean + 0.01 * square
+        step = lr / (math.sqrt(mean / (1 - 0.99**steps)) + 1e-4)
+        with torch.no_grad():
+            for layer, gradient in zip(layers, gradients, strict=True):
+                layer.sub_(gradient, alpha=step)
+    weight = end_to_end_product([layer.detach() for layer in layers])
+    return _descent(weight, loss, steps + 1, begin, stop_loss)
+
+
+def single_loop(
+    problem: Completion,
+    start: Tensor,
+    depth: float,
+    *,
+    stop_loss: float,
+    lr: float = 1e-3,
+    max_steps: int = 100_000,
+) -> Descent:
+    """Train ONE matrix by EndToEndSGD with the published step rule, ``step_scale="rms"``.
+
+    Args:
+        problem: to fit.
+        start: W(0).
+        depth: number of layers N.
+        stop_loss: train until the loss is no larger.
+        lr: the published 1e-3.
+        max_steps: give up after as many.
+
+    Returns:
+        The end.
+    """
+    begin = process_time()
+    weight = torch.nn.Parameter(start.clone())
+    optimizer = EndToEndSGD([weight], lr=lr, depth=depth, step_scale="rms")
+    steps = 0
+    while True:
+        weight.grad, value = problem.objective(weight.detach())
+        loss = float(value)
+        if loss <= stop_loss or steps == max_steps:
+            return _descent(weight.detach(), loss, steps + 1, begin, stop_loss)
+        optimizer.step()
+        steps += 1
+
+
+def flow(
+    problem: Completion,
+    start: Tensor,
+    depth: float,
+    *,
+    stop_loss: float,
+    max_evaluations: int = 100_000,
+) -> Descent:
+    """Follow the gradient flow of one matrix by :func:`virtualdepth.theory.integrate_flow`.
+
+    Args:
+        problem: to fit.
+        start: W(0).
+        depth: number of layers N.
+        stop_loss: train until the loss is no larger.
+        max_evaluations: give up after about as many.
+
+    Returns:
+        The end.
+    """
+    begin = process_time()
+    end = integrate_flow(
+        problem.objective,
+        start,
+        depth,
+        stop_loss=stop_loss,
+        max_evaluations=max_evaluations,
+    )
+    return _descent(end.weight, end.loss, end.evaluations, begin, stop_loss)
+
+
+def flow_then_minimise(
+    problem: Completion, start: Tensor, depth: int, *, stop_loss: float, max_evaluations: int
+) -> Descent:
+    """Follow the flow to a hundredth of the first loss, and leave the rest to L-BFGS.
+
+    A flow that has not come so far is where it ends: L-BFGS leaves a saddle in any direction.
+
+    Args:
+        problem: to fit.
+        start: W(0).
+        depth: number of layers N, an integer.
+        stop_loss: train until the loss is no larger.
+        max_evaluations: give up after about as many, of each of the two.
+
+    Returns:
+        The end.
+    """
+    begin = process_time()
+    grown = 0.01 * float(problem.objective(start)[1])
+    most = max_evaluations
+    flow = integrate_flow(problem.objective, start, depth, stop_loss=grown, max_evaluations=most)
+    if not flow.finished:
+        return _descent(flow.weight, flow.loss, flow.evaluations, begin, stop_loss)
+    end = minimise_over_factors(
+        problem.objective, flow.weight, depth, stop_loss=stop_loss, max_evaluations=most
+    )
+    evaluations = flow.evaluations + end.evaluations
+    return _descent(end.weight, end.loss, evaluations, begin, stop_loss)
+
+
+def tight_flow(problem: Completion, start: Tensor, depth: float, *, stop_loss: float) -> Descent:
+    """Integrate dW/dt = -P_W(G) on W itself, in float64, by scipy's DOP853: slow, to compare with.
+
+    Args:
+        problem: to fit, in float64.
+        start: W(0), in float64.
+        depth: number of layers N.
+        stop_loss: flow until the loss is no larger.
+
+    Returns:
+        The end.
+    """
+    begin, shape, loss = process_time(), start.shape, math.inf
+
+    def velocity(_: float, state: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> object:
+        nonlocal loss
+        weight = torch.from_numpy(state).view(shape)
+        grad, value = problem.objective(weight)
+        loss = float(value)
+        return -precondition(weight, grad, depth).flatten().numpy()
+
+    solver = DOP853(velocity, 0.0, start.flatten().numpy(), math.inf, rtol=1e-6, atol=1e-10)
+    while loss > stop_loss and solver.status == "running":
+        solver.step()
+        # its last evaluation need not be at the end of the step
+        loss = float(problem.objective(torch.from_numpy(solver.y).view(shape))[1])
+    weight = torch.from_numpy(solver.y).view(shape)
+    return _descent(weight, loss, solver.nfev, begin, stop_loss)
+
+
+def auto(
+    problem: Completion,
+    start: Tensor,
+    depth: float,
+    *,
+    stop_loss: float,
+    cap: float = 0.05,
+    max_evaluations: int = 10_000,
+) -> Descent:
+    """Train one matrix without a learning rate: L-BFGS in the metric of the rule, capped.
+
+    This is ``EndToEndSGD(..., step_scale="auto")``.
+
+    Args:
+        problem: to fit.
+        start: W(0).
+        depth: number of layers N > 1.
+        stop_loss: train until the loss is no larger.
+        cap: the largest relative change of a singular value in a step.
+        max_evaluations: give up after as many.
+
+    Returns:
+        The end.
+    """
+    begin = process_time()
+    weight = torch.nn.Parameter(start.clone())
+    optimizer = EndToEndSGD([weight], depth=depth, step_scale="auto", cap=cap)
+    loss, evaluations = math.inf, 0
+
+    def closure() -> float:
+        nonlocal loss, evaluations
+        weight.grad, value = problem.objective(weight.detach())
+        loss, evaluations = float(value), evaluations + 1
+        if loss <= stop_loss:
+            weight.grad = None  # nothing moves
+        return loss
+
+    while loss > stop_loss and evaluations < max_evaluations:
+        end = weight.detach().clone()
+        optimizer.step(closure)
+    return _descent(end, loss, evaluations, begin, stop_loss)
+
+
+def _descent(
+    weight: Tensor, loss: float, evaluations: int, begin: float, stop_loss: float
+) -> Descent:
+    return Descent(
+        weight=weight,
+        loss=loss,
+        evaluations=evaluations,
+        cpu_seconds=process_time() - begin,
+        finished=loss <= stop_loss,
+    )

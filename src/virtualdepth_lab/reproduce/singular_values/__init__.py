@@ -1,0 +1,5 @@
+"""How singular values grow: measured, against the theory's differential equation."""
+
+from virtualdepth_lab.reproduce.singular_values.run import TITLE, draw, run
+
+__all__ = ["TITLE", "draw", "run"]

@@ -1,0 +1,50 @@
+"""The rows of a rerun that was interrupted or failed, kept as they came."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from virtualdepth_lab.reproduce.result import Keep, Record, ReproduceConfig, plain, versions
+
+UNFINISHED = "unfinished.jsonl"
+
+
+@contextmanager
+def keeping(config: ReproduceConfig, folder: Path, *, new: bool = False) -> Iterator[Keep]:
+    """Write each row that is handed over to unfinished.jsonl, which goes when the block is through.
+
+    Its first line says which experiment, with which arguments and versions.
+
+    Args:
+        config: of the run.
+        folder: where.
+        new: whether the folder was made for this run; it goes too if no row was finished.
+
+    Yields:
+        What writes a row and returns it.
+    """
+    path, count = folder / UNFINISHED, 0
+
+    def keep(row: Record) -> Record:
+        nonlocal count
+        head = {"command": "reproduce", "config": asdict(config), "versions": versions()}
+        with path.open("a" if count else "w", encoding="utf-8") as file:
+            for line in [row] if count else [head, row]:
+                file.write(json.dumps(plain(line), allow_nan=False) + "\n")
+        count += 1
+        return row
+
+    try:
+        yield keep
+    except BaseException:
+        if count:
+            print(f"rows finished by then: {count}, in {path}", file=sys.stderr)
+        elif new:
+            with suppress(OSError):
+                os.removedirs(folder)  # and runs/reproduce, if nothing else is in it
+        raise
+    path.unlink(missing_ok=True)

@@ -1,0 +1,376 @@
+"""The command as its user meets it: processes, tables, reports, and what is kept when it stops."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from pyarrow import parquet
+
+from virtualdepth.cli import main
+from virtualdepth_lab.ablate.cells import cells_of
+from virtualdepth_lab.ablate.queue import Queue
+from virtualdepth_lab.ablate.storage import CellStorage, quiet_optuna
+from virtualdepth_lab.ablate.study_file import read_study, write_study
+
+ROOT = Path(__file__).parents[2]
+MODULE = [sys.executable, "-m", "virtualdepth", "ablate"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+OWN = """
+problem: tests.lab.ablate.own:factory
+objective: loss
+grid: {x: [1, 2, 3]}
+"""
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits are POSIX")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])  # for the workers of main()
+    (tmp_path / "own.yaml").write_text(OWN)
+
+
+def start(*words: str, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*MODULE, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        **options,
+    )
+
+
+def table(folder: Path | str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = parquet.read_table(Path(folder) / "results.parquet").to_pylist()
+    with (Path(folder) / "results.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["cell"] for line in lines] == [row["cell"] for row in rows]
+    assert list(lines[0]) == list(rows[0])
+    return rows
+
+
+def statuses(folder: Path | str) -> dict[str, int]:
+    return dict(Counter(row["status"] for row in table(folder)))
+
+
+def trials_in(url: str) -> list[optuna.trial.FrozenTrial]:
+    with quiet_optuna(), closing(CellStorage(url)) as storage:
+        return optuna.load_study(study_name="own", storage=storage).get_trials()
+
+
+def trials(folder: Path | str) -> list[optuna.trial.FrozenTrial]:
+    return trials_in(f"sqlite:///{folder}/study.db")
+
+
+def kill_in_mid_cell(url: str) -> None:
+    """Kill a worker that has just been seen running a cell."""
+    with quiet_optuna(), closing(CellStorage(url)) as storage:
+        study = optuna.load_study(study_name="own", storage=storage)
+        owners: list[str] = []
+
+        def look() -> bool:
+            running = study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
+            owners[:] = [t.user_attrs["run"]["worker"] for t in running if "run" in t.user_attrs]
+            return bool(owners)
+
+        wait_for(look)  # with pauses: each look takes the lock that the workers need
+        # the cell taken last has the longest to go
+        os.kill(int(owners[-1].rpartition(":")[2]), signal.SIGKILL)
+
+
+def runs(log: Path) -> Counter[str]:
+    return Counter(log.read_text().split("\n")[:-1]) if log.exists() else Counter()
+
+
+def wait_for(condition: Any, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.05)
+
+
+def test_from_study_file_to_report(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["own.yaml", "--settings.ends", "diverged", "--seeds", "0,1"]
+    assert main(["ablate", *words, "--workers", "2", "--output", "run"]) == 0
+    out, err = capfd.readouterr()
+    assert err.count("\n") <= 1  # no terminal, no bar
+    assert out.splitlines() == [
+        "6 cells: 4 complete, 2 diverged",
+        "Best cell: `x=1,seed=0` with loss 2.",
+        "Best configuration over its seeds: x 1 with loss 2.5 (2.25 to 2.75).",
+        "",
+        "files in run",
+    ]
+    rows = table("run")
+    assert [row["cell"] for row in rows] == [
+        f"x={x},seed={seed}" for x in (1, 2, 3) for seed in (0, 1)
+    ]
+    row = rows[-1]
+    assert (row["x"], row["seed"], row["loss"], row["seed_again"]) == (3, 1, 11.0, 1)
+    assert (row["status"], row["reason"], row["attempts"]) == ("complete", None, 1)
+    assert row["problem"] == "tests.lab.ablate.own:factory"
+    assert row["seconds"] >= 0
+    assert row["version_torch"].startswith("2.")
+    assert (rows[2]["status"], rows[2]["reason"], rows[2]["loss"]) == (
+        "diverged", "the loss is inf at evaluation 7", None
+    )  # fmt: skip
+    text = (tmp_path / "run" / "report.md").read_text()
+    assert "- `x=2,seed=1`: diverged: the loss is inf at evaluation 7" in text
+    assert "virtualdepth ablate run --cell x=1,seed=0" in text
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["command"] == "ablate"
+    _same_report_again(tmp_path / "run")
+    _same_cell_again(capfd)
+
+
+def _same_report_again(folder: Path) -> None:
+    made = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {"loss-by-x.png", "seed_again-by-x.png"} <= set(made)
+    for name in made:
+        if name.endswith(".png") or name == "report.md":
+            (folder / name).unlink()
+    assert main(["report", "run"]) == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == made
+
+
+def _same_cell_again(capfd: pytest.CaptureFixture[str]) -> None:
+    capfd.readouterr()
+    assert main(["ablate", "run", "--cell", "x=3,seed=1"]) == 0
+    assert capfd.readouterr().out.splitlines() == [
+        "loss: 11.0, recorded 11.0",
+        "seed_again: 1, recorded 1",
+        "the same as recorded",
+    ]
+    assert main(["ablate", "run", "--cell", "x=2,seed=1"]) == 0
+    assert "diverged: the loss is inf" in capfd.readouterr().out
+
+
+def test_dry_run_leaves_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["own.yaml", "--seeds", "0,1", "--settings.seconds", "0.5", "--workers", "2"]
+    assert main(["ablate", *words, "--dry-run"]) == 0
+    out = capfd.readouterr().out
+    assert out.startswith("6 cells; x=2,seed=1 took 0.5 s. If all are like it, 2 workers will take")
+    assert out.rstrip().endswith("about 1.5 s. Nothing was kept.")
+    assert [path.name for path in tmp_path.iterdir()] == ["own.yaml"]
+
+
+def test_dry_run_counts_no_more_workers_than_cells(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["ablate", "own.yaml", "--workers", "100", "--dry-run"]) == 0
+    assert "3 workers will take about 0.0 s" in capfd.readouterr().out
+
+
+def test_dry_run_counts_one_cell_as_one(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["ablate", "own.yaml", "--grid.x", "1", "--dry-run"]) == 0
+    assert capfd.readouterr().out.startswith("1 cell; x=1,seed=0 took")
+
+
+def test_dry_run_tells_an_error_of_the_problem(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["ablate", "own.yaml", "--settings.ends", "error", "--dry-run"])
+    lines = capfd.readouterr().err.splitlines()
+    assert end.value.code == 2
+    assert "own.py" in "".join(lines[:-1])  # where it arose
+    assert lines[-1].endswith(
+        "error: problem: expected a cell that runs but got RuntimeError: no such luck"
+    )
+
+
+@pytest.mark.slow
+def test_an_error_in_a_cell_is_status_1_and_a_rerun_tries_it_again(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    words = ["own.yaml", "--settings.ends", "fixed", "--settings.log", str(log)]
+    assert main(["ablate", *words]) == 1
+    folder = tmp_path / "runs" / "ablate" / "own"
+    assert statuses(folder) == {"complete": 2, "failed": 1}
+    assert table(folder)[1]["reason"] == "RuntimeError: not yet"
+    assert "RuntimeError: not yet" in (folder / "worker-1.log").read_text()
+    Path(f"{log}.fixed").touch()
+    assert main(["ablate", *words]) == 0  # the same command finds its folder
+    assert statuses(folder) == {"complete": 3}
+    assert runs(log) == {"1 0": 1, "2 0": 2, "3 0": 1}
+
+
+@posix
+@pytest.mark.slow
+def test_three_kills_over_24_cells(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    values = ",".join(map(str, range(24)))
+    words = ["--grid.x", values, "--settings.seconds", "1", "--settings.log", str(log)]
+    with start("own.yaml", *words, "--workers", "2", "--output", "run") as process:
+        try:
+            for kill in range(3):
+                begun = 4 + 6 * kill
+                wait_for(lambda begun=begun: sum(runs(log).values()) >= begun)
+                kill_in_mid_cell("sqlite:///run/study.db")
+            out, err = process.communicate(timeout=300)
+        finally:
+            process.kill()
+    assert process.returncode == 0, err
+    assert err.count("was killed by SIGKILL") == 3
+    lost = err.count("its cell waits again")  # a worker may have finished before the signal came
+    assert 2 <= lost <= 3
+    assert statuses("run") == {"complete": 24}
+    recorded = trials("run")
+    assert len(recorded) == 24
+    assert Counter(trial.user_attrs["cell"] for trial in recorded) == Counter(
+        f"x={x},seed=0" for x in range(24)
+    )
+    again = sum(row["attempts"] - 1 for row in table("run"))  # one cell may die twice
+    assert again == lost
+    assert 24 <= sum(runs(log).values()) <= 24 + lost  # nothing else ran again
+    assert out.endswith("files in run\n")
+
+
+@posix
+@pytest.mark.slow
+def test_killing_everything_loses_the_running_cells_at_most(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    words = ["own.yaml", "--grid.x", "1,2,3,4,5,6", "--settings.seconds", "0.5"]
+    words += ["--settings.log", str(log), "--output", "run"]
+    with start(*words, "--workers", "2") as process:
+        wait_for(lambda: sum(runs(log).values()) >= 3)
+        process.kill()
+        process.communicate()
+    began = time.monotonic()
+    assert main(["ablate", *words]) == 0
+    assert time.monotonic() - began < 60  # it did not wait for heartbeats to go stale
+    assert statuses("run") == {"complete": 6}
+    assert len(trials("run")) == 6
+    assert sum(runs(log).values()) <= 6 + 2
+
+
+@posix
+@pytest.mark.slow
+def test_interrupt_keeps_what_is_finished_and_a_rerun_goes_on(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    words = ["own.yaml", "--grid.x", "1,2,3,4,5,6", "--settings.log", str(log), "--output", "run"]
+    # the third cell waits for ever
+    (tmp_path / "waits.py").write_text(
+        "import time\nfrom pathlib import Path\nfrom tests.lab.ablate.own import Cell\n"
+        "def factory(x, seed, log):\n"
+        "    waits = x == 3 and not Path(log + '.go').exists()\n"
+        "    return Cell(x, seed, seconds=600.0 if waits else 0.0, log=log)\n"
+    )
+    words += ["--problem", "waits:factory"]
+    with start(*words) as process:
+        try:
+            wait_for(lambda: "3 0" in runs(log))
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert (process.returncode, err.count("Traceback")) == (130, 0), err
+    assert out.splitlines()[0] == "6 cells: 2 complete, 4 unfinished"
+    assert out.splitlines()[-1] == "interrupted; files in run"
+    assert statuses("run") == {"complete": 2, "unfinished": 4}
+    Path(f"{log}.go").touch()
+    assert main(["ablate", *words]) == 0
+    assert statuses("run") == {"complete": 6}
+    assert runs(log) == {f"{x} 0": 1 + (x == 3) for x in range(1, 7)}
+    assert {row["attempts"] for row in table("run")} == {1}
+
+
+@posix
+@pytest.mark.slow
+def test_workers_that_always_die_end_the_study(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["ablate", "own.yaml", "--settings.ends", "killed", "--output", "run"]) == 1
+    err = capfd.readouterr().err
+    assert err.count("was killed by SIGKILL; its cell waits again") == 3
+    assert statuses("run") == {"complete": 2, "failed": 1}
+    assert table("run")[1]["reason"].startswith("its worker died in each of 3 attempts")
+
+
+def unusable(words: Sequence[str], capfd: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as end:
+        main(["ablate", "own.yaml", "--output", "run", *words])
+    err = capfd.readouterr().err
+    assert end.value.code == 2
+    assert err.count("\n") == 1
+    return err.removeprefix("virtualdepth ablate: error: ")
+
+
+@pytest.mark.parametrize("what", ["garbage", "folder", "no server", "no driver"])
+def test_unreadable_storage_is_one_line(
+    what: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    storage = f"sqlite:///{tmp_path}/own.db"
+    reason = "unable to open database file"
+    if what == "garbage":
+        (tmp_path / "own.db").write_bytes(b"this was a database once" * 1000)
+        reason = "file is not a database"
+    elif what == "folder":
+        (tmp_path / "own.db").mkdir()
+    elif what == "no server":
+        pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed")
+        storage, reason = "postgresql://me:secret@127.0.0.1:1/studies", "Connection refused"
+    else:
+        monkeypatch.setitem(sys.modules, "psycopg", None)
+        storage = "postgresql://me:secret@127.0.0.1:1/studies"
+        reason = "import of psycopg halted; None in sys.modules (pip install 'virtualdepth[studi"
+    error = unusable(["--storage", storage], capfd)
+    assert error.startswith("storage: expected to read and write ")
+    assert reason in error
+    assert "secret" not in error
+
+
+def test_a_study_that_is_refused_leaves_the_one_that_is_there(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    study = read_study(tmp_path / "own.yaml")
+    (tmp_path / "run").mkdir()
+    write_study(study, tmp_path / "run")
+    with quiet_optuna(), closing(CellStorage(f"sqlite:///{tmp_path}/run/study.db")) as storage:
+        Queue(storage, study).add(cells_of(study))
+    assert "it has the cell x=1,seed=0" in unusable(["--grid.x", "5,6"], capfd)
+    assert read_study(tmp_path / "run") == study
+
+
+def test_a_table_without_its_database_is_not_overwritten(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.parquet").write_bytes(b"the work of a week")
+    error = unusable([], capfd)
+    assert error.startswith("storage: expected the database of the table in run but study.db is no")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["results.parquet"]
+
+
+@posix
+@pytest.mark.slow
+def test_full_disk_is_one_line_and_keeps_what_was_recorded(tmp_path: Path) -> None:
+    words = ["own.yaml", "--grid.x", ",".join(map(str, range(60))), "--output", "run"]
+    study = read_study(tmp_path / "own.yaml", words[1:3])
+    (tmp_path / "run").mkdir()
+    url = f"sqlite:///{tmp_path}/run/study.db"
+    with quiet_optuna(), closing(CellStorage(url)) as storage:
+        Queue(storage, study).add(cells_of(study))
+    # room for the cells, not for all their results; a limit on files is inherited by the workers
+    room = (tmp_path / "run" / "study.db").stat().st_size // 1024 + 12
+    limited = ["bash", "-c", f'ulimit -f {room}; exec "$@"', "bash", *MODULE, *words]
+    end = subprocess.run(limited, capture_output=True, text=True, env=ENVIRONMENT)
+    assert end.returncode == 2, end.stderr
+    last = end.stderr.splitlines()[-1]
+    assert last.startswith("virtualdepth ablate: error: storage: expected to read and write ")
+    assert "disk" in last
+    assert "every cell recorded by then is kept" in last
+    kept = [t for t in trials("run") if t.state is optuna.trial.TrialState.COMPLETE]
+    assert 0 < len(kept) < 60
+    assert main(["ablate", *words]) == 0
+    assert statuses("run") == {"complete": 60}
+    before = {trial.number: trial.datetime_complete for trial in kept}
+    after = {trial.number: trial.datetime_complete for trial in trials("run")}
+    assert all(after[number] == when for number, when in before.items())
