@@ -136,8 +136,8 @@ REFUSED = [
      "factory factory in it but got, from no.such, ModuleNotFoundError: No module named 'no'"),
     ("problem: 'tests.lab.ablate.own:gone'", "problem: expected a module that can be imported"),
     ("problem: 'tests.lab.ablate.own:not_callable'", "problem: expected a callable but got 3"),
-    ("problem: 'tests.lab.ablate.own:factory'", "settings.x: expected a value, which tests.lab.ablate."
-     "own:factory needs, but got none"),
+    ("problem: 'tests.lab.ablate.own:factory'", "settings.x: expected a value, which "
+     "tests.lab.ablate.own:factory needs, but got none"),
     ("{problem: 'tests.lab.ablate.own:strict', grid: {x: [1], lrs: [1]}}", "grid.lrs: expected "
      "arguments of tests.lab.ablate.own:strict, which are x, width, seed, lr"),
     ("{problem: 'tests.lab.ablate.own:strict', grid: {x: [1], width: [1]}}",
