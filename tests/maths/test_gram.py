@@ -10,10 +10,10 @@ from tests.maths.matrices import gaussian, with_spectrum
 from torch import Tensor
 
 from virtualdepth.maths import (
-    GramFactors,
+    GramPreconditioner,
     gram_block,
     gram_block_size,
-    gram_factors,
+    gram_preconditioner,
     precondition,
     unit_scale,
 )
@@ -41,7 +41,7 @@ def in_shards(
     """Each place computes its block and, from the sum, its rows."""
     weights, grads = weight.split(split), grad.split(split)
     block = sum(map(gram_block, weights, grads), torch.zeros(gram_block_size(weight.shape[1])))
-    factors = gram_factors(block, (weight.shape[0], weight.shape[1]), depth, rtol)
+    factors = gram_preconditioner(block, (weight.shape[0], weight.shape[1]), depth, rtol)
     if factors is None:
         return None
     rows = [factors.apply(w, g).direction for w, g in zip(weights, grads, strict=True)]
@@ -152,8 +152,8 @@ def test_narrow_weights_keep_their_digits(dtype: torch.dtype, depth: float) -> N
 @pytest.mark.parametrize("shape", [(9, 4), (4, 9), (5, 5)])
 def test_knows_spectrum_and_slopes(shape: tuple[int, int]) -> None:
     weight, grad = gaussian(*shape, seed=1), gaussian(*shape, seed=2)
-    factors = gram_factors(gram_block(weight, grad), shape, 3.0, EPS)
-    assert isinstance(factors, GramFactors)
+    factors = gram_preconditioner(gram_block(weight, grad), shape, 3.0, EPS)
+    assert isinstance(factors, GramPreconditioner)
     of_shard: Preconditioned = factors.apply(weight[:2], grad[:2])
     whole = preconditioner(weight, 3.0).apply(grad)
     torch.testing.assert_close(of_shard.singular_values, whole.singular_values)

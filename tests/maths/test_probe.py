@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.contract.tools import random_tensor
 
-from virtualdepth.maths import probe, probe_differs
+from virtualdepth.maths.jacobi import fingerprint, fingerprint_differs
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (64, 3), (3, 5000), (2, 4, 7)], ids=str)
@@ -12,27 +12,29 @@ from virtualdepth.maths import probe, probe_differs
 def test_other_orders_of_adding_are_no_change(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     weight = random_tensor(shape, 1, dtype)
     # the same numbers in another layout are added in another order
-    kept = probe(weight.mT.contiguous().mT)
-    assert not probe_differs(weight, kept, exact=False)
-    assert not probe_differs(weight, probe(weight), exact=True)
+    kept = fingerprint(weight.mT.contiguous().mT)
+    assert not fingerprint_differs(weight, kept, exact=False)
+    assert not fingerprint_differs(weight, fingerprint(weight), exact=True)
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (64, 3), (3, 5000), (2, 4, 7)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_change_is_one(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     weight = random_tensor(shape, 1, dtype)
-    kept, size = probe(weight), 1000 * torch.finfo(dtype).eps
-    assert probe_differs(weight * (1 - size), kept, exact=False)
-    assert probe_differs(weight + 10 * size * random_tensor(shape, 2, dtype), kept, exact=False)
-    assert probe_differs(weight * torch.nan, kept, exact=False)
+    kept, size = fingerprint(weight), 1000 * torch.finfo(dtype).eps
+    assert fingerprint_differs(weight * (1 - size), kept, exact=False)
+    assert fingerprint_differs(
+        weight + 10 * size * random_tensor(shape, 2, dtype), kept, exact=False
+    )
+    assert fingerprint_differs(weight * torch.nan, kept, exact=False)
     nudged = weight.clone()
     nudged[..., 0, 0] *= 1 + 8 * torch.finfo(dtype).eps
     # in a sum of thousands a few units of rounding are lost
-    assert probe_differs(nudged, kept, exact=True) == (shape[-1] < 5000)
+    assert fingerprint_differs(nudged, kept, exact=True) == (shape[-1] < 5000)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_change_of_any_one_column_shows(dtype: torch.dtype) -> None:
     """A pruned one, say: a probe must not have a weight near 0 for it."""
     weight = torch.eye(5000, dtype=dtype)
-    assert probe(weight).abs().min() > 0.3
+    assert fingerprint(weight).abs().min() > 0.3

@@ -12,7 +12,7 @@ from virtualdepth.maths import (
     Preconditioner,
     Secant,
     barzilai_borwein_length,
-    inner,
+    inner_product,
     precondition,
     preconditioner,
     quasi_newton,
@@ -41,7 +41,7 @@ def on_a_quadratic(shapes: list[tuple[int, int]], count: int, seed: int) -> list
         step = group(shapes, seed + number + 1)
         pieces = (hessian @ flat(step)).split([m * n for m, n in shapes])
         change = [piece.view(s) for piece, s in zip(pieces, shapes, strict=True)]
-        found.append(Secant(step, change, inner(step, change)))
+        found.append(Secant(step, change, inner_product(step, change)))
     return found
 
 
@@ -125,8 +125,8 @@ def test_self_adjoint_and_a_descent(
     one, other = group(shapes, seed + 50), group(shapes, seed + 60)
     of_one, of_other = apply(metrics, known, one), apply(metrics, known, other)
     scale = flat(of_one).norm() * flat(other).norm() + flat(of_other).norm() * flat(one).norm()
-    assert abs(inner(other, of_one) - inner(one, of_other)) <= 1e-10 * scale
-    assert inner(one, of_one) > 0
+    assert abs(inner_product(other, of_one) - inner_product(one, of_other)) <= 1e-10 * scale
+    assert inner_product(one, of_one) > 0
 
 
 def test_secants_end_at_the_first_step_without_curvature() -> None:

@@ -14,8 +14,14 @@ from torch import Tensor
 from virtualdepth.maths import polar_gradient
 from virtualdepth.maths._kernel import depth_kernel, kernel_inside, kernel_outside
 from virtualdepth.maths._products import gram, times
-from virtualdepth.maths.jacobi._basis import apply, decompose, moved_rows
-from virtualdepth.maths.jacobi._sweep import RESIDUAL, turn, turn_unseen
+from virtualdepth.maths.jacobi import (
+    MAX_RESIDUAL,
+    exact_basis,
+    precondition_in_basis,
+    predicted_rows,
+    sweep,
+    sweep_async,
+)
 
 DEPTHS = [1.5, 2.0, 3.0, 8.0, 9.0, math.inf]
 
@@ -67,10 +73,10 @@ def test_the_kernel_in_two_parts(depth: float, scaled: bool) -> None:
 @pytest.mark.parametrize("shape", [(4, 4), (3, 7)], ids=str)
 def test_an_exact_basis_gives_the_rule(depth: float, shape: tuple[int, int]) -> None:
     weight, grad = gaussian(*shape, seed=1), gaussian(*shape, seed=2)
-    gradient, step = apply(decompose(weight), grad, depth)
+    gradient, step = precondition_in_basis(exact_basis(weight), grad, depth)
     expected = truth(weight, grad, depth)
     assert error(gradient.direction, expected) < 1e-12
-    assert error(decompose(weight).left @ step, expected) < 1e-12
+    assert error(exact_basis(weight).left @ step, expected) < 1e-12
     u, sigma, vh = torch.linalg.svd(weight, full_matrices=False)
     torch.testing.assert_close(gradient.singular_values, sigma)
     torch.testing.assert_close(gradient.slopes, ((u.mT @ grad) * vh).sum(-1))
@@ -80,7 +86,7 @@ def test_an_exact_basis_gives_the_rule(depth: float, shape: tuple[int, int]) -> 
 def test_an_exact_basis_of_low_rank(rank: int) -> None:
     sigma = torch.tensor([2.0, 0.5, 0.0, 0.0], dtype=torch.float64) * (rank > 0)
     weight, grad = torch.diag(sigma), gaussian(4, 4, seed=2)
-    found = apply(decompose(weight), grad, 3.0)[0].direction
+    found = precondition_in_basis(exact_basis(weight), grad, 3.0)[0].direction
     expected = truth(weight, grad, 3.0)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
@@ -91,11 +97,11 @@ def test_a_move_in_the_plane_of_w_and_p_takes_no_product(
     alpha: float, beta: float, shape: tuple[int, ...]
 ) -> None:
     weight, grad = gaussian(*shape, seed=1), gaussian(*shape, seed=2)
-    basis = decompose(weight)
-    gradient, step = apply(basis, grad, 3.0)
+    basis = exact_basis(weight)
+    gradient, step = precondition_in_basis(basis, grad, 3.0)
     z = gaussian(shape[-1], seed=3)
     moved = alpha * weight + beta * gradient.direction
-    found = moved_rows(basis.rows, step, weight @ z, gradient.direction @ z, moved @ z)
+    found = predicted_rows(basis.rows, step, weight @ z, gradient.direction @ z, moved @ z)
     torch.testing.assert_close(found, basis.left.mT @ moved, rtol=1e-8, atol=1e-8)
 
 
@@ -118,47 +124,47 @@ def test_a_turned_basis_gives_the_rule_or_says_that_it_does_not(
     change = gaussian(*shape, seed=2)
     weight = before + size * change / change.norm() * before.norm()
     grad = gaussian(*shape, seed=3)
-    basis = decompose(before)
+    basis = exact_basis(before)
     expected = truth(weight, grad, depth)
     rows = basis.left.mT @ weight
-    found = turn(basis.left, rows, depth)
-    blind = turn_unseen(basis.left, rows, depth)
+    found = sweep(basis.left, rows, depth)
+    blind = sweep_async(basis.left, rows, depth)
     assert found is not None or size > 1e-6
     for turned in (found, blind):
-        if turned is None or not float(turned.residual) <= RESIDUAL:
+        if turned is None or not float(turned.residual) <= MAX_RESIDUAL:
             continue
-        assert error(apply(turned.basis, grad, depth)[0].direction, expected) < 2e-3
+        assert error(precondition_in_basis(turned.basis, grad, depth)[0].direction, expected) < 2e-3
         torch.testing.assert_close(turned.basis.left @ turned.basis.rows, weight, rtol=0, atol=1e-3)
         identity = torch.eye(24, dtype=torch.float64)
         assert error(turned.basis.left.mT @ turned.basis.left, identity) < 1e-3
 
 
 def test_a_basis_of_another_matrix_is_refused() -> None:
-    basis, other = decompose(gaussian(24, 24, seed=1)), gaussian(24, 24, seed=2)
+    basis, other = exact_basis(gaussian(24, 24, seed=1)), gaussian(24, 24, seed=2)
     rows = basis.left.mT @ other
-    assert turn(basis.left, rows, 3.0) is None
-    assert turn_unseen(basis.left, rows, 3.0).residual > RESIDUAL
+    assert sweep(basis.left, rows, 3.0) is None
+    assert sweep_async(basis.left, rows, 3.0).residual > MAX_RESIDUAL
     # U itself no longer orthogonal
-    assert turn(1.1 * basis.left, 1.1 * basis.rows, 3.0) is None
-    assert turn_unseen(1.5 * basis.left, 1.5 * basis.rows, 3.0).residual > RESIDUAL
+    assert sweep(1.1 * basis.left, 1.1 * basis.rows, 3.0) is None
+    assert sweep_async(1.5 * basis.left, 1.5 * basis.rows, 3.0).residual > MAX_RESIDUAL
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_what_is_not_finite_is_refused(bad: float) -> None:
-    basis = decompose(gaussian(6, 8))
+    basis = exact_basis(gaussian(6, 8))
     for left, rows in ((basis.left, basis.rows * bad), (basis.left * bad, basis.rows)):
-        assert turn(left, rows, 3.0) is None
-        assert not turn_unseen(left, rows, 3.0).residual <= RESIDUAL
+        assert sweep(left, rows, 3.0) is None
+        assert not sweep_async(left, rows, 3.0).residual <= MAX_RESIDUAL
 
 
 def test_a_second_sweep_corrects_the_first() -> None:
     """What one leaves, the next sees: errors do not add up."""
     before, change = with_spectrum((24, 24), SPECTRA["spread"], seed=1), gaussian(24, 24, seed=2)
     weight = before + 1e-3 * change / change.norm() * before.norm()
-    basis = decompose(before)
-    once = turn(basis.left, basis.left.mT @ weight, 3.0)
+    basis = exact_basis(before)
+    once = sweep(basis.left, basis.left.mT @ weight, 3.0)
     assert once is not None
-    again = turn(once.basis.left, once.basis.rows, 3.0)
+    again = sweep(once.basis.left, once.basis.rows, 3.0)
     assert again is not None
     left_over = [
         error(each.basis.rows @ each.basis.rows.mT, torch.diag(each.basis.lengths.square()))
@@ -170,11 +176,11 @@ def test_a_second_sweep_corrects_the_first() -> None:
 def test_matrices_of_a_batch_turn_each_for_itself() -> None:
     before = torch.stack([with_spectrum((24, 30), SPECTRA[kind], seed=1) for kind in SPECTRA])
     weight = before + 1e-5 * gaussian(3, 24, 30)
-    basis = decompose(before)
-    together = turn(basis.left, basis.left.mT @ weight, 3.0)
+    basis = exact_basis(before)
+    together = sweep(basis.left, basis.left.mT @ weight, 3.0)
     assert together is not None
     for number in range(3):
-        alone = turn(basis.left[number], basis.left[number].mT @ weight[number], 3.0)
+        alone = sweep(basis.left[number], basis.left[number].mT @ weight[number], 3.0)
         assert alone is not None
         assert error(together.basis.rows[number], alone.basis.rows) < 1e-3
 
@@ -219,9 +225,9 @@ def test_a_basis_of_any_scale(scale: float, depth: float) -> None:
     """The smallest do not move, and nothing becomes infinite."""
     weight = with_spectrum((6, 8), torch.linspace(1, 0.3, 6, dtype=torch.float64)).float() * scale
     grad = gaussian(6, 8, dtype=torch.float32)
-    basis = decompose(weight)
-    for each in (basis, turn_unseen(basis.left, basis.rows, depth).basis):
-        found = apply(each, grad, depth)[0].direction
+    basis = exact_basis(weight)
+    for each in (basis, sweep_async(basis.left, basis.rows, depth).basis):
+        found = precondition_in_basis(each, grad, depth)[0].direction
         expected = truth(weight.double(), grad.double(), depth)
         if scale > 1e-19:
             assert error(found.double(), expected) < 1e-5

@@ -7,10 +7,15 @@ from tests.maths.matrices import gaussian, with_spectrum
 from tests.optim.truth import preconditioned
 from torch import Tensor
 
-from virtualdepth.maths.jacobi._basis import apply, decompose
+from virtualdepth.maths.jacobi import (
+    MAX_RESIDUAL,
+    exact_basis,
+    precondition_in_basis,
+    sweep,
+    without_sweep,
+)
 from virtualdepth.maths.jacobi._blocks import NearTurn
 from virtualdepth.maths.jacobi._rotation import Pairs
-from virtualdepth.maths.jacobi._sweep import RESIDUAL, stay, turn
 
 SPECTRA = {
     "spread": torch.linspace(1, 0.02, 64, dtype=torch.float64),
@@ -80,7 +85,7 @@ def test_what_is_diagonal_already_does_not_turn() -> None:
 @pytest.mark.parametrize("size", [1e-5, 3e-3, 3e-2], ids=["first", "second", "fourth"])
 def test_a_rotation_is_the_formula(size: float, near: bool | None) -> None:
     before, weight = moved("spread", size)
-    rows = decompose(before).left.mT @ weight
+    rows = exact_basis(before).left.mT @ weight
     pairs = Pairs(rows)
     between = (rows @ rows.mT).numpy()
     between /= between.diagonal().max()
@@ -110,7 +115,7 @@ def test_a_rotation_is_the_formula(size: float, near: bool | None) -> None:
 @pytest.mark.parametrize("near", [None, True])
 def test_a_rotation_is_orthogonal_to_the_sixth_power(near: bool | None) -> None:
     before, weight = moved("spread", 0.03)
-    pairs = Pairs(decompose(before).left.mT @ weight)
+    pairs = Pairs(exact_basis(before).left.mT @ weight)
     if near is not None:
         pairs.turn_near(odd=near)
     size = pairs.turn()
@@ -129,24 +134,24 @@ def test_a_long_way_is_turned_in_several_sweeps(
 ) -> None:
     """Too far for one sweep, and not far enough for an SVD."""
     before, weight = moved(kind, size)
-    basis, grad = decompose(before), gaussian(64, 64, seed=3)
-    found = turn(basis.left, basis.left.mT @ weight, depth, near=near, odd=odd)
+    basis, grad = exact_basis(before), gaussian(64, 64, seed=3)
+    found = sweep(basis.left, basis.left.mT @ weight, depth, blocks_first=near, shifted=odd)
     assert found is not None
-    assert found.residual <= RESIDUAL
+    assert found.residual <= MAX_RESIDUAL
     expected = torch.from_numpy(preconditioned(weight.numpy(), grad.numpy(), depth))
-    direction = apply(found.basis, grad, depth)[0].direction
+    direction = precondition_in_basis(found.basis, grad, depth)[0].direction
     assert float((direction - expected).norm() / expected.norm()) < 2e-4
     torch.testing.assert_close(found.basis.left @ found.basis.rows, weight, rtol=0, atol=1e-4)
 
 
 def test_what_is_left_over_does_not_add_up() -> None:
     before, _ = moved("spread", 0.0)
-    basis, weight = decompose(before), before
+    basis, weight = exact_basis(before), before
     step = 3e-3 * before.norm() * gaussian(64, 64, seed=5) / 64
     for number in range(30):
         change = basis.left.mT @ step
         weight = weight + step
-        found = turn(basis.left, basis.rows + change, 3.0, odd=number % 2 == 1)
+        found = sweep(basis.left, basis.rows + change, 3.0, shifted=number % 2 == 1)
         assert found is not None
         basis = found.basis
         assert found.residual < 2e-4
@@ -157,18 +162,18 @@ def test_what_is_left_over_does_not_add_up() -> None:
 
 def test_staying_measures_what_it_leaves() -> None:
     before, weight = moved("spread", 1e-3)
-    basis = decompose(before)
-    assert stay(basis.left, basis.rows, 3.0).residual < 1e-12
-    stayed = stay(basis.left, basis.left.mT @ weight, 3.0)
+    basis = exact_basis(before)
+    assert without_sweep(basis.left, basis.rows, 3.0).residual < 1e-12
+    stayed = without_sweep(basis.left, basis.left.mT @ weight, 3.0)
     assert stayed.basis.left is basis.left
-    assert not stayed.resynchronised
+    assert not stayed.reorthogonalised
     assert 3e-4 < stayed.residual < 3e-3
-    skewed = stay(1.001 * basis.left, basis.rows, 3.0)
+    skewed = without_sweep(1.001 * basis.left, basis.rows, 3.0)
     assert skewed.residual == pytest.approx(2e-3, rel=1e-2)
 
 
 @pytest.mark.parametrize("scale", [1e25, float("nan"), float("inf")])
 def test_blocks_that_are_not_finite_are_refused(scale: float) -> None:
     weight = with_spectrum((64, 64), SPECTRA["spread"]).float()
-    basis = decompose(weight)
-    assert turn(basis.left, scale * basis.rows, 3.0, near=True) is None
+    basis = exact_basis(weight)
+    assert sweep(basis.left, scale * basis.rows, 3.0, blocks_first=True) is None

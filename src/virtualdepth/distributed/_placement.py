@@ -33,7 +33,7 @@ def local_part(tensor: Any) -> Tensor:
     return part
 
 
-def whole(tensor: Any) -> Tensor:
+def full_tensor(tensor: Any) -> Tensor:
     """Fetch all parts: a collective, which every process of the mesh has to call.
 
     Args:
@@ -46,7 +46,7 @@ def whole(tensor: Any) -> Tensor:
     return everything
 
 
-def own_part(everything: Tensor, like: Any) -> Tensor:
+def shard_like(everything: Tensor, like: Any) -> Tensor:
     """Cut out what this process holds, without communication.
 
     Args:
@@ -65,7 +65,7 @@ def own_part(everything: Tensor, like: Any) -> Tensor:
     return local_part(replicated.redistribute(placements=like.placements))
 
 
-def placed(part: Tensor, like: Any) -> Tensor:
+def dtensor_like(part: Tensor, like: Any) -> Tensor:
     """Undo :func:`local_part`.
 
     Args:
@@ -100,7 +100,7 @@ def process_groups(tensor: Any) -> list[Any]:
     return list(tensor.device_mesh.get_all_groups())
 
 
-def cutting_groups(tensor: Any) -> list[Any]:
+def shard_groups(tensor: Any) -> list[Any]:
     """List the process groups whose processes hold different parts.
 
     Args:
@@ -115,7 +115,7 @@ def cutting_groups(tensor: Any) -> list[Any]:
     ]
 
 
-def cut(tensor: Any) -> tuple[int, list[int]]:
+def shard_sizes(tensor: Any) -> tuple[int, list[int]]:
     """Tell how a tensor is cut that only one dimension of its mesh cuts.
 
     Args:
@@ -125,7 +125,7 @@ def cut(tensor: Any) -> tuple[int, list[int]]:
         The tensor's dimension that is cut, and the parts' sizes in it, by rank in the group.
     """
     (dim,) = (dim for dim in _cut_dims(tensor) if dim is not None)
-    (group,) = cutting_groups(tensor)
+    (group,) = shard_groups(tensor)
     length, processes = tensor.shape[dim], group.size()
     most = math.ceil(length / processes)  # as torch.chunk cuts
     return dim, [max(0, min(most, length - rank * most)) for rank in range(processes)]
@@ -159,7 +159,7 @@ def sharded_matrix(name: str, parameter: Any, count: int, transposed: bool) -> S
         (columns, rows) if transposed else (rows, columns),
         count,
         parameter.dtype.itemsize,
-        tuple(group.size() for group in cutting_groups(parameter)),
+        tuple(group.size() for group in shard_groups(parameter)),
         sides.pop() if len(sides) == 1 else None,
     )
 

@@ -14,7 +14,12 @@ from virtualdepth.maths._factorization import (
     layer_sizes,
     relative_balancedness,
 )
-from virtualdepth.maths._gram import GramFactors, gram_block, gram_block_size, gram_factors
+from virtualdepth.maths._gram import (
+    GramPreconditioner,
+    gram_block,
+    gram_block_size,
+    gram_preconditioner,
+)
 from virtualdepth.maths._kernel import check_depth, depth_kernel, gain_exponent
 from virtualdepth.maths._layers import factor_gradients, partial_products
 from virtualdepth.maths._midpoint import midpoint_step
@@ -25,17 +30,17 @@ from virtualdepth.maths._precondition import (
     preconditioned_gradient,
 )
 from virtualdepth.maths._preconditioner import Preconditioned, Preconditioner, preconditioner
+from virtualdepth.maths._products import matvec
 from virtualdepth.maths._quasi_newton import (
     Secant,
     barzilai_borwein_length,
-    inner,
+    inner_product,
     quasi_newton,
     secants,
 )
 from virtualdepth.maths._start import gaussian_start
-from virtualdepth.maths._step_scale import relative_speed, squared_metric_norm, unit_scale
+from virtualdepth.maths._step_scale import relative_speed, squared_preconditioned_norm, unit_scale
 from virtualdepth.maths._svd import LinAlgError, thin_svd
-from virtualdepth.maths.jacobi._fingerprint import probe, probe_differs
 from virtualdepth.maths.measures._alignment import gradient_alignment, match_triples
 from virtualdepth.maths.measures._completion import (
     complete_rows,
@@ -55,7 +60,7 @@ from virtualdepth.maths.measures._spectrum import (
 )
 
 __all__ = [
-    "GramFactors",
+    "GramPreconditioner",
     "LinAlgError",
     "Preconditioned",
     "Preconditioner",
@@ -80,11 +85,12 @@ __all__ = [
     "gradient_alignment",
     "gram_block",
     "gram_block_size",
-    "gram_factors",
+    "gram_preconditioner",
     "guaranteed_descent",
-    "inner",
+    "inner_product",
     "layer_sizes",
     "match_triples",
+    "matvec",
     "midpoint_step",
     "normalized_margin",
     "nuclear_norm",
@@ -93,8 +99,6 @@ __all__ = [
     "precondition",
     "preconditioned_gradient",
     "preconditioner",
-    "probe",
-    "probe_differs",
     "quasi_newton",
     "reconstruction_error",
     "relative_balancedness",
@@ -107,7 +111,7 @@ __all__ = [
     "singular_values",
     "spectral_norm",
     "squared_errors",
-    "squared_metric_norm",
+    "squared_preconditioned_norm",
     "stable_rank",
     "thin_svd",
     "unit_scale",

@@ -23,7 +23,7 @@ _FLOOR = 1e-7
 _SMALLEST = torch.finfo(torch.float64).tiny / torch.finfo(torch.float64).eps ** 2
 
 
-class GramFactors(NamedTuple):
+class GramPreconditioner(NamedTuple):
     """What acts on the rows: P_W(G) = G ``on_grad`` + W ``on_weight``.
 
     Attributes:
@@ -50,7 +50,7 @@ class GramFactors(NamedTuple):
             float32. The products are taken in float64: ``on_weight`` holds 1 / sigma.
 
         >>> rows = torch.tensor([[4.0, 0.0], [0.0, 9.0]])
-        >>> factors = gram_factors(gram_block(rows, torch.ones(2, 2)), (2, 2), 2.0, 1e-7)
+        >>> factors = gram_preconditioner(gram_block(rows, torch.ones(2, 2)), (2, 2), 2.0, 1e-7)
         >>> factors.apply(rows[:1], torch.ones(1, 2)).direction  # K(a, b) = a + b
         tensor([[ 8., 13.]])
         """
@@ -97,9 +97,9 @@ def gram_block(weight: Tensor, grad: Tensor) -> Tensor:
     return torch.cat([(weight.T @ weight)[row, column], (weight.T @ grad).flatten()])
 
 
-def gram_factors(
+def gram_preconditioner(
     block: Tensor, shape: tuple[int, int], depth: float, rtol: float
-) -> GramFactors | None:
+) -> GramPreconditioner | None:
     r"""Turn the sum of all blocks into what acts on the rows.
 
     With :math:`A = V \mathrm{diag}(\sigma^2) V^\top`, :math:`M = V^\top C V` and
@@ -126,10 +126,10 @@ def gram_factors(
     Source: arXiv 1802.06509, Theorem 1 and Claim 1.
 
     >>> weight = torch.tensor([[3.0], [4.0]])
-    >>> gram_factors(gram_block(weight, torch.ones(2, 1)), (2, 1), 2.0, 1e-7).singular_values
+    >>> gram_preconditioner(gram_block(weight, torch.ones(2, 1)), (2, 1), 2.0, 1e-7).singular_values
     tensor([5.], dtype=torch.float64)
     >>> singular = torch.ones(2, 2, dtype=torch.float64)
-    >>> gram_factors(gram_block(singular, singular), (2, 2), 2.0, 1e-16) is None
+    >>> gram_preconditioner(gram_block(singular, singular), (2, 2), 2.0, 1e-16) is None
     True
     """
     gram, cross = _unpacked(block, shape[1])
@@ -150,7 +150,7 @@ def gram_factors(
     core = inverse.unsqueeze(-1) * (v.T @ cross @ v)
     outside = sigma.pow(gain_exponent(depth)) if math.isfinite(depth) else torch.zeros_like(sigma)
     inside = depth_kernel(sigma.unsqueeze(-1), sigma, depth) - outside
-    return GramFactors(
+    return GramPreconditioner(
         (v * outside) @ v.T,
         v @ (inverse.unsqueeze(-1) * inside * core) @ v.T,
         sigma.flip(-1)[:rank],

@@ -51,7 +51,7 @@ def times(left: Tensor, right: Tensor, *, plus: Tensor) -> Tensor:
     return plus.add_(left @ right)
 
 
-def image_of(matrix: Tensor, vector: Tensor) -> Tensor:
+def matvec(matrix: Tensor, vector: Tensor) -> Tensor:
     """Multiply a matrix, or each of a batch, by a vector.
 
     Args:
@@ -61,7 +61,7 @@ def image_of(matrix: Tensor, vector: Tensor) -> Tensor:
     Returns:
         (..., k).
 
-    >>> image_of(torch.tensor([[1.0, 2.0], [0.0, 3.0]]), torch.ones(2))
+    >>> matvec(torch.tensor([[1.0, 2.0], [0.0, 3.0]]), torch.ones(2))
     tensor([3., 3.])
     """
     if matrix.ndim == 2:

@@ -37,7 +37,7 @@ class Secant(NamedTuple):
     curvature: float
 
 
-def inner(first: Matrices, second: Matrices) -> float:
+def inner_product(first: Matrices, second: Matrices) -> float:
     """Add up the Frobenius inner products of two groups of matrices.
 
     Args:
@@ -47,7 +47,7 @@ def inner(first: Matrices, second: Matrices) -> float:
     Returns:
         A number.
 
-    >>> inner([torch.eye(2), torch.ones(1, 3)], [torch.ones(2, 2), 2 * torch.ones(1, 3)])
+    >>> inner_product([torch.eye(2), torch.ones(1, 3)], [torch.ones(2, 2), 2 * torch.ones(1, 3)])
     8.0
     """
     return sum(float((a * b).sum()) for a, b in zip(first, second, strict=True))
@@ -75,7 +75,7 @@ def secants(weights: Sequence[Matrices], grads: Sequence[Matrices]) -> list[Seca
     ):
         step = [a - b for a, b in zip(weight, before, strict=True)]
         change = [a - b for a, b in zip(grad, grad_before, strict=True)]
-        curvature = inner(step, change)
+        curvature = inner_product(step, change)
         if not curvature > 0:
             break
         found.append(Secant(step, change, curvature))
@@ -151,12 +151,14 @@ def quasi_newton(
         return None
     rest, shares = list(grads), []
     for secant in known:
-        share = inner(secant.step, rest) / secant.curvature
+        share = inner_product(secant.step, rest) / secant.curvature
         rest = _add(rest, -share, secant.change)
         shares.append(share)
     step = [length * m.apply(q).direction for m, q in zip(metrics, rest, strict=True)]
     for secant, share in zip(reversed(known), reversed(shares), strict=True):
-        step = _add(step, share - inner(secant.change, step) / secant.curvature, secant.step)
+        step = _add(
+            step, share - inner_product(secant.change, step) / secant.curvature, secant.step
+        )
     return step
 
 

@@ -81,7 +81,7 @@ def unit_scale(gradient: Preconditioned, depth: float, lr: float | Tensor, cap: 
     return torch.where(largest > 0, torch.minimum(stable, capped), 0.0)
 
 
-def squared_metric_norm(grad: Tensor, gradient: Preconditioned) -> Tensor:
+def squared_preconditioned_norm(grad: Tensor, gradient: Preconditioned) -> Tensor:
     r"""Evaluate :math:`\langle G, P_W(G) \rangle`, the squared gradient norm of the N factors.
 
     Under balance it equals :math:`\sum_j \|dl/dW_j\|_F^2` of the explicit network.
@@ -97,7 +97,7 @@ def squared_metric_norm(grad: Tensor, gradient: Preconditioned) -> Tensor:
 
     >>> from virtualdepth.maths import preconditioned_gradient
     >>> grad = torch.ones(1, 1)
-    >>> squared_metric_norm(grad, preconditioned_gradient(4 * grad, grad, 2.0))  # 2 * 4
+    >>> squared_preconditioned_norm(grad, preconditioned_gradient(4 * grad, grad, 2.0))  # 2 * 4
     tensor(8.)
     """
     return (grad * gradient.direction).sum()

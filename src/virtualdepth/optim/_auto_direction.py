@@ -18,7 +18,7 @@ from virtualdepth.maths import (
     Preconditioner,
     Secant,
     barzilai_borwein_length,
-    inner,
+    inner_product,
     midpoint_step,
     quasi_newton,
     relative_change,
@@ -97,7 +97,7 @@ def _quasi_newton(moving: Sequence[Moving], known: Sequence[Secant]) -> Sequence
     """Compute the quasi-Newton step of all matrices, unless rounding made it climb."""
     grads = [each.grads[0] for each in moving]
     found = quasi_newton(grads, [each.metric for each in moving], known)
-    return found if found is not None and inner(grads, found) > 0 else None
+    return found if found is not None and inner_product(grads, found) > 0 else None
 
 
 def _capped_length(moving: Sequence[Moving], group: Mapping[str, Any]) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from virtualdepth.maths import LinAlgError, inner, preconditioner
+from virtualdepth.maths import LinAlgError, inner_product, preconditioner
 from virtualdepth.optim._auto_direction import Moving, choose_steps
 from virtualdepth.optim._directions import GroupStep
 from virtualdepth.optim._guard import StepGuard, frames_to_user
@@ -123,7 +123,7 @@ def auto_step(
             _moving(matrix, group, states[matrix.parameter], points, guard) for matrix in matrices
         ]
         here = [each.grads[0] for each in moving]
-        square = inner(here, here)
+        square = inner_product(here, here)
         resolved = square > _resolution(weights) * group["auto_largest"]
         steps, wait = choose_steps(moving, group, resolved=resolved)
     directions = {}
@@ -136,7 +136,7 @@ def auto_step(
     memory = {"auto_losses": losses, "auto_wait": wait, "auto_backs": backs}
     if points > 0:
         turn = [each.grads[0] - each.grads[1] for each in moving]
-        memory |= _look_for_batches(group, weights, square, inner(turn, turn))
+        memory |= _look_for_batches(group, weights, square, inner_product(turn, turn))
     # a matrix that did not move has no part in this step's secant: its points do not go on
     memories = {p: {"auto_points": 0} for p in group["params"] if p not in weights}
     for matrix in matrices:

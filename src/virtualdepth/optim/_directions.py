@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from virtualdepth.maths import Preconditioned, squared_metric_norm, unit_scale
+from virtualdepth.maths import Preconditioned, squared_preconditioned_norm, unit_scale
 from virtualdepth.optim._guard import StepGuard
 from virtualdepth.optim._matrix_view import MatrixView
 from virtualdepth.optim._solving import MatrixGradient, solve_matrices
@@ -140,7 +140,7 @@ def _rms_scales(
     lr: float | Tensor,
 ) -> tuple[Sequence[Tensor | None], dict[str, Any]]:
     squares = [
-        squared_metric_norm(matrix.view.split(matrix.grad), gradient)
+        squared_preconditioned_norm(matrix.view.split(matrix.grad), gradient)
         for matrix, gradient in zip(matrices, found, strict=True)
     ]
     square = torch.stack([each.to(squares[0]) for each in squares]).sum()

@@ -9,14 +9,14 @@ from torch import Tensor
 from virtualdepth.distributed import (
     Agreement,
     Owned,
-    cut,
-    cutting_groups,
     from_owners,
+    full_tensor,
     local_part,
-    own_part,
     owners,
+    shard_groups,
+    shard_like,
+    shard_sizes,
     to_owners,
-    whole,
 )
 from virtualdepth.optim._directions import precondition_group
 from virtualdepth.optim._guard import StepGuard
@@ -60,10 +60,10 @@ def gathered(found: Sequence[Part], agreement: Agreement, guard: StepGuard) -> d
     """
     moving = {}
     for part in found:
-        weight, grad = whole(part.parameter), whole(part.grad)
+        weight, grad = full_tensor(part.parameter), full_tensor(part.grad)
         with agreement.local_work():
             direction = on_whole(part, weight, grad, guard)
-            moving[part.parameter] = own_part(direction, like=part.parameter)
+            moving[part.parameter] = shard_like(direction, like=part.parameter)
     return moving
 
 
@@ -83,7 +83,7 @@ def at_owners(
     moving: dict[Tensor, Tensor] = {}
     together: dict[Any, list[Part]] = {}
     for part in found:
-        (group,) = cutting_groups(part.parameter)
+        (group,) = shard_groups(part.parameter)
         together.setdefault(group, []).append(part)
     for group, members in together.items():
         directions = _at_owners_in(group, members, agreement, guard)
@@ -97,7 +97,7 @@ def _at_owners_in(
     ranks = owners([part.matrix.flops for part in members], group.size())
     tensors = [part.parameter for part in members] + [part.grad for part in members]
     owned = [
-        Owned(rank, tensor.shape, tensor.dtype, *cut(tensor))
+        Owned(rank, tensor.shape, tensor.dtype, *shard_sizes(tensor))
         for rank, tensor in zip(ranks * 2, tensors, strict=True)
     ]
     wholes = to_owners(owned, [local_part(tensor) for tensor in tensors], group)

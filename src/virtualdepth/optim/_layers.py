@@ -19,9 +19,8 @@ from virtualdepth.maths import (
     factor_gradients,
     layer_sizes,
     partial_products,
-    probe,
-    probe_differs,
 )
+from virtualdepth.maths.jacobi import fingerprint, fingerprint_differs
 from virtualdepth.optim._directions import GroupStep, Network
 from virtualdepth.optim._guard import StepGuard
 from virtualdepth.optim._matrix_view import MatrixView
@@ -155,7 +154,7 @@ def commit_layers(parameter: Tensor, network: Network, state: State) -> _Committ
     _write(state, network.factors, network.momenta, network.steps)
     with without_autocast(parameter.device.type):
         # of the parameter as it lies in memory: so the same again, to the last bit
-        state["layers_probe"] = probe(network.view.split(parameter))
+        state["layers_probe"] = fingerprint(network.view.split(parameter))
     state["layers_factored"] = True
     state["layers_refactored"] = network.refactored
     return _Committed(parameter._version, network.products)
@@ -222,7 +221,7 @@ def _network(
     factored = state["layers_factored"] and state["layers_probe"].shape == weight.shape[:-1]
     # writes to p.data do not count as such, and a copy or checkpoint starts its count anew
     written = last is not None and last.version != p._version
-    changed = factored and bool(probe_differs(weight, state["layers_probe"], exact=written))
+    changed = factored and bool(fingerprint_differs(weight, state["layers_probe"], exact=written))
     if factored and fits and not changed:
         products = partial_products(factors[:-1]) if last is None else last.products
         momenta, steps = _read(state, "momentum"), int(state.get("step", 0))

@@ -10,12 +10,12 @@ from virtualdepth.distributed import (
     Plan,
     Scheme,
     ShardedMatrix,
-    cutting_groups,
     is_distributed,
     local_part,
     plan,
     process_groups,
     scheme_bytes,
+    shard_groups,
     sharded_matrix,
 )
 from virtualdepth.maths import gram_block_size
@@ -128,7 +128,7 @@ def parts(groups: Groups) -> list[Part]:
     _check_meshes(found)
     together: dict[tuple[Any, ...], list[int]] = {}
     for place, part in enumerate(found):
-        together.setdefault(tuple(cutting_groups(part.parameter)), []).append(place)
+        together.setdefault(tuple(shard_groups(part.parameter)), []).append(place)
     for places in together.values():
         plans = plan([found[at].matrix for at in places], [_wanted(found[at]) for at in places])
         for at, each in zip(places, plans, strict=True):

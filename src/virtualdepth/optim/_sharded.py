@@ -10,11 +10,11 @@ from virtualdepth.distributed import (
     Scheme,
     Summand,
     check_gradient_placed,
-    cutting_groups,
+    dtensor_like,
     local_part,
-    placed,
+    shard_groups,
 )
-from virtualdepth.maths import gram_block, gram_factors, unit_scale
+from virtualdepth.maths import gram_block, gram_preconditioner, unit_scale
 from virtualdepth.optim._directions import GroupStep, add_decay
 from virtualdepth.optim._fetching import at_owners, gathered, on_whole
 from virtualdepth.optim._guard import StepGuard
@@ -67,7 +67,7 @@ def agreed_steps(
         p = part.parameter
         if p in moving:
             add_decay(part.group, moving[p], local_part(p))
-            steps[part.number].directions[p] = placed(moving[p], like=p)
+            steps[part.number].directions[p] = dtensor_like(moving[p], like=p)
             steps[part.number].weights[p] = p
     return steps
 
@@ -75,7 +75,7 @@ def agreed_steps(
 def _nothing(part: Part) -> Summand:
     """What a process adds to the sum that has nothing to add."""
     block = torch.zeros(part.block_size, dtype=torch.float64, device=part.parameter.device)
-    return Summand(block, cutting_groups(part.parameter))
+    return Summand(block, shard_groups(part.parameter))
 
 
 def _summand(part: Part, guard: StepGuard) -> Summand:
@@ -121,7 +121,7 @@ def _agreed_directions(
             moving[part.parameter], bound = result
             bounded = bound < torch.finfo(_kept(part, moving[part.parameter]).dtype).max / 2
             # what is summed among copies of a part alone need not be the same among the others
-            summed_by_all = len(cutting_groups(part.parameter)) == len(agreement.groups)
+            summed_by_all = len(shard_groups(part.parameter)) == len(agreement.groups)
             certain = certain and bounded and summed_by_all
     if to_gather or to_owners or not certain:
         moving |= gathered(to_gather, agreement, guard) | at_owners(to_owners, agreement, guard)
@@ -141,7 +141,9 @@ def _kept(part: Part, direction: Tensor) -> Tensor:
 
 def _from_sum(part: Part, total: Tensor) -> tuple[Tensor, float] | None:
     """What this part moves along, and a bound on it anywhere; None where the sum falls short."""
-    factors = gram_factors(total[:-1], part.rows_shape, float(part.group["depth"]), part.rtol)
+    factors = gram_preconditioner(
+        total[:-1], part.rows_shape, float(part.group["depth"]), part.rtol
+    )
     if factors is None:
         return None
     weight, grad = part.rows(local_part(part.parameter)), part.rows(local_part(part.grad))

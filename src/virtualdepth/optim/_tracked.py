@@ -1,7 +1,7 @@
 """``solver="tracked"``: singular vectors that follow W, kept in the state.
 
 Where a turn would be too large or leaves too much, W is decomposed instead; see
-virtualdepth.maths.jacobi._sweep.
+virtualdepth.maths.jacobi.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,10 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from virtualdepth.maths import Preconditioned, probe
-from virtualdepth.maths._products import image_of
-from virtualdepth.maths.jacobi._basis import apply, decompose, moved_rows
-from virtualdepth.maths.jacobi._sweep import RESIDUAL, Turned, stay, turn, turn_unseen
+from virtualdepth.maths import Preconditioned, matvec
+from virtualdepth.maths.jacobi import (
+    MAX_RESIDUAL,
+    Swept,
+    exact_basis,
+    fingerprint,
+    precondition_in_basis,
+    predicted_rows,
+    sweep,
+    sweep_async,
+    without_sweep,
+)
 from virtualdepth.optim._matrix_view import MatrixView
 from virtualdepth.optim._momentum import State
 
@@ -93,21 +101,21 @@ def tracked_gradient(
     """
     tall = weight.shape[-2] > weight.shape[-1]
     wide, wide_grad = _wide(weight), _wide(grad)
-    image = probe(wide)
+    image = fingerprint(wide)
     first, rests = state["tracked_steps"] == 0, state["tracked_rest"] > 0
     # not ">": what a device left may be NaN
-    lost = not state["tracked_residual"] <= RESIDUAL
+    lost = not state["tracked_residual"] <= MAX_RESIDUAL
     depth = float(group["depth"])
     skip = first or rests or lost
     turned = None if skip else _turned(wide, image, state, depth, waits=waits)
-    basis = decompose(wide) if turned is None else turned.basis
-    gradient, step = apply(basis, wide_grad, depth, group["rtol"])
+    basis = exact_basis(wide) if turned is None else turned.basis
+    gradient, step = precondition_in_basis(basis, wide_grad, depth, group["rtol"])
     memory: dict[str, Any] = {
         "tracked_left": basis.left,
         "tracked_rows": basis.rows,
         "tracked_step": step,
         "tracked_image": image,
-        "tracked_step_image": probe(gradient.direction),
+        "tracked_step_image": fingerprint(gradient.direction),
         "tracked_steps": state["tracked_steps"] + 1,
         **_counts(state, turned, fell_back=turned is None and not first and not rests),
         "tracked_residual": 0.0 if turned is None else turned.residual,
@@ -152,34 +160,34 @@ def _wide(matrices: Tensor) -> Tensor:
 
 def _turned(
     wide: Tensor, image: Tensor, state: State, depth: float, *, waits: bool
-) -> Turned | None:
+) -> Swept | None:
     left, rows, step, before, along = (state[f"tracked_{key}"] for key in _TENSORS)
     if waits:
-        return turn_unseen(left, left.mT @ wide, depth)
-    moved = moved_rows(rows, step, before, along, image)
+        return sweep_async(left, left.mT @ wide, depth)
+    moved = predicted_rows(rows, step, before, along, image)
     # of two rows any image lies in the plane of the other two, and would tell nothing
     if left.shape[-1] == 2 or not _is_image(moved, left, image):
         moved = left.mT @ wide
     last = state["tracked_residual"]
     moved_by = float(torch.linalg.vector_norm(image - before) / torch.linalg.vector_norm(before))
     if last + moved_by < _STILL:
-        stayed = stay(left, moved, depth)
+        stayed = without_sweep(left, moved, depth)
         if stayed.residual < _STILL:
             return stayed
     # turns grow with the density of the singular values
     turns = moved_by * left.shape[-1] ** 0.5
-    odd = state["tracked_steps"] % 2 == 1 or turns > _LONG
-    return turn(left, moved, depth, near=last > _LEFT or turns > _CROWDED, odd=odd)
+    shifted = state["tracked_steps"] % 2 == 1 or turns > _LONG
+    return sweep(left, moved, depth, blocks_first=last > _LEFT or turns > _CROWDED, shifted=shifted)
 
 
 def _is_image(rows: Tensor, left: Tensor, image: Tensor) -> bool:
     """Tell whether A z = U^T W z, to what rounding leaves after many steps; NaN is not."""
-    expected = image_of(left.mT, image)
+    expected = matvec(left.mT, image)
     bound = 256 * torch.finfo(rows.dtype).eps * torch.linalg.vector_norm(expected)
-    return bool(torch.linalg.vector_norm(probe(rows) - expected) <= bound)
+    return bool(torch.linalg.vector_norm(fingerprint(rows) - expected) <= bound)
 
 
-def _counts(state: State, turned: Turned | None, *, fell_back: bool) -> dict[str, int]:
+def _counts(state: State, turned: Swept | None, *, fell_back: bool) -> dict[str, int]:
     failures, rest = state["tracked_failures"], max(state["tracked_rest"] - 1, 0)
     last = state["tracked_residual"]
     if fell_back:
@@ -191,7 +199,7 @@ def _counts(state: State, turned: Turned | None, *, fell_back: bool) -> dict[str
     return {
         "tracked_decomposed": state["tracked_decomposed"] + (turned is None),
         "tracked_resynchronised": state["tracked_resynchronised"]
-        + (turned is not None and turned.resynchronised),
+        + (turned is not None and turned.reorthogonalised),
         "tracked_failures": failures,
         "tracked_rest": rest,
     }

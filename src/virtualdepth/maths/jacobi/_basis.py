@@ -32,7 +32,7 @@ class Basis(NamedTuple):
     lengths: Tensor
 
 
-def decompose(wide: Tensor) -> Basis:
+def exact_basis(wide: Tensor) -> Basis:
     """Find the basis exactly, by a thin SVD.
 
     Args:
@@ -41,7 +41,7 @@ def decompose(wide: Tensor) -> Basis:
     Returns:
         U and A = S V^T.
 
-    >>> decompose(torch.tensor([[0.0, 4.0], [3.0, 0.0]])).rows.abs()
+    >>> exact_basis(torch.tensor([[0.0, 4.0], [3.0, 0.0]])).rows.abs()
     tensor([[0., 4.],
             [3., 0.]])
     """
@@ -50,7 +50,9 @@ def decompose(wide: Tensor) -> Basis:
     return Basis(u.contiguous(), s.unsqueeze(-1) * vh, s)
 
 
-def moved_rows(rows: Tensor, step: Tensor, before: Tensor, along: Tensor, now: Tensor) -> Tensor:
+def predicted_rows(
+    rows: Tensor, step: Tensor, before: Tensor, along: Tensor, now: Tensor
+) -> Tensor:
     r"""Predict :math:`U^\top W` where W moved within the plane of W and P, by no product at all.
 
     The two coefficients of :math:`W' = \alpha W + \beta P` follow from three vectors: so any rate,
@@ -67,7 +69,7 @@ def moved_rows(rows: Tensor, step: Tensor, before: Tensor, along: Tensor, now: T
         (..., k, n): wrong where W moved otherwise.
 
     >>> one = torch.ones(1)
-    >>> moved_rows(torch.eye(1) * 2, torch.eye(1) * 4, 2 * one, 4 * one, 1.6 * one)
+    >>> predicted_rows(torch.eye(1) * 2, torch.eye(1) * 4, 2 * one, 4 * one, 1.6 * one)
     tensor([[1.6000]])
     """
     known = torch.stack([before, along, now], dim=-2).double()
@@ -87,7 +89,7 @@ def _coefficients(*inner: float) -> tuple[float, float]:
     return (ac - beta * ab) / aa, beta
 
 
-def apply(
+def precondition_in_basis(
     basis: Basis, grad: Tensor, depth: float, rtol: float | None = None
 ) -> tuple[Preconditioned, Tensor]:
     r"""Compute P_W(G) in a basis, by four products.
@@ -105,8 +107,8 @@ def apply(
         P_W(G), with singular values in falling order, and X = U^T P. Singular values below 1e-19 in
         float32, 1e-154 in float64, count as 0.
 
-    >>> basis = decompose(torch.diag(torch.tensor([4.0, 9.0])))
-    >>> apply(basis, torch.ones(2, 2), 2.0)[0].direction  # K(a, b) = a + b
+    >>> basis = exact_basis(torch.diag(torch.tensor([4.0, 9.0])))
+    >>> precondition_in_basis(basis, torch.ones(2, 2), 2.0)[0].direction  # K(a, b) = a + b
     tensor([[ 8.0000, 13.0000],
             [13.0000, 18.0000]])
     """

@@ -34,7 +34,7 @@ def direction_of(like: Tensor) -> Tensor:
     return _direction(like.shape[-1], like.dtype, like.device)
 
 
-def probe(weight: Tensor) -> Tensor:
+def fingerprint(weight: Tensor) -> Tensor:
     """Compute W z for a fixed z, :func:`direction_of`.
 
     Args:
@@ -43,18 +43,18 @@ def probe(weight: Tensor) -> Tensor:
     Returns:
         (..., m).
 
-    >>> probe(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
+    >>> fingerprint(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
     tensor([3.0000, 1.0403])
     """
     return weight @ direction_of(weight)
 
 
-def probe_differs(weight: Tensor, kept: Tensor, *, exact: bool) -> Tensor:
+def fingerprint_differs(weight: Tensor, kept: Tensor, *, exact: bool) -> Tensor:
     r"""Tell whether W is another matrix than the one that a probe was taken of.
 
     Args:
         weight: W, (..., m, n).
-        kept: :func:`probe` of what it should be.
+        kept: :func:`fingerprint` of what it should be.
         exact: whether a change of one bit counts; otherwise :math:`\|W z - \text{kept}\|` has to
             exceed :math:`32\,\epsilon\,\|W\|_F\,\|z\| / \sqrt{n}`, since another machine adds in
             another order.
@@ -63,9 +63,11 @@ def probe_differs(weight: Tensor, kept: Tensor, *, exact: bool) -> Tensor:
         A boolean scalar; True where anything is NaN.
 
     >>> weight = torch.eye(3)
-    >>> kept = probe(weight)
-    >>> probe_differs(weight, kept, exact=True), probe_differs(0.9999 * weight, kept, exact=False)
-    (tensor(False), tensor(True))
+    >>> kept = fingerprint(weight)
+    >>> fingerprint_differs(weight, kept, exact=True)
+    tensor(False)
+    >>> fingerprint_differs(0.9999 * weight, kept, exact=False)
+    tensor(True)
     """
     z = direction_of(weight)
     here = weight @ z

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._products import gram, image_of
+from virtualdepth.maths._products import gram, matvec
 from virtualdepth.maths._svd import LinAlgError
 from virtualdepth.maths.jacobi._basis import Basis
 from virtualdepth.maths.jacobi._fingerprint import direction_of
@@ -13,9 +13,9 @@ from virtualdepth.maths.jacobi._rotation import Pairs
 
 # Chosen on runs of 64 to 1024 singular values, from torch's default start and from near 0, where
 # the error of P_W(G) is mostly below what is left, and seldom above twice that.
-RESIDUAL = 6e-4  # what may be left; above it W is decomposed
+MAX_RESIDUAL = 6e-4  # what may be left; above it W is decomposed
 _ENOUGH = 2e-4  # below it no sweep follows
-_WORTH = (1e-2, 2e-3, RESIDUAL)  # what each sweep may leave: for the next one, and at last
+_WORTH = (1e-2, 2e-3, MAX_RESIDUAL)  # what each sweep may leave: for the next one, and at last
 # the size of turns from which on close pairs come first, from which on a second sweep will follow,
 # and from which on none is worth trying
 _CROWDED, _LARGE, _HOPELESS = 0.033, 0.06, 0.2
@@ -24,24 +24,24 @@ _FORESEEN, _NEAR = 2.6, 8.5e-5
 _SKEWED = 3e-5  # how far U may be from orthogonal before it is made so again
 
 
-class Turned(NamedTuple):
+class Swept(NamedTuple):
     """A basis after W has moved.
 
     Attributes:
         basis: of W.
         residual: what is left between the rows of A, and of U from orthogonal, relative to W; a
             number where numbers are read.
-        resynchronised: whether U had to be made orthogonal again.
+        reorthogonalised: whether U had to be made orthogonal again.
     """
 
     basis: Basis
     residual: float | Tensor
-    resynchronised: bool
+    reorthogonalised: bool
 
 
-def turn(
-    left: Tensor, rows: Tensor, depth: float, *, near: bool = False, odd: bool = False
-) -> Turned | None:
+def sweep(
+    left: Tensor, rows: Tensor, depth: float, *, blocks_first: bool = False, shifted: bool = False
+) -> Swept | None:
     r"""Turn a basis to where W has moved, as far as its numbers say is needed (they are read).
 
     Where many pairs are close, or a sweep left too much, they are turned by themselves first.
@@ -50,21 +50,21 @@ def turn(
         left: U before, (..., k, k).
         rows: U^T W of the new W, (..., k, n).
         depth: a valid depth > 1, which says how much small singular values matter.
-        near: whether to turn close pairs by themselves from the start.
-        odd: which of them; to be changed from step to step.
+        blocks_first: whether to turn close pairs by themselves from the start.
+        shifted: which of them; to be changed from step to step.
 
     Returns:
         The basis after; None where the turn would be too large, or left too much.
 
-    >>> from virtualdepth.maths.jacobi._basis import decompose
-    >>> basis = decompose(torch.diag(torch.tensor([2.0, 1.0])))
+    >>> from virtualdepth.maths.jacobi._basis import exact_basis
+    >>> basis = exact_basis(torch.diag(torch.tensor([2.0, 1.0])))
     >>> weight = torch.tensor([[2.0, 0.001], [0.001, 1.0]])
-    >>> found = turn(basis.left, basis.left.mT @ weight, 3.0)
+    >>> found = sweep(basis.left, basis.left.mT @ weight, 3.0)
     >>> (found.basis.rows @ found.basis.rows.mT)[0, 1].abs() < 1e-5  # it was .003
     tensor(True)
     """
     try:
-        found = _swept(left, rows, depth, near=near, odd=odd)
+        found = _swept(left, rows, depth, blocks_first=blocks_first, shifted=shifted)
     except LinAlgError:  # of blocks that are not finite
         return None
     if found is None:
@@ -74,12 +74,12 @@ def turn(
     if skewed:
         basis = _orthogonalised(basis)
         between, skew = _left_over(basis, depth).tolist()
-    if not (between <= RESIDUAL and skew <= RESIDUAL):  # NaN is not
+    if not (between <= MAX_RESIDUAL and skew <= MAX_RESIDUAL):  # NaN is not
         return None
-    return Turned(basis, max(between, skew), skewed)
+    return Swept(basis, max(between, skew), skewed)
 
 
-def stay(left: Tensor, rows: Tensor, depth: float) -> Turned:
+def without_sweep(left: Tensor, rows: Tensor, depth: float) -> Swept:
     """Keep a basis as it is, and measure what that leaves (it is read).
 
     Args:
@@ -90,16 +90,16 @@ def stay(left: Tensor, rows: Tensor, depth: float) -> Turned:
     Returns:
         The basis, whatever it leaves.
 
-    >>> from virtualdepth.maths.jacobi._basis import decompose
-    >>> basis = decompose(torch.diag(torch.tensor([2.0, 1.0])))
-    >>> stay(basis.left, basis.rows, 3.0).residual < 1e-6
+    >>> from virtualdepth.maths.jacobi._basis import exact_basis
+    >>> basis = exact_basis(torch.diag(torch.tensor([2.0, 1.0])))
+    >>> without_sweep(basis.left, basis.rows, 3.0).residual < 1e-6
     True
     """
     basis = Basis(left, rows, torch.linalg.vector_norm(rows, dim=-1))
-    return Turned(basis, max(_left_over(basis, depth).tolist()), resynchronised=False)
+    return Swept(basis, max(_left_over(basis, depth).tolist()), reorthogonalised=False)
 
 
-def turn_unseen(left: Tensor, rows: Tensor, depth: float) -> Turned:
+def sweep_async(left: Tensor, rows: Tensor, depth: float) -> Swept:
     """Turn a basis by a fixed number of products, and read nothing: for devices.
 
     Args:
@@ -110,19 +110,19 @@ def turn_unseen(left: Tensor, rows: Tensor, depth: float) -> Turned:
     Returns:
         The basis after, whatever it leaves: that is to be read when the device is done.
 
-    >>> from virtualdepth.maths.jacobi._basis import decompose
-    >>> basis = decompose(torch.diag(torch.tensor([2.0, 1.0])))
-    >>> bool(turn_unseen(basis.left, basis.rows + 0.01, 3.0).residual < 1e-5)
+    >>> from virtualdepth.maths.jacobi._basis import exact_basis
+    >>> basis = exact_basis(torch.diag(torch.tensor([2.0, 1.0])))
+    >>> bool(sweep_async(basis.left, basis.rows + 0.01, 3.0).residual < 1e-5)
     True
     """
     pairs = Pairs(rows)
     pairs.turn_unseen()
     after = _orthogonalised(_rotated(left, rows, pairs.second_order()))
-    return Turned(after, _left_over(after, depth).amax(), resynchronised=True)
+    return Swept(after, _left_over(after, depth).amax(), reorthogonalised=True)
 
 
 def _swept(
-    left: Tensor, rows: Tensor, depth: float, *, near: bool, odd: bool
+    left: Tensor, rows: Tensor, depth: float, *, blocks_first: bool, shifted: bool
 ) -> tuple[Basis, list[float]] | None:
     """Sweep as often as it is worth it.
 
@@ -131,15 +131,15 @@ def _swept(
     """
     for worth in _WORTH:
         pairs = Pairs(rows)
-        if near:
-            pairs.turn_near(odd=odd)
+        if blocks_first:
+            pairs.turn_near(odd=shifted)
         size = pairs.turn()
         if not size < _HOPELESS:
             return None
-        if not near and _is_crowded(size, rows.shape[-2]):
+        if not blocks_first and _is_crowded(size, rows.shape[-2]):
             # of two sweeps the second takes the smallest rows, which move most for their size
-            odd = odd or size > _LARGE
-            pairs.turn_near(odd=odd)
+            shifted = shifted or size > _LARGE
+            pairs.turn_near(odd=shifted)
             pairs.turn()
         left, rows, _ = basis = _rotated(left, rows, pairs.rotation())
         left_over: list[float] = _left_over(basis, depth).tolist()
@@ -147,7 +147,7 @@ def _swept(
             break
         if not left_over[0] <= worth:  # NaN is not
             return None
-        near, odd = True, False
+        blocks_first, shifted = True, False
     return basis, left_over
 
 
@@ -185,8 +185,8 @@ def _left_over(basis: Basis, depth: float) -> Tensor:
     scales = torch.where(kept, weights / lengths, 0.0)
     size = weights.square() * z
     return _ratios(
-        (scales * image_of(rows, image_of(rows.mT, scales * z)) - size, size),
-        (image_of(left.mT, image_of(left, z)) - z, z.expand_as(lengths)),
+        (scales * matvec(rows, matvec(rows.mT, scales * z)) - size, size),
+        (matvec(left.mT, matvec(left, z)) - z, z.expand_as(lengths)),
     )
 
 
