@@ -1,6 +1,7 @@
 """Figures (extra ``plots``), each drawn into axes that the caller owns.
 
-Every function takes ``ax`` and returns it; none shows or saves a figure.
+Every plot function takes ``ax`` and returns it; none shows or saves a figure. ``COLORS``,
+``PALETTE``, ``figure_grid`` and ``draw_grid`` are the style that all figures share.
 """
 
 from virtualdepth.plotting._equivalence import plot_gap, plot_losses
@@ -11,8 +12,14 @@ from virtualdepth.plotting._monitoring import (
     plot_gap_history,
     plot_singular_values,
 )
+from virtualdepth.plotting._style import COLORS, PALETTE, color_cycle, draw_grid, figure_grid
 
 __all__ = [
+    "COLORS",
+    "PALETTE",
+    "color_cycle",
+    "draw_grid",
+    "figure_grid",
     "plot_alignment",
     "plot_balancedness",
     "plot_effective_rank",

@@ -1,15 +1,11 @@
-"""Figures, each drawn into axes that the caller owns; nothing here shows or saves one."""
+"""Figures of the check: the losses of both models, and the gap over the learning rate."""
 
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-# From the palette of Okabe and Ito, told apart by readers with any colour vision.
-SINGLE = "#56B4E9"
-DEEP = "#000000"
-MEASURED = "#D55E00"
-THEORY = "#7F7F7F"
+from virtualdepth.plotting._style import COLORS, draw_grid
 
 
 def plot_losses(
@@ -33,8 +29,22 @@ def plot_losses(
     >>> [line.get_label() for line in ax.get_lines()]
     ['single layer', 'deep network']
     """
-    ax.plot(time, single, color=SINGLE, linewidth=4.5, solid_capstyle="butt", label="single layer")
-    ax.plot(time, deep, color=DEEP, linewidth=1.3, linestyle=(0, (5, 3)), label="deep network")
+    ax.plot(
+        time,
+        single,
+        color=COLORS["sky blue"],
+        linewidth=4.5,
+        solid_capstyle="butt",
+        label="single layer",
+    )
+    ax.plot(
+        time,
+        deep,
+        color=COLORS["black"],
+        linewidth=1.3,
+        linestyle=(0, (5, 3)),
+        label="deep network",
+    )
     losses = [*single, *deep]
     if max(losses) > 100 * min(losses):
         ax.set_yscale("log")
@@ -44,7 +54,7 @@ def plot_losses(
     ax.locator_params(axis="x", nbins=5)
     ax.set_xlabel("time = learning rate × step")
     ax.set_ylabel("training loss")
-    ax.grid(color="0.9", linewidth=0.8)
+    draw_grid(ax)
     ax.legend(frameon=False)
     return ax
 
@@ -70,8 +80,8 @@ def plot_gap(ax: Axes, lrs: Sequence[float], gaps: Sequence[float]) -> Axes:
     """
     largest = max(range(len(lrs)), key=lambda run: lrs[run])
     line = [gaps[largest] * lr / lrs[largest] for lr in lrs]
-    ax.plot(lrs, line, color=THEORY, linestyle="--", label="slope 1: gap ∝ learning rate")
-    ax.plot(lrs, gaps, color=MEASURED, marker="o", linestyle="none", label="measured")
+    ax.plot(lrs, line, color="0.5", linestyle="--", label="slope 1: gap ∝ learning rate")
+    ax.plot(lrs, gaps, color=COLORS["vermilion"], marker="o", linestyle="none", label="measured")
     ax.set(xscale="log", yscale="log", box_aspect=1, **_square_limits(lrs, [*gaps, *line]))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -79,7 +89,7 @@ def plot_gap(ax: Axes, lrs: Sequence[float], gaps: Sequence[float]) -> Axes:
         axis.set_minor_locator(NullLocator())
     ax.set_xlabel("learning rate")
     ax.set_ylabel(r"largest gap $\|W - W_\mathrm{deep}\|_F \,/\, \|W_\mathrm{deep}\|_F$")
-    ax.grid(color="0.9", linewidth=0.8)
+    draw_grid(ax)
     ax.legend(frameon=False, loc="lower right")  # below the line
     return ax
 

@@ -1,12 +1,11 @@
-"""What happened to spectrum, alignment and balance in the course of a run."""
+"""Figures of a run: spectrum, effective rank, alignment, balance and gap over steps."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 from matplotlib.axes import Axes
 
-# The palette of Okabe and Ito, without its yellow, which is too light for lines on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+from virtualdepth.plotting._style import PALETTE, draw_grid
 
 Curve = Sequence[float]
 
@@ -174,4 +173,4 @@ def _finish(ax: Axes, steps: Sequence[int]) -> None:
     ax.set_xlabel("optimizer step")
     if steps[0] < steps[-1]:
         ax.set_xlim(steps[0], steps[-1])
-    ax.grid(color="0.9", linewidth=0.8)
+    draw_grid(ax)
