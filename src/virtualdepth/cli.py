@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from virtualdepth import __version__
-from virtualdepth.runs import UnusableError
+from virtualdepth.runs import INTERRUPTED, UNUSABLE, UnusableError, command_of
 from virtualdepth.verify._config import VerifyConfig
 from virtualdepth_lab.ablate import arguments as ablate_arguments
-
-UNUSABLE, INTERRUPTED = 2, 130
 
 
 class _Parser(argparse.ArgumentParser):
@@ -96,10 +94,9 @@ def _ablate(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from virtualdepth.verify import _artifacts as artifacts
     from virtualdepth.verify import _command as commands
 
-    if artifacts.command_of(Path(options.folder)) == "ablate":
+    if command_of(Path(options.folder)) == "ablate":
         from virtualdepth_lab.ablate.report import write_report
 
         print(write_report(Path(options.folder)))

@@ -2,14 +2,13 @@
 
 import csv
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from virtualdepth.runs import UnusableError
-from virtualdepth.verify._artifacts import OWN, claim_folder, load, save
+from virtualdepth.runs import UnusableError, claim_folder
+from virtualdepth.verify._artifacts import OWN, load, save
 from virtualdepth.verify._report import write_report
 from virtualdepth.verify._results import VerifyResult
 
@@ -110,60 +109,18 @@ def test_round_trip(outcome: VerifyResult, tmp_path: Path) -> None:
 def test_a_second_run_replaces_the_first(
     passed: VerifyResult, unstarted: VerifyResult, tmp_path: Path
 ) -> None:
-    folder = claim_folder(str(tmp_path / "run"), "verify")
+    folder = claim_folder(str(tmp_path / "run"), "verify", OWN)
     save(passed, folder)
     write_report(passed, folder)
     (folder / "notes.txt").write_text("mine")
     assert {path.name for path in folder.iterdir()} == {*OWN, "notes.txt"}
-    assert claim_folder(str(folder), "verify") == folder
+    assert claim_folder(str(folder), "verify", OWN) == folder
     assert load(folder) == passed  # nothing goes before there is something in its place
     save(unstarted, folder)
     write_report(unstarted, folder)
     assert load(folder) == unstarted
     names = {path.name for path in folder.iterdir()}
     assert names == {"result.json", "curves.csv", "report.md", "notes.txt"}
-
-
-@pytest.mark.parametrize("name", OWN)
-def test_files_of_another_origin_are_left_alone(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text("mine")
-    with pytest.raises(UnusableError, match=rf"^output: .*{name} of another origin"):
-        claim_folder(str(tmp_path), "verify")
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert (tmp_path / name).read_text() == "mine"
-
-
-@pytest.mark.parametrize("text", ['{"command": "reproduce"}', "[1]", "3", "{}"])
-def test_results_of_another_command_are_left_alone(text: str, tmp_path: Path) -> None:
-    (tmp_path / "result.json").write_text(text)
-    with pytest.raises(UnusableError, match=r"^output: .*result.json of another origin"):
-        claim_folder(str(tmp_path), "verify")
-
-
-def test_folders_of_others_may_be_shared(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    assert claim_folder(str(tmp_path), "verify") == tmp_path
-
-
-@pytest.mark.parametrize("output", ["file", "file/below"])
-def test_output_has_to_be_a_folder(output: str, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UnusableError, match=r"^output: expected a folder to write to but got"):
-        claim_folder(str(tmp_path / output), "verify")
-
-
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
-def test_output_has_to_be_writable(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(UnusableError, match=r"^output: .*Permission denied"):
-        claim_folder(str(tmp_path), "verify")
-
-
-def test_default_folders_are_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    folders = [claim_folder(None, "verify") for _ in range(4)]
-    assert len(set(folders)) == 4
-    assert all(folder.parent == Path("runs", "verify") for folder in folders)
 
 
 def test_nothing_to_load(tmp_path: Path) -> None:

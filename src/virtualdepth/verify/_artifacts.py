@@ -1,103 +1,35 @@
-"""The files that a run of the check leaves in its folder, and reading them back.
+"""The files that the check leaves in its folder, and reading them back.
 
 | file | what |
 |---|---|
-| result.json | arguments, versions, one row per learning rate, the verdict |
-| curves.csv | losses, gap and balancedness at every step |
+| result.json | arguments, versions, one row for each learning rate, whether it passed |
+| curves.csv | losses, gap and balancedness after every step |
 | report.md | both in words and tables |
 | loss.png, gap.png | the figures |
 """
 
 import csv
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, fields
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from virtualdepth.runs import UnusableError
+from virtualdepth.runs import REPORT, RESULT, reading_result, write_result
 from virtualdepth.verify._config import VerifyConfig
 from virtualdepth.verify._results import Curve, Row, VerifyResult
 
-RESULT, CURVES, REPORT = "result.json", "curves.csv", "report.md"
+CURVES = "curves.csv"
 LOSS_FIGURE, GAP_FIGURE = "loss.png", "gap.png"
 OWN = (RESULT, CURVES, REPORT, LOSS_FIGURE, GAP_FIGURE)
 
 _COLUMNS = ("loss_single", "loss_deep", "gap", "balancedness")
 
 
-def claim_folder(output: str | None, command: str) -> Path:
-    """Make the folder that a run writes into, or take the one of an earlier run.
-
-    Files of ours in it stay until :func:`save` replaces them all; other files stay for good.
-
-    Args:
-        output: the folder; None: a new one, runs/<command>/<time>.
-        command: "verify".
-
-    Returns:
-        The folder, which exists.
-
-    Raises:
-        UnusableError: if it cannot be written to, or holds files with our names that no run of
-            this command left.
-    """
-    folder = _new_folder(command) if output is None else Path(output)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".virtualdepth"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UnusableError(
-            "output", f"expected a folder to write to but got {folder}: {error.strerror}"
-        ) from error
-    taken = [name for name in OWN if (folder / name).exists()]
-    if taken and command_of(folder) != command:
-        raise UnusableError(
-            "output",
-            f"expected a new folder or one that an earlier run of {command} left but got {folder} "
-            f"with {', '.join(taken)} of another origin; they would be overwritten",
-        )
-    return folder
-
-
-def _new_folder(command: str) -> Path:
-    folder = Path("runs", command, f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
-    number = 2
-    while folder.exists():
-        folder = folder.with_name(f"{folder.name.split('.')[0]}.{number}")
-        number += 1
-    return folder
-
-
-def command_of(folder: Path) -> object:
-    """Tell which command left its result in a folder.
-
-    Args:
-        folder: any.
-
-    Returns:
-        "verify" or another command; None if there is no result.
-    """
-    try:
-        return json.loads((folder / RESULT).read_text(encoding="utf-8"))["command"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def save(result: VerifyResult, folder: Path) -> None:
-    """Write result.json and curves.csv in place of all that an earlier run left.
-
-    Args:
-        result: what was found.
-        folder: where, from :func:`claim_folder`.
-    """
+    """Write result.json and curves.csv in place of all that an earlier run left."""
     for name in OWN:
         (folder / name).unlink(missing_ok=True)
-    text = json.dumps(to_json(result), indent=2, allow_nan=False)
-    (folder / RESULT).write_text(text + "\n", encoding="utf-8")
+    write_result(folder, to_json(result))
     with (folder / CURVES).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["lr", "step", "time", *_COLUMNS])
@@ -108,14 +40,7 @@ def save(result: VerifyResult, folder: Path) -> None:
 
 
 def to_json(result: VerifyResult) -> dict[str, Any]:
-    """Lay the result out as result.json has it.
-
-    Args:
-        result: what was found.
-
-    Returns:
-        Plain values; what is undefined is None.
-    """
+    """Return the content of result.json."""
     return {
         "command": "verify",
         "config": result.config,
@@ -128,19 +53,8 @@ def to_json(result: VerifyResult) -> dict[str, Any]:
 
 
 def load(folder: Path) -> VerifyResult:
-    """Read back what :func:`save` wrote.
-
-    Args:
-        folder: where.
-
-    Returns:
-        The same result.
-
-    Raises:
-        UnusableError: if there is none, or it is not whole.
-    """
-    try:
-        found = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    """Read back what :func:`save` wrote."""
+    with reading_result(folder, "verify", CURVES) as found:
         rows = [Row(**row) for row in found["rows"]]
         return VerifyResult(
             config={field.name: found["config"][field.name] for field in fields(VerifyConfig)},
@@ -149,12 +63,6 @@ def load(folder: Path) -> VerifyResult:
             curves=list(_read_curves(folder / CURVES, rows)),
             parameters=found["parameters"],
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnusableError(
-            "folder",
-            f"expected {RESULT} and {CURVES} as `virtualdepth verify` leaves them in {folder} but "
-            f"got {type(error).__name__}: {error}",
-        ) from error
 
 
 def _read_curves(path: Path, rows: list[Row]) -> Iterator[Curve]:

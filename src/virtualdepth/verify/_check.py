@@ -6,14 +6,13 @@ learning rate. That slope is what the check measures: a wrong rule has a gap tha
 Source: arXiv 1802.06509, Theorem 1.
 """
 
-import platform
-from importlib.metadata import version
 from time import perf_counter
 
 from tqdm import tqdm
 
 from virtualdepth.data._problems import Problem, load_problem
 from virtualdepth.networks import DeepLinear
+from virtualdepth.runs import versions
 from virtualdepth.verify._config import VerifyConfig
 from virtualdepth.verify._results import Curve, Row, VerifyResult
 from virtualdepth.verify._training import follow
@@ -71,7 +70,7 @@ def run(config: VerifyConfig, problem: Problem | None = None) -> VerifyResult:
             pass  # the result knows that rows are missing
     return VerifyResult(
         config=config.to_json(),
-        versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        versions=versions(*PACKAGES),
         rows=rows,
         curves=curves,
         parameters=_parameters(problem, config.depth),

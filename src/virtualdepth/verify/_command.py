@@ -3,15 +3,21 @@
 from pathlib import Path
 
 from virtualdepth.data._problems import load_problem
-from virtualdepth.runs import UnusableError
-from virtualdepth.verify._artifacts import RESULT, claim_folder, command_of, load, save
+from virtualdepth.runs import (
+    FAILED,
+    INTERRUPTED,
+    PASSED,
+    RESULT,
+    UnusableError,
+    claim_folder,
+    command_of,
+)
+from virtualdepth.verify._artifacts import OWN, load, save
 from virtualdepth.verify._check import run
 from virtualdepth.verify._config import VerifyConfig
 from virtualdepth.verify._report import terminal_table, verdict, write_report
 from virtualdepth.verify._results import VerifyResult
 from virtualdepth_lab.reproduce.command import report_reproduction
-
-PASSED, FAILED, INTERRUPTED = 0, 1, 130
 
 
 def verify(config: VerifyConfig, output: str | None) -> int:
@@ -30,7 +36,7 @@ def verify(config: VerifyConfig, output: str | None) -> int:
     problem = load_problem(
         config.data, targets=config.targets, data_dir=config.data_dir, seed=config.seed
     )
-    folder = claim_folder(output, "verify")
+    folder = claim_folder(output, "verify", OWN)
     print(problem, flush=True)
     result = run(config, problem)
     save(result, folder)

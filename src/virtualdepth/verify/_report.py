@@ -6,16 +6,16 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from virtualdepth import runs
 from virtualdepth.plotting import plot_gap, plot_losses
-from virtualdepth.verify._artifacts import GAP_FIGURE, LOSS_FIGURE, REPORT
-from virtualdepth.verify._results import ORDER_RANGE, Curve, Row, VerifyResult
+from virtualdepth.runs import markdown_table, save_figures, settings, text_table
+from virtualdepth.verify._artifacts import GAP_FIGURE, LOSS_FIGURE
+from virtualdepth.verify._results import ORDER_RANGE, Curve, VerifyResult
 
-CAPTIONS = {
-    LOSS_FIGURE: "Training loss of the single layer and of the deep network, one panel for each "
-    "learning rate.",
-    GAP_FIGURE: "Largest gap against the learning rate, beside a line of slope 1.",
-}
-HEADER = ("learning rate", "steps", "gap", "loss, single", "loss, deep", "seconds")
+LOSS_CAPTION = (
+    "Training loss of the single layer and of the deep network, one panel for each learning rate."
+)
+GAP_CAPTION = "Largest gap against the learning rate, beside a line of slope 1."
 
 
 def verdict(result: VerifyResult) -> str:
@@ -63,63 +63,35 @@ def _first_loss(result: VerifyResult) -> float:
     return result.curves[0].loss_deep[0]
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """Format a row as the tables show it.
-
-    Args:
-        row: of one learning rate.
-
-    Returns:
-        As many strings as HEADER; a dash for what is undefined.
-    """
-    measured = [
-        "-" if value is None else f"{value:{form}}"
-        for value, form in ((row.gap, ".2e"), (row.loss_single, "#.5g"), (row.loss_deep, "#.5g"))
+def table(result: VerifyResult) -> list[dict[str, str]]:
+    """Return the rows as the tables show them: name of the column -> formatted number."""
+    return [
+        {
+            "learning rate": f"{row.lr:g}",
+            "steps": str(row.steps),
+            "gap": _number(row.gap, ".2e"),
+            "loss, single": _number(row.loss_single, "#.5g"),
+            "loss, deep": _number(row.loss_deep, "#.5g"),
+            "seconds": f"{row.seconds:.1f}",
+        }
+        for row in result.rows
     ]
-    return f"{row.lr:g}", str(row.steps), *measured, f"{row.seconds:.1f}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
 
 
 def terminal_table(result: VerifyResult) -> str:
-    """Lay the rows out in columns, with the conclusion below.
-
-    Args:
-        result: what was found.
-
-    Returns:
-        Lines of text.
-    """
-    lines = [HEADER, *map(cells, result.rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = [
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in lines
-    ]
-    return "\n".join([*table, "", *conclusion(result)])
+    """Return the table for the terminal, with the conclusion below."""
+    parts = [text_table(table(result)), "\n".join(conclusion(result))]
+    return "\n\n".join(filter(None, parts))
 
 
 def write_report(result: VerifyResult, folder: Path) -> None:
-    """Draw the figures and write report.md.
-
-    Args:
-        result: what was found.
-        folder: where.
-    """
-    (folder / REPORT).write_text(report(result, draw(result, folder)), encoding="utf-8")
-
-
-def report(result: VerifyResult, figures: list[str]) -> str:
-    """Write the report.
-
-    Args:
-        result: what was found.
-        figures: file names of those that were drawn.
-
-    Returns:
-        Markdown.
-    """
+    """Draw the figures and write report.md."""
     config = result.config
-    table = [HEADER, ["--:"] * len(HEADER), *map(cells, result.rows)]
-    parts = [
+    paragraphs = [
         f"# virtualdepth verify: {verdict(result)}",
         f"One linear layer of {result.parameters['single']:,} parameters, trained as if it were "
         f"{config['optimizer_depth']} layers deep, beside an explicit network of "
@@ -128,30 +100,20 @@ def report(result: VerifyResult, figures: list[str]) -> str:
         f"number of full-batch gradient steps, up to time {config['time']:g} = learning rate × "
         "steps. The gap is the largest relative distance ‖W − W_deep‖ / ‖W_deep‖ (Frobenius) "
         "along the way.",
-        "\n".join(f"| {' | '.join(line)} |" for line in table),
+        markdown_table(table(result)),
         "\n".join(f"- {sentence}" for sentence in conclusion(result)),
-        *(f"![{CAPTIONS[name]}]({name})\n\n{CAPTIONS[name]}" for name in figures),
+        *save_figures(figures(result), folder),
         "The rule is exact for infinitesimal steps only, so the two runs differ by an amount "
         "proportional to the learning rate: what the check demands is this order 1, and gaps that "
         "fall. A wrong depth leaves a gap that stays, of order near 0.",
-        "## Settings",
-        "\n".join(f"- {name}: {_shown(value)}" for name, value in config.items()),
-        "Versions: " + ", ".join(f"{name} {text}" for name, text in result.versions.items()) + ".",
+        *settings({name: _shown(value) for name, value in config.items()}, result.versions),
     ]
-    return "\n\n".join(parts) + "\n"
+    runs.write_report(folder, paragraphs)
 
 
-def draw(result: VerifyResult, folder: Path) -> list[str]:
-    """Draw the figures that the finished learning rates allow.
-
-    Args:
-        result: what was found.
-        folder: where the PNG files go.
-
-    Returns:
-        Names of the files.
-    """
-    drawn = []
+def figures(result: VerifyResult) -> dict[str, tuple[str, Figure]]:
+    """Draw what the finished learning rates allow: name of the file -> caption and figure."""
+    drawn = {}
     title = _title(result.config)
     finished = [
         curve for curve, row in zip(result.curves, result.rows, strict=True) if row.gap is not None
@@ -159,15 +121,13 @@ def draw(result: VerifyResult, folder: Path) -> list[str]:
     if finished:
         figure = _loss_figure(finished)
         figure.suptitle(title)
-        figure.savefig(folder / LOSS_FIGURE, dpi=150)
-        drawn.append(LOSS_FIGURE)
+        drawn[LOSS_FIGURE] = (LOSS_CAPTION, figure)
     gaps = {row.lr: row.gap for row in result.rows if row.gap}
     if len(gaps) > 1:
         figure = Figure(figsize=(5.5, 5.5), layout="constrained")
         ax = plot_gap(figure.subplots(), list(gaps), list(gaps.values()))
         ax.set_title(title if result.order is None else f"{title}\norder {result.order:.3f}")
-        figure.savefig(folder / GAP_FIGURE, dpi=150)
-        drawn.append(GAP_FIGURE)
+        drawn[GAP_FIGURE] = (GAP_CAPTION, figure)
     return drawn
 
 

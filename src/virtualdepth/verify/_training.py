@@ -4,7 +4,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from virtualdepth.lightning import EquivalenceModule, TensorDataModule
 from virtualdepth.maths import balancedness
+from virtualdepth.runs import torch_threads
 from virtualdepth.verify._results import Curve
 
 PRECISIONS = {"float64": "64-true", "float32": "32-true"}
@@ -163,12 +164,5 @@ def _interruptible() -> Iterator[None]:
         raise
 
 
-@contextmanager
-def _threads_for(inputs: Tensor) -> Iterator[None]:
-    threads = torch.get_num_threads()
-    if inputs.numel() < _ENTRIES_WORTH_THREADS:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+def _threads_for(inputs: Tensor) -> AbstractContextManager[None]:
+    return torch_threads(1) if inputs.numel() < _ENTRIES_WORTH_THREADS else nullcontext()

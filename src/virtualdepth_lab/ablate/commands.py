@@ -10,8 +10,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 from tqdm import tqdm
 
-from virtualdepth.runs import UnusableError
-from virtualdepth.verify._artifacts import claim_folder
+from virtualdepth.runs import INTERRUPTED, UnusableError, claim_folder
 from virtualdepth_lab.ablate.cells import Cell, cells_of
 from virtualdepth_lab.ablate.config import StudyConfig
 from virtualdepth_lab.ablate.problems import check_cells, objective_of
@@ -30,7 +29,6 @@ from virtualdepth_lab.ablate.study_file import read_study, write_study
 from virtualdepth_lab.ablate.table import PARQUET, UNFINISHED, rows_of, write_table
 from virtualdepth_lab.ablate.workers import Crew
 
-INTERRUPTED = 130
 DATABASE = "study.db"
 _REFRESH = 1.0  # seconds between two looks at the storage, for the bar
 

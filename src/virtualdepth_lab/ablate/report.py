@@ -9,8 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from virtualdepth.runs import UnusableError
-from virtualdepth.verify._artifacts import REPORT, RESULT
+from virtualdepth.runs import REPORT, RESULT, UnusableError
 from virtualdepth_lab.ablate.config import StudyConfig
 from virtualdepth_lab.ablate.figures import (
     MOST_PANELS,

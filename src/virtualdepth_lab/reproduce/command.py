@@ -8,8 +8,7 @@ from typing import Protocol
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from virtualdepth.runs import UnusableError
-from virtualdepth.verify._artifacts import claim_folder
+from virtualdepth.runs import FAILED, PASSED, UnusableError, claim_folder, text_table
 from virtualdepth_lab.reproduce.result import (
     Keep,
     Progress,
@@ -17,7 +16,6 @@ from virtualdepth_lab.reproduce.result import (
     Reproduction,
     load,
     save,
-    text_table,
     write_report,
 )
 from virtualdepth_lab.reproduce.unfinished import keeping
@@ -73,7 +71,7 @@ def reproduce(config: ReproduceConfig, output: str | None) -> int:
             result = experiment.run(config, progress, keep)
         save(result, folder)
     _show(experiment, result, folder)
-    return 0 if result.passed else 1
+    return PASSED if result.passed else FAILED
 
 
 def report_reproduction(folder: Path) -> None:

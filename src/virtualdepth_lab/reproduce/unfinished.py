@@ -8,7 +8,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from virtualdepth_lab.reproduce.result import Keep, Record, ReproduceConfig, plain, versions
+from virtualdepth.runs import plain, versions
+from virtualdepth_lab.reproduce.result import PACKAGES, Keep, Record, ReproduceConfig
 
 UNFINISHED = "unfinished.jsonl"
 
@@ -31,7 +32,7 @@ def keeping(config: ReproduceConfig, folder: Path, *, new: bool = False) -> Iter
 
     def keep(row: Record) -> Record:
         nonlocal count
-        head = {"command": "reproduce", "config": asdict(config), "versions": versions()}
+        head = {"command": "reproduce", "config": asdict(config), "versions": versions(*PACKAGES)}
         with path.open("a" if count else "w", encoding="utf-8") as file:
             for line in [row] if count else [head, row]:
                 file.write(json.dumps(plain(line), allow_nan=False) + "\n")

@@ -181,12 +181,9 @@ def test_unusable(
 
 
 def test_no_figure_of_an_earlier_run_stays(tmp_path: Path) -> None:
-    assert save_figures({"one": Figure(), "two": Figure()}, tmp_path) == [
-        "figure-1.png",
-        "figure-2.png",
-    ]
+    save_figures({"one": Figure(), "two": Figure()}, tmp_path)
     (tmp_path / "figure-2-mine.png").touch()
-    assert save_figures({"one": Figure()}, tmp_path) == ["figure-1.png"]
+    assert save_figures({"one": Figure()}, tmp_path) == ["![one](figure-1.png)\n\none"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figure-1.png", "figure-2-mine.png"]
 
 
