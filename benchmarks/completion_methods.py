@@ -30,7 +30,7 @@ from sklearn.linear_model import BayesianRidge, Ridge
 from torch import Tensor
 from tqdm import tqdm
 
-from virtualdepth.data._completion import Completion, low_rank_problem
+from virtualdepth.data import Completion, low_rank_problem
 from virtualdepth.estimators import MatrixCompletion
 from virtualdepth.maths import thin_svd
 from virtualdepth_lab.reproduce.convex import minimise_nuclear_norm, soft_impute_held_out

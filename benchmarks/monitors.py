@@ -21,7 +21,7 @@ from pytorch_lightning import Callback, Trainer
 
 import virtualdepth as vd
 from virtualdepth.cli import main as virtualdepth
-from virtualdepth.data._problems import load_problem
+from virtualdepth.data import load_problem
 from virtualdepth.verify import _training as training
 
 INTERVAL, DEPTH, TIME = 50, 3, 20

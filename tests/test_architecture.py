@@ -42,7 +42,7 @@ THIRD_PARTY = {
     "lightning": {"torch", "torchmetrics", "pytorch_lightning"},
     "lightning_unified": {"torch", "torchmetrics", "lightning"},
     "estimators": {"torch", "numpy", "scipy", "sklearn", "tqdm"},
-    "cli": {"virtualdepth_lab"},
+    "cli": set(),
     "__main__": set(),
 }
 

@@ -74,7 +74,7 @@ def call(*arguments: str) -> int:
          "value in line 3, column 'y', of bad.csv"),
         ("verify --targets y", "targets: expected none with digits but got y"),
         ("verify --output own.csv", "output: expected a folder to write to but got own.csv"),
-        ("verify --output mine", "output: expected a new folder or one that an earlier run of"),
+        ("verify --output mine", "output: expected a new folder, or one that an earlier run of"),
         ("verify --depths 3", "unrecognized arguments: --depths 3; see virtualdepth verify --help"),
         ("verify again", "unrecognized arguments: again"),
         ("report", "the following arguments are required: DIR"),
@@ -115,7 +115,7 @@ def test_missing_extra(package: str, tmp_path: Path) -> None:
     assert end.returncode == 2
     assert end.stdout == ""
     assert re.fullmatch(
-        rf"virtualdepth verify: error: expected the package {package}\S* but it is not installed; "
+        rf"virtualdepth verify: error: package: expected {package}\S* but it is not installed; "
         r"pip install 'virtualdepth\[experiments\]'\n",
         end.stderr,
     )

@@ -1,20 +1,42 @@
-"""The command line: parse, dispatch, and nothing else.
+"""The command line: find the commands, parse, dispatch, and nothing else.
 
-What a command needs is imported when it runs, so that help and most errors come at once.
+A command is a module that fulfils :class:`Command`. ``verify`` is one; those of other packages are
+found by the entry points of the group "virtualdepth.commands", name to module. What a command
+needs is imported when it runs, so that help and most errors come at once.
 """
 
 import argparse
-import csv
 import sys
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
-from virtualdepth import __version__
-from virtualdepth.runs import INTERRUPTED, UNUSABLE, UnusableError, command_of
-from virtualdepth.verify._config import VerifyConfig
-from virtualdepth_lab.ablate import arguments as ablate_arguments
+from virtualdepth import __version__, verify
+from virtualdepth.runs import INTERRUPTED, PASSED, RESULT, UNUSABLE, UnusableError, command_of
+
+_GROUP = "virtualdepth.commands"
+
+
+class Command(Protocol):
+    """The module of a command, which imports little by itself."""
+
+    HELP: str  # a line in `virtualdepth --help`
+    DESCRIPTION: str  # the start of the command's own help
+    EPILOG: str  # its end
+    EXTRA: str  # the extra of the package to install when an import fails
+    TAKES_MORE: bool  # whether `run` gets the words that the parser does not know, as options.more
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's options."""
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Run the command, and return its exit status."""
+
+    def report(self, folder: Path) -> None:
+        """Make report and figures again from what a run left."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,75 +58,63 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 passed, 1 the check failed, 130 after Ctrl-C. Unusable arguments end
         the process with status 2.
     """
-    options, more = _parser().parse_known_args(arguments)
+    options, more = _parser(_commands()).parse_known_args(arguments)
     parser: _Parser = options.parser
     if more and not options.takes_more:
         parser.error(f"unrecognized arguments: {' '.join(more)}; see {parser.prog} --help")
     options.more = more
+    run: Callable[[argparse.Namespace], int] = options.run
     try:
-        status: int = options.command(options)
+        return run(options)
     except UnusableError as error:
         parser.error(str(error))
-    except ModuleNotFoundError as error:
-        parser.error(
-            f"expected the package {error.name} but it is not installed; "
-            "pip install 'virtualdepth[experiments]'"
-        )
     except OSError as error:  # a disk that is full, a file that may not be written
         parser.error(f"expected files that can be read and written but got {error}")
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    return status
 
 
-def _verify(options: argparse.Namespace) -> int:
-    config = VerifyConfig(
-        **{field.name: getattr(options, field.name) for field in fields(VerifyConfig)}
-    )
-    from virtualdepth.verify import _command as commands
-
-    return commands.verify(config, options.output)
+def _commands() -> dict[str, Command]:
+    found: dict[str, Command] = {"verify": verify}
+    for entry in entry_points(group=_GROUP):
+        found[entry.name] = entry.load()
+    return found
 
 
-def _reproduce(options: argparse.Namespace) -> int:
-    from virtualdepth_lab.reproduce.command import reproduce
-    from virtualdepth_lab.reproduce.result import ReproduceConfig
-
-    config = ReproduceConfig(
-        name=options.name, seeds=options.seeds, quick=options.quick, data_dir=options.data_dir
-    )
-    return reproduce(config, options.output)
+def _run(command: Command, options: argparse.Namespace) -> int:
+    with _extra_of(command):
+        return command.run(options)
 
 
-def _ablate(options: argparse.Namespace) -> int:
-    from virtualdepth_lab.ablate.commands import AblateOptions, ablate
-
-    return ablate(
-        AblateOptions(
-            study=options.study,
-            overrides=options.more,
-            output=options.output,
-            storage=options.storage,
-            workers=options.workers,
-            dry_run=options.dry_run,
-            cell=options.cell,
+def _report(commands: Mapping[str, Command], options: argparse.Namespace) -> int:
+    folder = Path(options.folder)
+    command = commands.get(command_of(folder) or "")
+    if command is None:
+        raise UnusableError(
+            "folder", f"expected the folder of a run, with its {RESULT}, but got {folder}"
         )
-    )
+    with _extra_of(command):
+        command.report(folder)
+    return PASSED
 
 
-def _report(options: argparse.Namespace) -> int:
-    from virtualdepth.verify import _command as commands
+@contextmanager
+def _extra_of(command: Command) -> Iterator[None]:
+    """Say which extra to install when a package of other authors is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("virtualdepth"):
+            raise
+        raise UnusableError(
+            "package",
+            f"expected {error.name} but it is not installed; "
+            f"pip install 'virtualdepth[{command.EXTRA}]'",
+        ) from error
 
-    if command_of(Path(options.folder)) == "ablate":
-        from virtualdepth_lab.ablate.report import write_report
 
-        print(write_report(Path(options.folder)))
-        return 0
-    return commands.report(options.folder)
-
-
-def _parser() -> argparse.ArgumentParser:
+def _parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="virtualdepth",
         description="Train a layer as if it were N layers deep, without adding a parameter.",
@@ -112,183 +122,24 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.set_defaults(takes_more=False)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_verify(commands)
-    _add_reproduce(commands)
-    _add_ablate(commands)
-    _add_report(commands)
-    return parser
-
-
-def _add_verify(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    parser = commands.add_parser(
-        "verify",
-        help="train one layer beside an explicit N-layer network and measure the gap",
-        description="Train one linear layer as if it were N layers deep, beside an explicit "
-        "N-layer network from the same start, at several learning rates. The largest gap between "
-        "the two is of first order in the learning rate: the check passes if the measured order "
-        "is between 0.9 and 1.15 and the gap falls with the learning rate. Leaves result.json, "
-        "curves.csv, report.md, loss.png and gap.png.",
-        epilog="Exit status: 0 passed, 1 the check failed or a run diverged, 2 unusable arguments, "
-        "130 after Ctrl-C, with the learning rates finished by then kept.",
-        allow_abbrev=False,
-    )
-    parser.set_defaults(command=_verify, parser=parser)
-    add, default = parser.add_argument, VerifyConfig
-    add(
-        "--data",
-        default=default.data,
-        metavar="DATA",
-        help="digits, ethanol, synthetic, or a CSV file of numbers with a header "
-        "(default: %(default)s)",
-    )
-    add(
-        "--data-dir",
-        metavar="DIR",
-        help="the folder with ethanol/ethanol.npz (default: $VIRTUALDEPTH_DATA)",
-    )
-    add(
-        "--targets",
-        type=_names,
-        default=default.targets,
-        metavar="NAME,...",
-        help="the columns of the CSV file to predict from the others",
-    )
-    add(
-        "--depth",
-        type=_number,
-        default=default.depth,
-        metavar="N",
-        help="number of layers, 2 or more (default: %(default)s)",
-    )
-    add(
-        "--optimizer-depth",
-        type=_number,
-        metavar="N",
-        help="train the one layer with a depth of its own, to see the check fail (default: N)",
-    )
-    add(
-        "--lrs",
-        type=_numbers,
-        default=",".join(map(str, default.lrs)),
-        metavar="LR,LR,...",
-        help="learning rates, two or more (default: %(default)s)",
-    )
-    add(
-        "--time",
-        type=_number,
-        default=default.time,
-        metavar="T",
-        help="learning rate times steps (default: %(default)s)",
-    )
-    add(
-        "--init-scale",
-        type=_number,
-        default=default.init_scale,
-        metavar="S",
-        help="scale of the random start (default: %(default)s)",
-    )
-    add(
-        "--seed",
-        type=_number,
-        default=default.seed,
-        metavar="K",
-        help="of the start, and of synthetic data (default: %(default)s)",
-    )
-    add(
-        "--dtype",
-        default=default.dtype,
-        metavar="DTYPE",
-        help="float64 or float32 (default: %(default)s)",
-    )
-    add(
-        "--output",
-        metavar="DIR",
-        help="where the files go; those of an earlier verify there are replaced "
-        "(default: runs/verify/<time>)",
-    )
-
-
-def _add_reproduce(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    parser = commands.add_parser(
-        "reproduce",
-        help="rerun a published experiment and set its numbers beside the published ones",
-        description="Rerun a published experiment: convergence, image-inpainting, lp-regression, "
-        "margin, matrix-completion, mnist, no-regulariser, norms or singular-values. Leaves "
-        "result.json, arrays.npz, report.md and figures.",
-        epilog="Exit status: 0 every claim held, 1 one did not, 2 unusable arguments, 130 after "
-        "Ctrl-C, with the rows finished by then kept in unfinished.jsonl.",
-        allow_abbrev=False,
-    )
-    parser.set_defaults(command=_reproduce, parser=parser)
-    parser.add_argument("name", metavar="NAME", help="of the experiment")
-    parser.add_argument(
-        "--seeds",
-        type=_seeds,
-        default=(0, 1, 2),
-        metavar="SEED,...",
-        help="of problems and starts (default: 0,1,2)",
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="a small version for a look, of about a minute"
-    )
-    parser.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="the folder with images/camera.png, ethanol/ethanol.npz or mnist/ "
-        "(default: $VIRTUALDEPTH_DATA)",
-    )
-    parser.add_argument(
-        "--output",
-        metavar="DIR",
-        help="the folder for the files (default: runs/reproduce/<time>)",
-    )
-
-
-def _add_ablate(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    parser = commands.add_parser(
-        "ablate",
-        help="run a study over depth, initial scale, seeds and more, on one machine or many",
-        description=ablate_arguments.DESCRIPTION,
-        epilog=ablate_arguments.EPILOG,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(command=_ablate, parser=parser, takes_more=True)
-    ablate_arguments.add_arguments(parser)
-
-
-def _add_report(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    parser = commands.add_parser(
+    added = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, command in commands.items():
+        own = added.add_parser(
+            name,
+            help=command.HELP,
+            description=command.DESCRIPTION,
+            epilog=command.EPILOG,
+            allow_abbrev=False,
+        )
+        own.set_defaults(run=partial(_run, command), parser=own, takes_more=command.TAKES_MORE)
+        command.add_arguments(own)
+    report = added.add_parser(
         "report",
         help="make report and figures again from what a run left",
         description="Make report.md and the figures again from what any of the commands left.",
         epilog="Exit status: 0, whatever the run found; 2 if there is nothing to report on.",
         allow_abbrev=False,
     )
-    parser.set_defaults(command=_report, parser=parser)
-    parser.add_argument("folder", metavar="DIR", help="the folder of the run")
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected integers but got {text!r}") from error
-
-
-def _number(text: str) -> float:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    raise argparse.ArgumentTypeError(f"expected a number but got {text!r}")
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(_number(part) for part in text.split(",")) if text.strip() else ()
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in next(csv.reader([text])))
+    report.set_defaults(run=partial(_report, commands), parser=report, takes_more=False)
+    report.add_argument("folder", metavar="DIR", help="the folder of the run")
+    return parser

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from virtualdepth.data._csv import read_csv
+from virtualdepth.data import read_csv
 from virtualdepth.runs import UnusableError
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.data.idx_files import IMAGES, LABELS, bars, idx_bytes, write_mnist
 
-from virtualdepth.data._idx import load_mnist, read_idx
+from virtualdepth.data import load_mnist, read_idx
 from virtualdepth.runs import UnusableError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from virtualdepth.data._preparation import standardise, whiten
+from virtualdepth.data import standardise, whiten
 from virtualdepth.runs import UnusableError
 
 SHAPES = [(50, 4), (200, 12), (9, 30), (2, 3), (5, 1)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from virtualdepth.data._problems import Problem, load_problem
+from virtualdepth.data import Problem, load_problem
 from virtualdepth.runs import UnusableError
 
 DATA = os.environ.get("VIRTUALDEPTH_DATA")
@@ -92,7 +92,7 @@ def test_csv(tmp_path: Path) -> None:
         ({"data": "ethanol"}, "^data_dir: expected the folder that holds ethanol/ethanol.npz but "
          "got none; name it, or set VIRTUALDEPTH_DATA$"),
         ({"data": "ethanol", "data_dir": "nowhere"}, "^data_dir: expected a folder with the file "
-         "ethanol/ethanol.npz .* but got no file nowhere.ethanol.ethanol.npz; put it there$"),
+         "ethanol/ethanol.npz .* but got no such file in nowhere; put it there$"),
     ],
 )  # fmt: skip
 def test_refuses(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from virtualdepth.data._completion import low_rank_problem, small_start
+from virtualdepth.data import low_rank_problem, small_start
 from virtualdepth.theory import integrate_flow, minimise_over_factors
 
 

@@ -13,7 +13,7 @@ import torch
 from lightning_utilities.core import rank_zero
 from tests.lightning import literal
 
-from virtualdepth.data._problems import Problem, load_problem
+from virtualdepth.data import Problem, load_problem
 from virtualdepth.networks import init
 from virtualdepth.verify._results import Curve
 from virtualdepth.verify._training import follow

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import virtualdepth
-from virtualdepth.data._problems import DATA_VARIABLE
-from virtualdepth.verify._check import run
+from virtualdepth.data import DATA_VARIABLE
+from virtualdepth.verify._check import check
 from virtualdepth.verify._config import VerifyConfig
 
 SMALL = {"data": "synthetic", "lrs": (0.1, 0.05, 0.025), "time": 1.0}
@@ -17,7 +17,7 @@ SMALL = {"data": "synthetic", "lrs": (0.1, 0.05, 0.025), "time": 1.0}
 @pytest.mark.parametrize("depth", [2, 3, 4])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_one_layer_follows(depth: int, seed: int) -> None:
-    result = run(VerifyConfig(**SMALL, depth=depth, seed=seed))
+    result = check(VerifyConfig(**SMALL, depth=depth, seed=seed))
     assert result.passed is True
     assert result.failures == []
     assert result.order == pytest.approx(1, abs=0.05)
@@ -33,31 +33,31 @@ def test_one_layer_follows(depth: int, seed: int) -> None:
 
 @pytest.mark.parametrize("optimizer_depth", [1, 2, 2.5, 4, np.inf])
 def test_another_depth_does_not(optimizer_depth: float) -> None:
-    result = run(VerifyConfig(**SMALL, depth=3, optimizer_depth=optimizer_depth))
+    result = check(VerifyConfig(**SMALL, depth=3, optimizer_depth=optimizer_depth))
     assert result.passed is False
     assert abs(result.order) < 0.3
     assert min(row.gap for row in result.rows) > 0.02
 
 
 def test_parameters_are_counted() -> None:
-    result = run(VerifyConfig(**SMALL, depth=4))
+    result = check(VerifyConfig(**SMALL, depth=4))
     # 12 inputs, 4 outputs, hidden layers of min(12, 4)
     assert result.parameters == {"single": 12 * 4, "deep": 12 * 4 + 4 * 4 + 4 * 4 + 4 * 4}
 
 
 def test_versions() -> None:
-    versions = run(VerifyConfig(**SMALL)).versions
+    versions = check(VerifyConfig(**SMALL)).versions
     assert versions["virtualdepth"] == virtualdepth.__version__
     assert set(versions) >= {"python", "torch", "pytorch-lightning"}
 
 
 def test_the_same_again() -> None:
-    first, again = run(VerifyConfig(**SMALL)), run(VerifyConfig(**SMALL))
+    first, again = check(VerifyConfig(**SMALL)), check(VerifyConfig(**SMALL))
     assert first.curves == again.curves
 
 
 def test_divergence_fails() -> None:
-    result = run(VerifyConfig(data="synthetic", lrs=(5.0, 0.25), time=50.0))
+    result = check(VerifyConfig(data="synthetic", lrs=(5.0, 0.25), time=50.0))
     diverged, finished = result.rows
     assert (diverged.gap, diverged.loss_single, diverged.loss_deep) == (None, None, None)
     assert finished.gap is not None
@@ -68,7 +68,7 @@ def test_divergence_fails() -> None:
 
 
 def test_digits() -> None:
-    result = run(VerifyConfig(data="digits", lrs=(0.1, 0.05), time=5.0))
+    result = check(VerifyConfig(data="digits", lrs=(0.1, 0.05), time=5.0))
     assert result.passed is True
     assert result.order == pytest.approx(1, abs=0.05)
     assert result.parameters == {"single": 610, "deep": 610 + 100 + 100}
@@ -78,7 +78,7 @@ def test_digits() -> None:
 
 @pytest.mark.skipif(DATA_VARIABLE not in os.environ, reason=f"{DATA_VARIABLE} is not set")
 def test_ethanol() -> None:
-    result = run(VerifyConfig(data="ethanol", lrs=(0.1, 0.05), time=3.0))
+    result = check(VerifyConfig(data="ethanol", lrs=(0.1, 0.05), time=3.0))
     assert result.passed is True
     # one row of 128 weights beside 1 x 1 layers above the first
     assert result.parameters == {"single": 128, "deep": 130}
@@ -92,6 +92,6 @@ def test_own_data(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
     np.savetxt(path, np.hstack([features, targets]), delimiter=",", header="a,b,c,d,e,y,z",
                comments="")  # fmt: skip
-    result = run(VerifyConfig(**{**SMALL, "data": str(path)}, targets=("z", "y")))
+    result = check(VerifyConfig(**{**SMALL, "data": str(path)}, targets=("z", "y")))
     assert result.passed is True
     assert result.parameters["single"] == 10

@@ -1,7 +1,7 @@
 """Matrix completion: a low-rank truth, what is observed of it, and small starts.
 
 Source: Arora, Cohen, Hu, Luo, "Implicit Regularization in Deep Matrix Factorization", NeurIPS 2019,
-arXiv 1905.13655, section 2 and appendix on the experiments.
+arXiv 1905.13655, section 2 and the appendix on experiments.
 """
 
 from dataclasses import dataclass
@@ -19,60 +19,32 @@ class Completion:
 
     Attributes:
         truth: (m, n).
-        mask: (m, n) of ones where observed, else zeros, in the truth's dtype.
+        mask: (m, n), 1 where observed, else 0, in the truth's dtype.
     """
 
     truth: Tensor
     mask: Tensor
 
-    @cached_property  # a sum over the mask, that every gradient would take anew
+    @cached_property  # every gradient needs this sum over the mask
     def observed(self) -> int:
         """How many entries are observed."""
         return int(self.mask.sum())
 
     def objective(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return gradient and loss, in the order of torch.func.grad_and_value.
-
-        Args:
-            weight: W, (m, n).
-
-        Returns:
-            (m, n) and a scalar.
-        """
+        """Return gradient (m, n) and loss () at W (m, n), like torch.func.grad_and_value."""
         residual = (weight - self.truth) * self.mask
         return residual * (2 / self.observed), residual.square().sum() / self.observed
 
     def loss(self, weight: Tensor) -> Tensor:
-        """Return the loss, differentiable.
-
-        Args:
-            weight: W, (m, n).
-
-        Returns:
-            A scalar.
-        """
+        """Return the loss () at W (m, n), differentiable."""
         return ((weight - self.truth) * self.mask).square().sum() / self.observed
 
     def error(self, weight: Tensor) -> float:
-        """Return the mean over all entries of (W - truth)^2.
-
-        Args:
-            weight: W, (m, n).
-
-        Returns:
-            A number >= 0.
-        """
+        """Return the mean over all entries of (W - truth)^2."""
         return float((weight.double() - self.truth.double()).square().mean())
 
     def measures(self, weight: Tensor) -> dict[str, float]:
-        """Return the columns of the published table.
-
-        Args:
-            weight: W, (m, n).
-
-        Returns:
-            "error", "nuclear_norm" and "effective_rank".
-        """
+        """Return "error", "nuclear_norm" and "effective_rank" of W (m, n)."""
         return {
             "error": self.error(weight),
             "nuclear_norm": float(nuclear_norm(weight.double())),
@@ -80,28 +52,14 @@ class Completion:
         }
 
     def to(self, dtype: torch.dtype) -> "Completion":
-        """Return the same problem in another precision.
-
-        Args:
-            dtype: of truth and mask.
-
-        Returns:
-            A problem.
-        """
+        """Return the same problem in another dtype."""
         return Completion(truth=self.truth.to(dtype), mask=self.mask.to(dtype))
 
 
 def low_rank_problem(size: int, rank: int, observed: int, seed: int) -> Completion:
-    """Draw the published problem: U V^T of Gaussians, scaled to Frobenius norm ``size``.
+    """Draw U V^T of Gaussians, scaled to Frobenius norm ``size``, float64.
 
-    Args:
-        size: rows and columns.
-        rank: of the truth.
-        observed: how many entries, uniform without replacement.
-        seed: of truth and entries.
-
-    Returns:
-        A problem in float64.
+    ``observed`` entries are chosen uniformly without replacement.
 
     >>> problem = low_rank_problem(100, 5, 2000, seed=0)
     >>> problem.observed, float(problem.truth.norm())
@@ -117,17 +75,9 @@ def low_rank_problem(size: int, rank: int, observed: int, seed: int) -> Completi
 
 
 def gaussian_layers(size: int, depth: float, scale: float, seed: int) -> list[Tensor]:
-    """Draw the published start: N Gaussian layers of standard deviation scale^{1/N} / sqrt(size).
+    """Draw [W_1, ..., W_N], (size, size) each, of standard deviation scale^{1/N} / sqrt(size).
 
-    Args:
-        size: rows and columns.
-        depth: number of layers N; anything but a finite integer gives one matrix of standard
-            deviation scale / sqrt(size).
-        scale: of the product.
-        seed: of the layers.
-
-    Returns:
-        [W_1, ..., W_N] in float64.
+    A depth that is not a finite integer gives one matrix, as N = 1 does.
 
     >>> len(gaussian_layers(10, 3, 1e-3, seed=0)), len(gaussian_layers(10, 2.5, 1e-3, seed=0))
     (3, 1)
@@ -142,15 +92,5 @@ def gaussian_layers(size: int, depth: float, scale: float, seed: int) -> list[Te
 
 
 def small_start(size: int, depth: float, scale: float, seed: int) -> Tensor:
-    """Multiply :func:`gaussian_layers`: what one matrix starts from.
-
-    Args:
-        size: rows and columns.
-        depth: number of layers N.
-        scale: of the product.
-        seed: of the layers.
-
-    Returns:
-        (size, size), float64.
-    """
+    """Return the product (size, size) of :func:`gaussian_layers`."""
     return end_to_end_product(gaussian_layers(size, depth, scale, seed))

@@ -1,4 +1,4 @@
-"""Numbers from a CSV file with a header; whatever is no number is refused with its place."""
+"""Read numbers from a CSV file with a header; an error names line and column."""
 
 import csv
 import math
@@ -13,20 +13,9 @@ from virtualdepth.runs import UnusableError
 
 
 def read_csv(path: Path, targets: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Read features and targets from a file of comma-separated numbers with a header.
+    """Read features (samples, n) and ``targets`` (samples, m), float64.
 
-    Blank lines are skipped. Nothing else is: a missing value is for its owner to deal with.
-
-    Args:
-        path: the file, UTF-8.
-        targets: names of the columns to predict; the other columns are the features.
-
-    Returns:
-        Features (samples, n) and targets (samples, m) in the order of ``targets``, float64.
-
-    Raises:
-        UnusableError: naming the line and column, if the file is not such a table or lacks a
-            target.
+    Blank lines are skipped. A missing value is refused: its owner has to decide what it means.
     """
     with _readable(path), path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
@@ -130,6 +119,6 @@ def _is_number(cell: str) -> bool:
 
 
 def _names(names: Sequence[str], shown: int = 12) -> str:
-    """Quote names for a message of one line, leaving out the rest of a long list."""
+    """Quote names for a message of one line, at most ``shown`` of them."""
     left_out = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(repr(name) for name in names[:shown]) + left_out

@@ -14,22 +14,13 @@ from virtualdepth.runs import UnusableError
 
 
 def whiten(features: Tensor) -> Tensor:
-    r"""Centre features and give them the covariance I, on their numerical rank.
+    r"""Centre features (samples, n) and give them the covariance I, on their numerical rank.
 
     .. math::
         X - \bar{X} = U S V^\top \mapsto \sqrt{\text{samples}}\, U_{:, :\text{rank}}
 
-    A singular value counts when it exceeds max(samples, n) * epsilon * (the largest); constant
-    columns are left out before, since centring leaves rounding errors of them.
-
-    Args:
-        features: (samples, n), finite, float64.
-
-    Returns:
-        (samples, rank): column means 0, mean of x x^T over samples = I.
-
-    Raises:
-        UnusableError: if no feature varies.
+    A singular value counts if it exceeds max(samples, n) * epsilon * (the largest). Constant
+    columns go first, since centring leaves rounding errors of them.
 
     >>> whiten(torch.tensor([[1.0, 2.0, 5.0], [2.0, 4.0, 5.0], [3.0, 6.0, 5.0]])).abs()
     tensor([[1.2247],
@@ -45,16 +36,7 @@ def whiten(features: Tensor) -> Tensor:
 
 
 def standardise(targets: Tensor) -> Tensor:
-    """Give each target the mean 0 and the standard deviation 1 (ddof 0).
-
-    Args:
-        targets: (samples, m), finite.
-
-    Returns:
-        (samples, m).
-
-    Raises:
-        UnusableError: if a target is constant.
+    """Give each column of (samples, m) the mean 0 and the standard deviation 1 (ddof 0).
 
     >>> standardise(torch.tensor([[1.0], [3.0]]))
     tensor([[-1.],

@@ -1,6 +1,5 @@
-"""Regression problems: seeded, ready to train on, none of them downloaded."""
+"""Regression problems, ready to train on: built-in data, ethanol, or a CSV file."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ import torch
 from torch import Tensor
 
 from virtualdepth.data._csv import read_csv
+from virtualdepth.data._files import find_file
 from virtualdepth.data._preparation import standardise, whiten
 from virtualdepth.runs import UnusableError
 
 BUILT_IN = ("digits", "ethanol", "synthetic")
-DATA_VARIABLE = "VIRTUALDEPTH_DATA"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +44,13 @@ class Problem:
 def load_problem(
     data: str, *, targets: Sequence[str] = (), data_dir: str | None = None, seed: int = 0
 ) -> Problem:
-    """Load data and make a problem of it.
+    """Load data and prepare it for training.
 
     Args:
-        data: "digits" (scikit-learn's, one-hot targets), "ethanol" (a file of ``data_dir``),
+        data: "digits" (scikit-learn's, one-hot targets), "ethanol" (a file under ``data_dir``),
             "synthetic" (drawn from ``seed``), or the path of a CSV file with a header.
         targets: of a CSV file, the columns to predict.
-        data_dir: the folder that holds ethanol/ethanol.npz; default the environment variable
-            VIRTUALDEPTH_DATA.
+        data_dir: the folder of the data; default the environment variable VIRTUALDEPTH_DATA.
         seed: of synthetic data.
 
     Returns:
@@ -68,7 +66,8 @@ def load_problem(
         return _problem(data, *_csv(data, targets))
     if targets:
         raise UnusableError(
-            "targets", f"expected none with {data} but got {','.join(targets)}; they are for CSV"
+            "targets",
+            f"expected none with {data} but got {','.join(targets)}; only a CSV file has targets",
         )
     if data == "digits":
         features, one_hot = _digits()
@@ -98,7 +97,7 @@ def _digits() -> tuple[Tensor, Tensor]:
 
 
 def _synthetic(seed: int) -> tuple[Tensor, Tensor]:
-    """Draw linear targets with noise of a tenth of their size."""
+    """Draw features (200, 12) and linear targets (200, 4) with a tenth of noise."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -109,34 +108,10 @@ def _synthetic(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def load_ethanol(data_dir: str | None) -> tuple[Tensor, Tensor]:
-    """Load the raw ethanol data.
-
-    Args:
-        data_dir: the folder that holds ethanol/ethanol.npz; default the environment variable
-            VIRTUALDEPTH_DATA.
-
-    Returns:
-        Features (samples, n) and concentrations in ppm (samples, 1), float64.
-
-    Raises:
-        UnusableError: if there is no such file, or it cannot be used.
-    """
-    folder = data_dir or os.environ.get(DATA_VARIABLE)
-    if not folder:
-        raise UnusableError(
-            "data_dir",
-            f"expected the folder that holds ethanol/ethanol.npz but got none; name it, or set "
-            f"{DATA_VARIABLE}",
-        )
-    path = Path(folder, "ethanol", "ethanol.npz")
-    if not path.is_file():
-        raise UnusableError(
-            "data_dir",
-            f"expected a folder with the file ethanol/ethanol.npz (UCI data set 270, gas 1) but "
-            f"got no file {path}; put it there",
-        )
+    """Load the raw features (samples, n) and concentrations in ppm (samples, 1), float64."""
+    path = find_file(data_dir, "ethanol/ethanol.npz", source="UCI data set 270, gas 1")
     try:
-        # numpy leaves a file that it opened by itself open if that is no archive
+        # numpy leaves a file that it opened itself open if that is not an archive
         with path.open("rb") as file, np.load(file) as archive:
             features, ppm = archive["X"], archive["y_ppm"]
     except (OSError, EOFError, BadZipFile, KeyError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""The main job: does one layer trained as N layers follow an explicit N-layer network?
+"""The check: does one layer trained as N layers follow an explicit N-layer network?
 
 Over a fixed time (steps times learning rate) the gap between the two is of first order in the
-learning rate. That slope is what the check measures: a wrong rule has a gap that hardly falls.
+learning rate. The check measures that order; with a wrong rule the gap hardly falls.
 
 Source: arXiv 1802.06509, Theorem 1.
 """
@@ -10,7 +10,7 @@ from time import perf_counter
 
 from tqdm import tqdm
 
-from virtualdepth.data._problems import Problem, load_problem
+from virtualdepth.data import Problem, load_problem
 from virtualdepth.networks import DeepLinear
 from virtualdepth.runs import versions
 from virtualdepth.verify._config import VerifyConfig
@@ -20,23 +20,13 @@ from virtualdepth.verify._training import follow
 PACKAGES = ("virtualdepth", "torch", "pytorch-lightning", "numpy")
 
 
-def run(config: VerifyConfig, problem: Problem | None = None) -> VerifyResult:
-    """Train single layer and deep network at every learning rate.
+def check(config: VerifyConfig, problem: Problem | None = None) -> VerifyResult:
+    """Train single layer and deep network at every learning rate, on what ``config`` names.
 
-    Ctrl-C ends it early; the learning rates finished by then are kept. Where standard error is a
-    terminal, a progress bar runs there.
+    Ctrl-C ends it early, and the learning rates finished by then are kept. A progress bar runs on
+    standard error if that is a terminal.
 
-    Args:
-        config: what to compare.
-        problem: on what, if that is not what ``config`` names.
-
-    Returns:
-        Rows and curves of the learning rates that were finished.
-
-    Raises:
-        UnusableError: if the data do not exist or cannot be used.
-
-    >>> result = run(VerifyConfig(data="synthetic", lrs=(0.2, 0.1), time=1.0))
+    >>> result = check(VerifyConfig(data="synthetic", lrs=(0.2, 0.1), time=1.0))
     >>> [row.gap for row in result.rows], result.order, result.passed
     ([0.0806, 0.0405], 0.99, True)
     """

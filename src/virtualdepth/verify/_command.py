@@ -1,74 +1,150 @@
-"""What each command of ``virtualdepth`` does, from its arguments to its exit status."""
+"""The command ``verify``: its options, what a run does, and its report made again."""
 
+import argparse
+import csv
+from dataclasses import fields
 from pathlib import Path
 
-from virtualdepth.data._problems import load_problem
-from virtualdepth.runs import (
-    FAILED,
-    INTERRUPTED,
-    PASSED,
-    RESULT,
-    UnusableError,
-    claim_folder,
-    command_of,
-)
-from virtualdepth.verify._artifacts import OWN, load, save
-from virtualdepth.verify._check import run
+from virtualdepth.runs import FAILED, INTERRUPTED, PASSED, claim_folder
 from virtualdepth.verify._config import VerifyConfig
-from virtualdepth.verify._report import terminal_table, verdict, write_report
-from virtualdepth.verify._results import VerifyResult
-from virtualdepth_lab.reproduce.command import report_reproduction
+
+HELP = "train one layer beside an explicit N-layer network and measure the gap"
+DESCRIPTION = (
+    "Train one linear layer as if it were N layers deep, beside an explicit N-layer network from "
+    "the same start, at several learning rates. The largest gap between the two is of first order "
+    "in the learning rate: the check passes if the measured order is between 0.9 and 1.15 and the "
+    "gap falls with the learning rate. Leaves result.json, curves.csv, report.md, loss.png and "
+    "gap.png."
+)
+EPILOG = (
+    "Exit status: 0 passed, 1 the check failed or a run diverged, 2 unusable arguments, 130 after "
+    "Ctrl-C, with the learning rates finished by then kept."
+)
+EXTRA = "experiments"
+TAKES_MORE = False
 
 
-def verify(config: VerifyConfig, output: str | None) -> int:
-    """Run the check, print its table, and leave its files.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``verify``."""
+    add, default = parser.add_argument, VerifyConfig
+    add(
+        "--data",
+        default=default.data,
+        metavar="DATA",
+        help="digits, ethanol, synthetic, or a CSV file of numbers with a header "
+        "(default: %(default)s)",
+    )
+    add(
+        "--data-dir",
+        metavar="DIR",
+        help="the folder with ethanol/ethanol.npz (default: $VIRTUALDEPTH_DATA)",
+    )
+    add(
+        "--targets",
+        type=_names,
+        default=default.targets,
+        metavar="NAME,...",
+        help="the columns of the CSV file to predict from the others",
+    )
+    add(
+        "--depth",
+        type=_number,
+        default=default.depth,
+        metavar="N",
+        help="number of layers, 2 or more (default: %(default)s)",
+    )
+    add(
+        "--optimizer-depth",
+        type=_number,
+        metavar="N",
+        help="train the one layer with a depth of its own, to see the check fail (default: N)",
+    )
+    add(
+        "--lrs",
+        type=_numbers,
+        default=",".join(map(str, default.lrs)),
+        metavar="LR,LR,...",
+        help="learning rates, two or more (default: %(default)s)",
+    )
+    add(
+        "--time",
+        type=_number,
+        default=default.time,
+        metavar="T",
+        help="learning rate times steps (default: %(default)s)",
+    )
+    add(
+        "--init-scale",
+        type=_number,
+        default=default.init_scale,
+        metavar="S",
+        help="scale of the random start (default: %(default)s)",
+    )
+    add(
+        "--seed",
+        type=_number,
+        default=default.seed,
+        metavar="K",
+        help="of the start, and of synthetic data (default: %(default)s)",
+    )
+    add(
+        "--dtype",
+        default=default.dtype,
+        metavar="DTYPE",
+        help="float64 or float32 (default: %(default)s)",
+    )
+    add(
+        "--output",
+        metavar="DIR",
+        help="where the files go; those of an earlier verify there are replaced "
+        "(default: runs/verify/<time>)",
+    )
 
-    Args:
-        config: what to compare.
-        output: the folder for the files; None: a new one.
 
-    Returns:
-        0 if passed, 1 if failed, 130 after Ctrl-C, with what was finished by then kept.
+def run(options: argparse.Namespace) -> int:
+    """Run the check, print its table, leave its files, and return the exit status."""
+    config = VerifyConfig(
+        **{field.name: getattr(options, field.name) for field in fields(VerifyConfig)}
+    )
+    from virtualdepth.data import load_problem
+    from virtualdepth.verify._artifacts import OWN, save
+    from virtualdepth.verify._check import check
+    from virtualdepth.verify._report import terminal_table, verdict, write_report
 
-    Raises:
-        UnusableError: if the data or the folder cannot be used; nothing has run then.
-    """
     problem = load_problem(
         config.data, targets=config.targets, data_dir=config.data_dir, seed=config.seed
     )
-    folder = claim_folder(output, "verify", OWN)
+    folder = claim_folder(options.output, "verify", OWN)
     print(problem, flush=True)
-    result = run(config, problem)
+    result = check(config, problem)
     save(result, folder)
     write_report(result, folder)
     print(f"\n{terminal_table(result)}\n\n{verdict(result)}; files in {folder}")
-    return _status(result)
-
-
-def report(folder: str) -> int:
-    """Make report and figures again from what a run of the check left.
-
-    Args:
-        folder: of the run.
-
-    Returns:
-        0.
-
-    Raises:
-        UnusableError: if no run has left its files there.
-    """
-    if not (Path(folder) / RESULT).is_file():
-        raise UnusableError(
-            "folder", f"expected the folder of a run, with its {RESULT}, but got {folder}"
-        )
-    if command_of(Path(folder)) == "reproduce":
-        report_reproduction(Path(folder))
-        return PASSED
-    result = load(Path(folder))
-    write_report(result, Path(folder))
-    print(f"{terminal_table(result)}\n\n{verdict(result)}; report and figures in {folder}")
-    return PASSED
-
-
-def _status(result: VerifyResult) -> int:
     return {True: PASSED, False: FAILED, None: INTERRUPTED}[result.passed]
+
+
+def report(folder: Path) -> None:
+    """Make report and figures again from what :func:`run` left."""
+    from virtualdepth.verify._artifacts import load
+    from virtualdepth.verify._report import terminal_table, verdict, write_report
+
+    result = load(folder)
+    write_report(result, folder)
+    print(f"{terminal_table(result)}\n\n{verdict(result)}; report and figures in {folder}")
+
+
+def _number(text: str) -> float:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    raise argparse.ArgumentTypeError(f"expected a number but got {text!r}")
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(_number(part) for part in text.split(",")) if text.strip() else ()
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in next(csv.reader([text])))

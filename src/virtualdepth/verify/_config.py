@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from virtualdepth.runs import UnusableError
+from virtualdepth.runs import UnusableError, plain
 
 DTYPES = ("float64", "float32")
 DEEPEST = 1000  # beyond, a network of hundreds of thousands of rows would only run out of memory
@@ -13,7 +13,7 @@ MOST_STEPS = 10_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyConfig:
-    """What to compare on what, checked before anything runs.
+    """What to compare, and on which data; a value out of range raises UnusableError.
 
     Attributes:
         data: "digits", "ethanol", "synthetic" or the path of a CSV file with a header.
@@ -26,9 +26,6 @@ class VerifyConfig:
         init_scale: of the start, see :func:`virtualdepth.init.balanced_`.
         seed: of the start, and of synthetic data.
         dtype: "float64" or "float32".
-
-    Raises:
-        UnusableError: if a value is out of range.
 
     >>> VerifyConfig(lrs=(0.05, 0.1)).lrs
     (0.1, 0.05)
@@ -96,28 +93,14 @@ class VerifyConfig:
         return tuple(sorted(self.lrs, reverse=True))
 
     def steps(self, lr: float) -> int:
-        """Count the steps that one learning rate takes.
-
-        Args:
-            lr: the learning rate.
-
-        Returns:
-            round(time / lr), at least 1.
-        """
+        """Return how many steps a learning rate takes, at least 1."""
         return round(self.time / lr)
 
     def to_json(self) -> dict[str, Any]:
-        """List the arguments as JSON has them.
-
-        Returns:
-            Plain values; the optimizer's depth is the one used, infinity is "inf".
-        """
+        """Return the arguments for result.json, with the depth that the optimizer uses."""
         rule = self.depth if self.optimizer_depth is None else self.optimizer_depth
-        return asdict(self) | {
-            "targets": list(self.targets),
-            "lrs": list(self.lrs),
-            "optimizer_depth": "inf" if math.isinf(rule) else rule,
-        }
+        arguments: dict[str, Any] = plain(asdict(self) | {"optimizer_depth": rule})
+        return arguments
 
 
 def _check_positive(name: str, value: float) -> None:

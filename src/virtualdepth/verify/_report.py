@@ -19,26 +19,12 @@ GAP_CAPTION = "Largest gap against the learning rate, beside a line of slope 1."
 
 
 def verdict(result: VerifyResult) -> str:
-    """Say in a word how the check ended.
-
-    Args:
-        result: what was found.
-
-    Returns:
-        "passed", "failed" or "interrupted".
-    """
+    """Return "passed", "failed" or "interrupted"."""
     return {True: "passed", False: "failed", None: "interrupted"}[result.passed]
 
 
 def conclusion(result: VerifyResult) -> list[str]:
-    """Say in sentences what the check found.
-
-    Args:
-        result: what was found.
-
-    Returns:
-        The order with its bounds, then what speaks against the equivalence.
-    """
+    """Return sentences: the order with its bounds, then what speaks against the equivalence."""
     low, high = ORDER_RANGE
     order = "undefined" if result.order is None else f"{result.order:.3f}"
     sentences = [f"order of the gap in the learning rate: {order} (expected {low} to {high})"]
@@ -104,8 +90,8 @@ def write_report(result: VerifyResult, folder: Path) -> None:
         "\n".join(f"- {sentence}" for sentence in conclusion(result)),
         *save_figures(figures(result), folder),
         "The rule is exact for infinitesimal steps only, so the two runs differ by an amount "
-        "proportional to the learning rate: what the check demands is this order 1, and gaps that "
-        "fall. A wrong depth leaves a gap that stays, of order near 0.",
+        "proportional to the learning rate: the check asks for this order 1, and for gaps that "
+        "fall. A wrong depth leaves a gap that hardly falls, of order near 0.",
         *settings({name: _shown(value) for name, value in config.items()}, result.versions),
     ]
     runs.write_report(folder, paragraphs)

@@ -1,4 +1,4 @@
-"""What a run of the check found, and what follows from it: pure functions of numbers."""
+"""What a run of the check found, and what follows from it."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ class Row:
 
     Attributes:
         lr: the learning rate.
-        steps: how many it was to take.
+        steps: how many it had to take.
         gap: the largest ||W - W_deep||_F / ||W_deep||_F along the way; None if it diverged.
         loss_single: of the single layer after the last step; None if it diverged.
         loss_deep: of the explicit network after the last step; None if it diverged.
@@ -57,7 +57,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResult:
-    """What :func:`virtualdepth.verify._check.run` found, in the terms of result.json.
+    """What the check found, in the terms of result.json.
 
     Attributes:
         config: the arguments.
@@ -109,12 +109,7 @@ class VerifyResult:
 def order_of_gap(lrs: Sequence[float], gaps: Sequence[float | None]) -> float | None:
     """Fit log gap = order * log lr + constant by least squares.
 
-    Args:
-        lrs: learning rates.
-        gaps: one for each; None if undefined.
-
-    Returns:
-        The order; None if a gap is undefined or 0, or there are fewer than two.
+    The order is None if a gap is undefined or 0, or if there are fewer than two.
 
     >>> order_of_gap([0.1, 0.05, 0.025], [0.008, 0.004, 0.002])
     1.0

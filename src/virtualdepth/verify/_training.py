@@ -34,19 +34,10 @@ def follow(
     on_step: Callable[[], object],
     **module_options: Any,
 ) -> Curve:
-    """Train both models for ``steps`` full-batch steps, or until one of them diverges.
+    """Train both models on inputs (samples, n) and targets (samples, m) for ``steps`` full batches.
 
-    Args:
-        inputs: (samples, n).
-        targets: (samples, m).
-        lr: learning rate.
-        steps: how many, >= 1.
-        dtype: "float64" or "float32".
-        on_step: called after each step.
-        module_options: depth and the other options of EquivalenceModule.
-
-    Returns:
-        The curve: steps + 1 entries, fewer if it diverged.
+    ``module_options`` are depth and the other options of EquivalenceModule. The curve has
+    steps + 1 entries, fewer if one of the models diverged.
     """
     recorder = Recorder(Curve(lr=lr), on_step)
     batch = [tensor.to(getattr(torch, dtype)) for tensor in (inputs, targets)]
@@ -62,11 +53,11 @@ def follow(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        # in the trainer's dtype from the start, and leaving torch's own random numbers alone
+        # made in the trainer's dtype; torch's global random numbers stay as they are
         with trainer.init_module(), torch.random.fork_rng(devices=[]):
             module = EquivalenceModule(inputs.shape[1], targets.shape[1], lr=lr, **module_options)
         recorder.start(module)
-        # the optimizer takes no step from or to numbers that are not finite
+        # which the optimizer raises instead of a step from or to numbers that are not finite
         with suppress(FloatingPointError):
             trainer.fit(module, datamodule=TensorDataModule(batch[0], batch[1]))
         with torch.no_grad():
@@ -75,29 +66,17 @@ def follow(
 
 
 class Recorder(Callback):
-    """Keep what the module logs: losses before each step, gap and balancedness after it.
-
-    Args:
-        curve: what to append to.
-        on_step: called after each step.
-
-    Attributes:
-        diverged: whether a number was not finite, which ends the training.
-    """
+    """Append to a curve what the module logs: losses before each step, the rest after it."""
 
     def __init__(self, curve: Curve, on_step: Callable[[], object]) -> None:
         self.curve = curve
-        self.diverged = False
+        self.diverged = False  # whether a number was not finite, which ends the training
         self._on_step = on_step
         self._gap_and_balance = (math.nan, math.nan)
 
     @torch.no_grad()
     def start(self, module: EquivalenceModule) -> None:
-        """Measure the start, where factoring leaves a rounding error.
-
-        Args:
-            module: not trained yet.
-        """
+        """Measure a module that is not trained yet: factoring leaves a rounding error."""
         product = module.deep.end_to_end()
         gap = (module.single.weight - product).norm() / product.norm()
         self._gap_and_balance = gap.item(), balancedness(module.deep.factors).max().item()
@@ -105,15 +84,7 @@ class Recorder(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Record one step.
-
-        Args:
-            trainer: holds what the module logged, and is told to stop.
-            pl_module: not used.
-            outputs: not used.
-            batch: not used.
-            batch_idx: not used.
-        """
+        """Record one step, and stop the trainer if it diverged."""
         logged = trainer.callback_metrics
         self.complete(logged["loss_single"], logged["loss_deep"])
         self._gap_and_balance = logged["gap"].item(), logged["balancedness"].item()
@@ -122,12 +93,7 @@ class Recorder(Callback):
         self._on_step()
 
     def complete(self, loss_single: Tensor, loss_deep: Tensor) -> None:
-        """Append the state whose losses are now known too, if it is finite.
-
-        Args:
-            loss_single: of the single layer, in the state after the last step.
-            loss_deep: of the explicit network.
-        """
+        """Append the state after the last step, whose losses (scalars) are known now."""
         gap, balance = self._gap_and_balance
         state = (loss_single.item(), loss_deep.item(), gap, balance)
         self.diverged = self.diverged or not all(map(math.isfinite, state))
@@ -140,7 +106,7 @@ class Recorder(Callback):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Lightning's remarks on hardware and loggers off the terminal, here and only here."""
+    """Keep Lightning's remarks on hardware and loggers off the terminal in this block."""
     log = rank_zero.log
     level = log.level
     log.setLevel(logging.WARNING)
@@ -155,7 +121,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Undo what Lightning makes of Ctrl-C: an exit with status 1."""
+    """Raise KeyboardInterrupt again where Lightning turns it into an exit with status 1."""
     try:
         yield
     except SystemExit as exit_:

@@ -1,7 +1,9 @@
-"""The options of ``virtualdepth ablate``; loads nothing."""
+"""The command ``ablate``: its options; what it needs is imported when it runs."""
 
 import argparse
+from pathlib import Path
 
+HELP = "run a study over depth, initial scale, seeds and more, on one machine or many"
 DESCRIPTION = (
     "Run every cell of a study: each combination of a grid, or a search, once for each seed. Any "
     "key of the study file is overridden by an option of its name, such as --grid.depth 1,2,inf or "
@@ -12,14 +14,12 @@ EPILOG = (
     "Exit status: 0 every cell is complete or diverged, 1 a cell failed, 2 unusable arguments, 130 "
     "after Ctrl-C, with the cells finished by then kept."
 )
+EXTRA = "studies"
+TAKES_MORE = True  # words that override keys of the study
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options to a parser.
-
-    Args:
-        parser: of the command.
-    """
+    """Add the options of ``ablate``."""
     add = parser.add_argument
     add("study", metavar="STUDY", help="a YAML or TOML file, or the folder of an earlier run")
     add(
@@ -47,6 +47,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="check the study, run one cell, and say how many there are and how long they take",
     )
     add("--cell", metavar="NAME", help="run one cell again and compare it with the table")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the study, and return the exit status."""
+    from virtualdepth_lab.ablate.commands import AblateOptions, ablate
+
+    return ablate(
+        AblateOptions(
+            study=options.study,
+            overrides=options.more,
+            output=options.output,
+            storage=options.storage,
+            workers=options.workers,
+            dry_run=options.dry_run,
+            cell=options.cell,
+        )
+    )
+
+
+def report(folder: Path) -> None:
+    """Make report and figures again from what :func:`run` left."""
+    from virtualdepth_lab.ablate.report import write_report
+
+    print(write_report(folder))
 
 
 def _integer(text: str) -> int:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from virtualdepth.data._completion import Completion, low_rank_problem
-from virtualdepth.data._problems import load_problem
+from virtualdepth.data import Completion, load_problem, low_rank_problem
 from virtualdepth.runs import UnusableError
 from virtualdepth_lab.ablate.matrix import Metrics, Report, train
 from virtualdepth_lab.ablate.options import MatrixOptions, count

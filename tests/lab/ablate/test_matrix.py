@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from virtualdepth.data._completion import low_rank_problem
+from virtualdepth.data import low_rank_problem
 from virtualdepth.maths import balancedness
 from virtualdepth.runs import UnusableError
 from virtualdepth_lab.ablate.built_in import MatrixCompletion, Regression

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from virtualdepth.data._completion import low_rank_problem
+from virtualdepth.data import low_rank_problem
 from virtualdepth.maths import nuclear_norm
 from virtualdepth_lab.reproduce.convex import (
     minimise_nuclear_norm,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from virtualdepth.data._completion import gaussian_layers, low_rank_problem, small_start
+from virtualdepth.data import gaussian_layers, low_rank_problem, small_start
 from virtualdepth.maths import balanced_factors
 from virtualdepth_lab.reproduce.matrix_completion.methods import (
     auto,

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from matplotlib.figure import Figure
 
-from virtualdepth.data._problems import Problem, load_problem
+from virtualdepth.data import Problem, load_problem
 from virtualdepth_lab.reproduce.convergence.claims import claims
 from virtualdepth_lab.reproduce.convergence.descent import (
     identity_rows,

@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from torch import Tensor
 
-from virtualdepth.data._completion import Completion, small_start
-from virtualdepth.data._problems import DATA_VARIABLE
+from virtualdepth.data import DATA_VARIABLE, Completion, small_start
 from virtualdepth.maths import effective_rank
 from virtualdepth.runs import UnusableError
 from virtualdepth.theory import integrate_flow

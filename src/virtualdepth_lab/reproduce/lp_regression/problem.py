@@ -10,8 +10,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from virtualdepth.data._preparation import standardise
-from virtualdepth.data._problems import load_ethanol
+from virtualdepth.data import load_ethanol, standardise
 
 
 @dataclass(frozen=True, kw_only=True)

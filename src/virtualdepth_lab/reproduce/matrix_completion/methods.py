@@ -13,7 +13,7 @@ import torch
 from scipy.integrate import DOP853
 from torch import Tensor
 
-from virtualdepth.data._completion import Completion
+from virtualdepth.data import Completion
 from virtualdepth.maths import end_to_end_product, precondition
 from virtualdepth.optim import EndToEndSGD
 from virtualdepth.theory import integrate_flow, minimise_over_factors

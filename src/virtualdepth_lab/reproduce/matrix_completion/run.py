@@ -12,7 +12,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from virtualdepth.data._completion import (
+from virtualdepth.data import (
     Completion,
     gaussian_layers,
     low_rank_problem,

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from virtualdepth.data._idx import load_mnist
+from virtualdepth.data import load_mnist
 from virtualdepth_lab.reproduce.mnist.claims import BEST, TUTORIAL, claims, rows, smoothed, summary
 from virtualdepth_lab.reproduce.mnist.networks import (
     BALANCED_START,

@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from virtualdepth.data._completion import Completion, low_rank_problem, small_start
+from virtualdepth.data import Completion, low_rank_problem, small_start
 from virtualdepth.maths import balanced_factors, factor_gradients, partial_products
 from virtualdepth.optim import EndToEndSGD
 from virtualdepth_lab.reproduce.result import (

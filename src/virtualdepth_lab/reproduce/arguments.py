@@ -1,0 +1,67 @@
+"""The command ``reproduce``: its options; what it needs is imported when it runs."""
+
+import argparse
+from pathlib import Path
+
+HELP = "rerun a published experiment and set its numbers beside the published ones"
+DESCRIPTION = (
+    "Rerun a published experiment: convergence, image-inpainting, lp-regression, margin, "
+    "matrix-completion, mnist, no-regulariser, norms or singular-values. Leaves result.json, "
+    "arrays.npz, report.md and figures."
+)
+EPILOG = (
+    "Exit status: 0 every claim held, 1 one did not, 2 unusable arguments, 130 after Ctrl-C, with "
+    "the rows finished by then kept in unfinished.jsonl."
+)
+EXTRA = "experiments"
+TAKES_MORE = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``reproduce``."""
+    add = parser.add_argument
+    add("name", metavar="NAME", help="of the experiment")
+    add(
+        "--seeds",
+        type=_seeds,
+        default=(0, 1, 2),
+        metavar="SEED,...",
+        help="of problems and starts (default: 0,1,2)",
+    )
+    add("--quick", action="store_true", help="a small version for a look, of about a minute")
+    add(
+        "--data-dir",
+        metavar="DIR",
+        help="the folder with images/camera.png, ethanol/ethanol.npz or mnist/ "
+        "(default: $VIRTUALDEPTH_DATA)",
+    )
+    add(
+        "--output",
+        metavar="DIR",
+        help="the folder for the files (default: runs/reproduce/<time>)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Rerun the experiment, and return the exit status."""
+    from virtualdepth_lab.reproduce.command import reproduce
+    from virtualdepth_lab.reproduce.result import ReproduceConfig
+
+    config = ReproduceConfig(
+        name=options.name, seeds=options.seeds, quick=options.quick, data_dir=options.data_dir
+    )
+    return reproduce(config, options.output)
+
+
+def report(folder: Path) -> None:
+    """Make report and figures again from what :func:`run` left."""
+    from virtualdepth_lab.reproduce.command import report_reproduction
+
+    report_reproduction(folder)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected integers but got {text!r}") from error
