@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import virtualdepth
+from virtualdepth import cli
 from virtualdepth.cli import main
 
 MODULE = [sys.executable, "-m", "virtualdepth"]
@@ -121,7 +122,62 @@ def test_missing_extra(package: str, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("arguments", ["--help", "verify --help", "report --help", "--version"])
+def test_missing_extra_of_each_command(tmp_path: Path) -> None:
+    for command in ("verify", "reproduce", "ablate"):
+        (tmp_path / command).mkdir()
+        (tmp_path / command / "result.json").write_text(json.dumps({"command": command}))
+    script = (
+        "import sys\n"
+        "sys.modules['matplotlib'] = None\n"
+        "from virtualdepth.cli import main\n"
+        "for words in ('reproduce norms', 'ablate study.yaml', 'report verify',\n"
+        "              'report reproduce', 'report ablate'):\n"
+        "    try: main(words.split())\n"
+        "    except SystemExit as end: assert end.code == 2"
+    )
+    end = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert end.stdout == ""
+    expected = [
+        ("reproduce", "experiments"),
+        ("ablate", "studies"),
+        ("report", "experiments"),
+        ("report", "experiments"),
+        ("report", "studies"),
+    ]
+    assert end.stderr.splitlines() == [
+        f"virtualdepth {command}: error: package: expected matplotlib but it is not installed; "
+        f"pip install 'virtualdepth[{extra}]'"
+        for command, extra in expected
+    ]
+
+
+def test_an_error_of_our_own_is_not_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "virtualdepth.verify._check", None)
+    with pytest.raises(ModuleNotFoundError, match="_check"):
+        main(SMALL)
+
+
+def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--help") == 0
+    listed = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
+    assert sorted(listed) == ["ablate", "report", "reproduce", "verify"]
+
+
+def test_metadata_without_commands_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "entry_points", lambda group: ())
+    assert call("reproduce", "norms") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("virtualdepth: error: COMMAND: invalid choice: 'reproduce'")
+    assert err.endswith("names no other commands: in a source tree, pip install -e .\n")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["--help", "verify --help", "reproduce --help", "ablate --help", "report --help", "--version"],
+)
 def test_help_and_version(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(*arguments.split()) == 0
     out, err = capsys.readouterr()
@@ -144,12 +200,14 @@ def test_arguments_are_judged_without_heavy_imports() -> None:
     script = (
         "import sys\n"
         "from virtualdepth.cli import main\n"
-        "try: main(['verify', '--depth', '1'])\n"
-        "except SystemExit: pass\n"
-        "print(*{'pytorch_lightning', 'matplotlib', 'sklearn'} & set(sys.modules))"
+        "for words in (['verify', '--depth', '1'], ['ablate', '--help']):\n"
+        "    try: main(words)\n"
+        "    except SystemExit: pass\n"
+        "heavy = {'pytorch_lightning', 'matplotlib', 'optuna', 'scipy', 'sklearn', 'sqlalchemy'}\n"
+        "print(*heavy & set(sys.modules), file=sys.stderr)"
     )
     end = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert end.stdout == "\n"
+    assert end.stderr.splitlines()[-1] == ""
 
 
 @pytest.mark.parametrize(

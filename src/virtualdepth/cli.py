@@ -45,6 +45,11 @@ class _Parser(argparse.ArgumentParser):
         if message.startswith("argument "):
             name, _, problem = message.removeprefix("argument ").partition(": ")
             message = f"{name.removeprefix('--').replace('-', '_')}: {problem}"
+        if message.startswith("COMMAND: ") and not entry_points(group=_GROUP):
+            message += (
+                "; the metadata of the installed package names no other commands: in a source "
+                "tree, pip install -e ."
+            )
         self.exit(UNUSABLE, f"{self.prog}: error: {message}\n")
 
 
@@ -105,11 +110,12 @@ def _extra_of(command: Command) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("virtualdepth"):
-            raise
+        package = (error.name or "virtualdepth").partition(".")[0]
+        if package in {"virtualdepth", "virtualdepth_lab"}:
+            raise  # an error of this package, not of what is installed
         raise UnusableError(
             "package",
-            f"expected {error.name} but it is not installed; "
+            f"expected {package} but it is not installed; "
             f"pip install 'virtualdepth[{command.EXTRA}]'",
         ) from error
 
