@@ -1,4 +1,4 @@
-"""AdamW keeps its rules and its state, and gets depth: its updates are preconditioned."""
+"""Give depth to AdamW: it keeps its rules and its state, and its updates are preconditioned."""
 
 import torch
 from sklearn.datasets import load_digits
@@ -14,7 +14,7 @@ model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
 schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=90)
-vd.with_depth(optimizer, depth=2, on="update", step_scale="unit")  # the same object
+vd.with_depth(optimizer, depth=2, on="update", step_scale="unit")  # changes it in place
 
 for step in range(90):
     batch = torch.randint(len(labels), (200,))

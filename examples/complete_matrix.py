@@ -1,4 +1,4 @@
-"""Fill in a matrix of low rank of which a fifth of the entries is known, with noise.
+"""Fill in a low-rank matrix. A third of its entries is known, with noise.
 
 Usage: python complete_matrix.py
 """
@@ -12,7 +12,7 @@ SIZE, RANK, OBSERVED, NOISE = 60, 3, 1200, 0.1
 
 
 def problem() -> tuple[np.ndarray, np.ndarray]:
-    """A matrix of rank three and mean square one, and what was observed of it."""
+    """Return a matrix of rank 3 and mean square 1, and its noisy observations (NaN: unknown)."""
     generator = np.random.default_rng(0)
     truth = generator.normal(size=(SIZE, RANK)) @ generator.normal(size=(RANK, SIZE))
     truth /= np.sqrt(np.mean(truth**2))
@@ -25,7 +25,7 @@ def main() -> None:
     truth, known = problem()
     missing = np.isnan(known)
 
-    # held-out entries choose when to stop, and which depth
+    # held-out entries decide when to stop, and which depth is best
     models = [MatrixCompletion(depth, random_state=0) for depth in (2, 3)]
     for model in models:
         model.fit(known)
@@ -38,12 +38,12 @@ def main() -> None:
     print(f"error of column means {np.mean((means - truth)[missing] ** 2):.4f}")
     print(f"error of depth {best.depth}: {np.mean((filled - truth)[missing] ** 2):.4f}")
 
-    # a row that was not there: regressed on what was learnt
+    # a new row: its missing entries are regressed on the known ones, with what the fit has learned
     row = truth[:1] + truth[1:2]
     seen = np.where(np.arange(SIZE) < SIZE // 2, row, np.nan)
     error = np.mean((best.transform(seen) - row)[0, SIZE // 2 :] ** 2)
     print(
-        f"error of a new row {error:.4f}, where zeros have {np.mean(row[0, SIZE // 2 :] ** 2):.4f}"
+        f"error of a new row {error:.4f}, against {np.mean(row[0, SIZE // 2 :] ** 2):.4f} for zeros"
     )
 
 

@@ -1,4 +1,4 @@
-"""A plain training loop: a small ConvNet on digits, with depth 2 for its kernels and its head."""
+"""Train a small ConvNet on digits in a plain loop, with depth 2 for its kernels and its head."""
 
 import torch
 from sklearn.datasets import load_digits
@@ -22,7 +22,7 @@ model = nn.Sequential(
     nn.Flatten(),
     nn.Linear(256, 10),
 )
-# optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+# replaces torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 optimizer = vd.EndToEndSGD(vd.param_groups(model, depth=2), lr=0.1, momentum=0.9, step_scale="unit")
 print(vd.routing(optimizer))
 

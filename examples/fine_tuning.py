@@ -1,7 +1,7 @@
-"""Fine-tuning with a low-rank change: origin="init" gives depth to W - W(0).
+"""Fine-tune with a low-rank change: origin="init" gives depth to W - W(0).
 
-A layer of full rank stands for the pretrained one; the task changes it by a matrix of rank 2 and
-shows 35 % of the outcome's entries. Depth on the change finds it; plain steps fit what they see.
+A layer of full rank stands for the pretrained one. The task adds a matrix of rank 2 to it and shows
+35 % of the entries of the result. Depth on the change finds it. Plain steps only fit what they see.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Weights in pieces on several processes: depth works as on one, by the same line.
+"""Train with weights that fully_shard splits over processes. The optimizer line stays the same.
 
 Usage: torchrun --nproc-per-node 2 fully_shard.py
 """
@@ -21,7 +21,7 @@ def main() -> None:
     images = torch.tensor(digits.data, dtype=torch.float32, device=device) / 16
     labels = torch.tensor(digits.target, device=device)
 
-    torch.manual_seed(0)  # the same start everywhere
+    torch.manual_seed(0)  # the same start on every process
     model = nn.Sequential(nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 10)).to(device)
     for layer in (model[0], model[2], model):
         fully_shard(layer, mesh=mesh)
@@ -31,7 +31,7 @@ def main() -> None:
     if rank == 0:
         print(vd.routing(optimizer))
 
-    generator = torch.Generator().manual_seed(rank)  # data of its own for each process
+    generator = torch.Generator().manual_seed(rank)  # different data on each process
     for step in range(60):
         batch = torch.randint(len(labels), (100,), generator=generator)
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""A LightningModule that knows nothing of depth, and a callback that gives it depth."""
+"""Give depth to a LightningModule with a callback. The module itself does not change."""
 
 import pytorch_lightning as pl
 import torch

@@ -1,4 +1,4 @@
-"""A LightningModule whose weights ModelParallelStrategy cuts over two processes."""
+"""Train a LightningModule whose weights ModelParallelStrategy splits over two processes."""
 
 import pytorch_lightning as pl
 import torch
@@ -45,7 +45,7 @@ def main() -> None:
         enable_model_summary=False,
         enable_progress_bar=False,
     )
-    # each process gets half of every epoch
+    # each process gets half of the batches of an epoch
     trainer.fit(Classifier(), DataLoader(data, batch_size=50, shuffle=True))
     if trainer.is_global_zero:
         print(vd.routing(trainer.optimizers[0]))

@@ -1,4 +1,4 @@
-"""Matrix completion at a depth of three, watched by three callbacks.
+"""Complete a matrix at depth 3, and record the run with three callbacks.
 
 Usage: python monitor_depth.py [folder for the figures]
 """
@@ -18,7 +18,7 @@ STEPS, LR = 1000, 0.02
 
 
 def problem() -> tuple[Tensor, Tensor]:
-    """A matrix of rank three with singular values 6, 4 and 2, half of whose entries are known."""
+    """Return a matrix of rank 3 with singular values 6, 4 and 2, and a mask of the known half."""
     generator = torch.Generator().manual_seed(1)
     left, right = torch.randn(2, SIZE, RANK, generator=generator)
     basis = torch.linalg.qr(left).Q, torch.linalg.qr(right).Q
@@ -29,7 +29,7 @@ def problem() -> tuple[Tensor, Tensor]:
 
 
 class Completion(pl.LightningModule):
-    """One 30 x 30 matrix that is trained as if it were the product of three."""
+    """One 30 x 30 matrix, trained as if it were the product of three."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Completion(pl.LightningModule):
 
 
 def main(folder: str) -> None:
-    torch.set_num_threads(1)  # matrices this small are slower on several
+    torch.set_num_threads(1)  # more threads are slower for such small matrices
     trainer = pl.Trainer(
         max_epochs=STEPS,
         accelerator="cpu",

@@ -1,4 +1,6 @@
-"""One layer beside the deep network that it stands for: balance, descent, gap against the rate.
+"""Train one layer beside the deep network that it stands for, at three learning rates.
+
+Callbacks record the balance of the layers, the descent of the loss, and the gap between the two.
 
 Usage: python monitor_equivalence.py [folder for the figures]
 """
@@ -17,7 +19,7 @@ RATES, TIME = (0.1, 0.05, 0.025), 10
 
 
 def whitened(samples: int = 60) -> tuple[Tensor, Tensor]:
-    """Inputs with covariance I, and noisy outputs of a linear map."""
+    """Return inputs with covariance I, and noisy outputs of a linear map."""
     generator = torch.Generator().manual_seed(0)
     inputs = torch.linalg.qr(torch.randn(samples, 6, generator=generator)).Q * samples**0.5
     weight = torch.randn(6, 4, generator=generator) / 2
@@ -48,7 +50,7 @@ def follow(lr: float, folder: str) -> tuple[pl.Trainer, vd.lightning.Equivalence
 
 
 def main(folder: str) -> None:
-    torch.set_num_threads(1)  # matrices this small are slower on several
+    torch.set_num_threads(1)  # more threads are slower for such small matrices
     runs = [follow(lr, folder) for lr in RATES]
     gaps = [module.largest_gap.item() for _, module in runs]
     figure = Figure(figsize=(4.8, 4.4), dpi=120, layout="constrained")

@@ -1,9 +1,10 @@
-"""A study of a model of your own: a LightningModule, its data, and the factory that makes both.
+"""Study a model of your own: a LightningModule, its data, and a factory that makes both.
 
     virtualdepth ablate own_study.yaml --workers 2
 
-in this folder runs every cell of own_study.yaml, whose problem is own_study:factory; any argument
-of the factory can be varied. This file alone trains one cell.
+Run this command in this folder. It runs every cell of own_study.yaml, whose problem is
+own_study:factory. A study can vary any argument of the factory. This file, run alone, trains one
+cell.
 """
 
 import pytorch_lightning as pl
@@ -55,7 +56,7 @@ class Classifier(pl.LightningModule):
 def factory(
     *, depth: float = 2, lr: float = 0.1, width: int = 64, samples: int = 500, seed: int = 0
 ) -> tuple[Classifier, Digits]:
-    """Called once for each cell, after the global random generators are seeded with its seed."""
+    """Make module and data of one cell. The global random generators are already seeded."""
     return Classifier(depth, width, lr), Digits(samples, seed)
 
 

@@ -1,8 +1,8 @@
-"""Docstrings are written for `help()`; this turns their reST marks into Markdown for the site."""
+"""Turn the reST marks of docstrings into Markdown for the site; `help()` shows them as they are."""
 
 import re
 
-from griffe import Alias, Extension, Module, Object
+from griffe import Extension, Object
 
 INLINE_MATH = re.compile(r":math:`([^`]+)`")
 # `.. math::` with the formula on the same line, on the indented lines below, or on both.
@@ -37,17 +37,9 @@ def to_markdown(text: str) -> str:
 
 
 class Docstrings(Extension):
-    """Rewrites every docstring before it is parsed."""
+    """A griffe extension that rewrites every docstring before it is parsed."""
 
     def on_object(self, *, obj: Object, **_: object) -> None:
-        """Called by griffe for each object that it has collected."""
+        """Rewrite the docstring of one object; griffe calls this for each that it collects."""
         if obj.docstring is not None:
             obj.docstring.value = to_markdown(obj.docstring.value)
-
-    def on_package(self, *, pkg: Module, **_: object) -> None:
-        """Called by griffe at the end: make `precondition` the function, not its module."""
-        for name, member in list(pkg.members.items()):
-            if isinstance(member, Alias) and member.target_path.startswith(f"{pkg.name}."):
-                target = pkg[member.target_path.removeprefix(f"{pkg.name}.")]
-                if target.is_module and name in target.members:
-                    pkg.set_member(name, Alias(name, target.members[name]))
