@@ -3,11 +3,12 @@
 import argparse
 from pathlib import Path
 
+from virtualdepth_lab.reproduce import EXPERIMENTS
+
 HELP = "rerun a published experiment and set its numbers beside the published ones"
 DESCRIPTION = (
-    "Rerun a published experiment: convergence, image-inpainting, lp-regression, margin, "
-    "matrix-completion, mnist, no-regulariser, norms or singular-values. Leaves result.json, "
-    "arrays.npz, report.md and figures."
+    f"Rerun a published experiment: {', '.join(EXPERIMENTS[:-1])} or {EXPERIMENTS[-1]}. Leaves "
+    "result.json, arrays.npz, report.md and figures."
 )
 EPILOG = (
     "Exit status: 0 every claim held, 1 one did not, 2 unusable arguments, 130 after Ctrl-C, with "

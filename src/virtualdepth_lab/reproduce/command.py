@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from virtualdepth.runs import FAILED, PASSED, UnusableError, claim_folder, text_table
+from virtualdepth_lab.reproduce import EXPERIMENTS
 from virtualdepth_lab.reproduce.result import (
     Keep,
     Progress,
@@ -20,20 +21,10 @@ from virtualdepth_lab.reproduce.result import (
 )
 from virtualdepth_lab.reproduce.unfinished import keeping
 
-EXPERIMENTS = (
-    "convergence",
-    "image-inpainting",
-    "lp-regression",
-    "margin",
-    "matrix-completion",
-    "mnist",
-    "no-regulariser",
-    "norms",
-    "singular-values",
-)
-
 
 class _Experiment(Protocol):
+    """The door of an experiment's folder; ``draw`` maps captions to figures."""
+
     TITLE: str
     run: Callable[[ReproduceConfig, Progress, Keep], Reproduction]
     draw: Callable[[Reproduction], dict[str, Figure]]
@@ -47,18 +38,7 @@ def _experiment(name: str) -> _Experiment:
 
 
 def reproduce(config: ReproduceConfig, output: str | None) -> int:
-    """Rerun an experiment, print its tables and claims, and leave its files.
-
-    Args:
-        config: which, and how much of it.
-        output: the folder for the files; None: a new one.
-
-    Returns:
-        0 if every claim held, else 1.
-
-    Raises:
-        UnusableError: if there is no such experiment, or data or folder cannot be used.
-    """
+    """Rerun an experiment, print its tables and claims, leave its files; return the exit status."""
     experiment = _experiment(config.name)
     folder = claim_folder(output, "reproduce")
     with keeping(config, folder, new=output is None) as keep:
@@ -75,14 +55,7 @@ def reproduce(config: ReproduceConfig, output: str | None) -> int:
 
 
 def report_reproduction(folder: Path) -> None:
-    """Make report and figures again from what :func:`reproduce` left.
-
-    Args:
-        folder: of the run.
-
-    Raises:
-        UnusableError: if no run has left its files there.
-    """
+    """Make report and figures again from what :func:`reproduce` left."""
     result = load(folder)
     _show(_experiment(result.name), result, folder)
 

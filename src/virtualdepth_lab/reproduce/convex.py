@@ -33,16 +33,6 @@ def shrink(matrix: Tensor, threshold: float) -> Tensor:
     .. math:: U \max(\Sigma - \lambda, 0) V^\top =
         \arg\min_X \tfrac12 \|X - U \Sigma V^\top\|_F^2 + \lambda \|X\|_*
 
-    Args:
-        matrix: U Sigma V^T, (m, n).
-        threshold: lambda >= 0, in the units of a singular value.
-
-    Returns:
-        (m, n).
-
-    Raises:
-        LinAlgError: if the SVD does not converge, as where an entry is not finite.
-
     Source: Cai, Candes, Shen 2008, arXiv 0810.3286, theorem 2.1.
 
     >>> shrink(torch.diag(torch.tensor([3.0, 1.0])), 2.0)
@@ -54,7 +44,7 @@ def shrink(matrix: Tensor, threshold: float) -> Tensor:
 
 
 def _observed(data: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Put zeros where nothing was observed, which may be NaN; give the mask the data's type."""
+    """Return the data with zeros where nothing was observed, and the mask in the data's type."""
     if mask.shape != data.shape:
         raise ValueError(
             f"mask: expected the shape {tuple(data.shape)} of data but got {tuple(mask.shape)}"
@@ -74,27 +64,18 @@ def minimise_nuclear_norm(
     r"""Minimise :math:`\|X\|_*` over all X equal to the data where observed.
 
     By Douglas and Rachford's splitting. Its multiplier Y, supported on the observed entries and
-    scaled to :math:`\|Y\|_2 \le 1`, bounds the minimum from below by :math:`\langle Y, X\rangle`:
-    so the gap returned is a certificate, whatever the iteration did.
+    scaled to :math:`\|Y\|_2 \le 1`, bounds the minimum from below by :math:`\langle Y, X\rangle`.
+    So the gap returned is a certificate, whatever the iteration did.
 
-    Args:
-        data: (m, n), read where observed only; the rest may be NaN.
-        mask: (m, n), 1 or True where observed, else 0.
-        gap: relative duality gap to stop at.
-        max_iterations: stop after as many; the gap says how good the result is.
-        every: iterations between two looks at the gap.
-
-    Returns:
-        The feasible matrix of the last iteration, and its gap.
-
-    Raises:
-        ValueError: if an observed entry is not finite, or the shapes differ.
+    ``data`` and ``mask`` are (m, n), the mask 1 or True where observed; the other entries of the
+    data are not read and may be NaN. Stops at the relative duality ``gap``, which is looked at
+    after ``every`` iterations, or at ``max_iterations``: then the gap says how good X is.
 
     Source: arXiv 0805.4471, section 1; the dual norm of the nuclear norm is the spectral norm.
 
     >>> data = torch.tensor([[1.0, 2.0], [2.0, 0.0]], dtype=torch.float64)
     >>> mask = torch.tensor([[1.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
-    >>> minimise_nuclear_norm(data, mask).weight[1, 1]  # what minimises it, of all fourth entries
+    >>> minimise_nuclear_norm(data, mask).weight[1, 1]  # the smallest norm of all fourth entries
     tensor(1.0, dtype=torch.float64)
     """
     known, mask = _observed(data, mask)
@@ -133,19 +114,8 @@ def soft_impute(
 ) -> Tensor:
     r"""Minimise :math:`\tfrac12 \|P_\Omega(X - \mathrm{data})\|_F^2 + \lambda \|X\|_*`.
 
-    Args:
-        data: (m, n), read where observed only; the rest may be NaN.
-        mask: (m, n), 1 or True where observed, else 0.
-        threshold: lambda > 0.
-        start: a solution for a larger lambda; default zeros.
-        tol: stop where the relative change of X is smaller.
-        max_iterations: stop after as many.
-
-    Returns:
-        (m, n).
-
-    Raises:
-        ValueError: if an observed entry is not finite, or the shapes differ.
+    ``data`` and ``mask`` are as in :func:`minimise_nuclear_norm`, and ``start`` is a solution for a
+    larger lambda. Stops where the relative change of X is below ``tol``.
 
     Source: Mazumder, Hastie, Tibshirani 2010, algorithm 1.
 
@@ -170,21 +140,11 @@ def soft_impute_held_out(
 ) -> tuple[Tensor, float]:
     """Choose SoftImpute's threshold on held-out observed entries, then fit all of them.
 
-    Args:
-        data: (m, n), read where observed only; the rest may be NaN.
-        mask: (m, n), 1 or True where observed, else 0.
-        share: of the observed entries to hold out.
-        thresholds: how many to try, in geometric steps down from the largest by 1e-3.
-        seed: which entries are held out.
+    ``share`` of the observed entries are held out, drawn by ``seed``. The ``thresholds`` fall
+    geometrically from the largest, by a factor of 1000 together; each fit starts from the last one.
+    Returns the completed matrix and the threshold.
 
-    Returns:
-        The completed matrix and the threshold chosen.
-
-    Raises:
-        ValueError: if an observed entry is not finite, or the shapes differ.
-
-    Source: Mazumder, Hastie, Tibshirani 2010, algorithm 1 (the path of thresholds, each
-    started from the last solution).
+    Source: Mazumder, Hastie, Tibshirani 2010, algorithm 1.
 
     >>> data, mask = torch.ones(4, 4), 1 - torch.eye(4)
     >>> completed, threshold = soft_impute_held_out(data, mask)

@@ -24,7 +24,6 @@ PACKAGES = ("virtualdepth", "torch", "numpy", "scipy")
 Record = dict[str, Any]
 Progress = Callable[[str], None]
 Keep = Callable[[Record], Record]
-Array = "np.ndarray[Any, np.dtype[Any]]"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,17 +16,10 @@ UNFINISHED = "unfinished.jsonl"
 
 @contextmanager
 def keeping(config: ReproduceConfig, folder: Path, *, new: bool = False) -> Iterator[Keep]:
-    """Write each row that is handed over to unfinished.jsonl, which goes when the block is through.
+    """Yield ``keep``, which writes a row to unfinished.jsonl and returns it.
 
-    Its first line says which experiment, with which arguments and versions.
-
-    Args:
-        config: of the run.
-        folder: where.
-        new: whether the folder was made for this run; it goes too if no row was finished.
-
-    Yields:
-        What writes a row and returns it.
+    The file's first line says which experiment ran, with which arguments and versions. The file
+    goes when the block succeeds. A folder that is ``new`` goes too if no row was finished.
     """
     path, count = folder / UNFINISHED, 0
 

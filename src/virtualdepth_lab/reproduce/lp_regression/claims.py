@@ -1,10 +1,18 @@
 """What the regression runs have to bear out: pure functions of their rows."""
 
 from collections.abc import Iterator
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 from virtualdepth_lab.reproduce.result import Claim, Record
+from virtualdepth_lab.reproduce.rows import grouped
 
+_SECTION = "arXiv 1802.06509, section 8"
+PUBLISHED: list[Record] = [
+    {"source": _SECTION, "statement": "l_2: depth slows training down"},
+    {"source": _SECTION, "statement": "l_4: depth trains much faster"},
+    {"source": _SECTION, "statement": "l_4: depth surpasses AdaGrad and AdaDelta"},
+    {"source": _SECTION, "statement": "the end-to-end rule moves as the explicit network does"},
+]
 DEPTHS = ("depth 1.5", "depth 2", "depth 3", "depth 4", "depth 8")
 SGD, NORMALISED = "depth 1 (SGD)", "depth 1, scalar normaliser"
 NO_GAIN, BORWEIN = "depth 2, gain divided out", "depth 1, Barzilai-Borwein"
@@ -23,17 +31,9 @@ PROTOTYPE = {
 
 
 def toy_claims(rows: list[Record]) -> list[Claim]:
-    """Judge the table of two samples.
-
-    Args:
-        rows: of :func:`virtualdepth_lab.reproduce.lp_regression.toy.toy_rows`.
-
-    Returns:
-        A claim for each case.
-    """
+    """Judge the table of two samples, a claim for each case."""
     claims = []
-    for (power, targets), group in groupby(rows, lambda row: (row["power"], row["targets"])):
-        table = list(group)
+    for (power, targets), table in grouped(rows, "power", "targets").items():
         steps = [row["steps"] for row in table]
         inside = None not in steps and all(row["inside"] for row in table)
         if power == 2:
@@ -54,17 +54,10 @@ def toy_claims(rows: list[Record]) -> list[Claim]:
 
 
 def ethanol_claims(rows: list[Record]) -> list[Claim]:
-    """Judge the runs on the ethanol data.
-
-    Args:
-        rows: one for each power, start and method.
-
-    Returns:
-        Claims, each with its numbers.
-    """
+    """Judge the runs on the ethanol data: a row for each power, start and method."""
     claims: list[Claim] = []
-    for (power, start), group in groupby(rows, lambda row: (row["power"], row["start"])):
-        table = {row["method"]: row for row in group}
+    for (power, start), of_start in grouped(rows, "power", "start").items():
+        table = {row["method"]: row for row in of_start}
         label = f"ethanol, l_{power}, start {start}"
         claims += _slower(table, label) if power == 2 else _faster(table, label)
         claims += _common(table, label)

@@ -28,14 +28,7 @@ class LpRegression:
     power: int
 
     def objective(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Return gradients and losses, in the order of torch.func.grad_and_value.
-
-        Args:
-            weights: rows w, (runs, 1, n).
-
-        Returns:
-            (runs, 1, n) and (runs,).
-        """
+        """Return gradients, (runs, 1, n), and losses, (runs,), at rows w, (runs, 1, n)."""
         residuals = weights.squeeze(1) @ self.inputs.T - self.targets
         powers = residuals.pow(self.power - 2) * residuals
         count = len(self.targets)
@@ -47,9 +40,7 @@ class LpRegression:
 
         With the thin QR decomposition :math:`[X\ y] = Q R` and :math:`k'` rows of R, the loss of
         the samples :math:`\sqrt{k'/k}\,R` is that of the data.
-
-        Returns:
-            The problem; itself for other p.
+        For other p the problem itself is returned.
         """
         if self.power != 2:
             return self
@@ -59,11 +50,7 @@ class LpRegression:
         return LpRegression(inputs=rows[:, :-1].contiguous(), targets=rows[:, -1], power=2)
 
     def solve(self) -> tuple[Tensor, float]:
-        """Minimise the loss by least squares, then Newton steps in a trust region.
-
-        Returns:
-            w, (1, n), and the smallest loss.
-        """
+        """Return the minimum w, (1, n), and its loss: least squares, then trust-region Newton."""
         inputs = self.inputs.numpy()
         first = torch.linalg.lstsq(self.inputs, self.targets.unsqueeze(-1), driver="gelsd").solution
 
@@ -88,18 +75,9 @@ class LpRegression:
 
 
 def ethanol_regression(data_dir: str | None, power: int) -> LpRegression:
-    """Load the ethanol data as an l_p regression, features and target standardised (ddof 0).
+    """Load the ethanol data, 2565 samples of 128 features, standardised (ddof 0).
 
-    Args:
-        data_dir: the folder that holds ethanol/ethanol.npz; default the environment variable
-            VIRTUALDEPTH_DATA.
-        power: p.
-
-    Returns:
-        2565 samples of 128 features.
-
-    Raises:
-        UnusableError: if there is no such file, or it cannot be used.
+    ``data_dir`` holds ethanol/ethanol.npz; default the environment variable VIRTUALDEPTH_DATA.
     """
     features, ppm = load_ethanol(data_dir)
     return LpRegression(

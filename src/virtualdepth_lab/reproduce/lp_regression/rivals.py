@@ -20,16 +20,9 @@ def barzilai_borwein(
 
     The step is :math:`\langle\Delta w,\Delta g\rangle/\|\Delta g\|^2`, or the long one,
     :math:`\|\Delta w\|^2/\langle\Delta w,\Delta g\rangle`. A point whose loss exceeds the largest
-    of the last ten is refused and the step halved. The first step moves w by 0.01.
-
-    Args:
-        problem: to fit.
-        start: w, (1, n).
-        steps: evaluations, refused points included.
-        long: whether to take the long step.
-
-    Returns:
-        The loss after every evaluation, that of the last accepted point; steps + 1 of them.
+    of the last ten is refused and the step halved. The first step moves w by 0.01. ``steps``
+    counts evaluations, refused points included. Returns steps + 1 losses: after every evaluation
+    that of the last accepted point.
     """
     weight = start.unsqueeze(0)
     grad, loss = problem.objective(weight)
@@ -50,21 +43,15 @@ def barzilai_borwein(
 
 def _secant_length(step: Tensor, change: Tensor, length: Tensor, *, long: bool) -> Tensor:
     curvature = (step * change).sum()
-    if not curvature > 0:  # w stands still, to rounding
+    if not curvature > 0:  # w did not move by more than rounding
         return length
     return step.square().sum() / curvature if long else curvature / change.square().sum()
 
 
 def lbfgs(problem: LpRegression, start: Tensor, steps: int) -> list[float]:
-    """Run scipy's L-BFGS-B, with its line search and the memory of ten steps.
+    """Return the loss at every evaluation of scipy's L-BFGS-B; it may stop before ``steps``.
 
-    Args:
-        problem: to fit.
-        start: w, (1, n).
-        steps: evaluations of loss and gradient, those of line searches included.
-
-    Returns:
-        The loss at every evaluation; fewer than ``steps`` where it stops by itself.
+    It remembers ten steps. Evaluations in line searches count.
     """
     losses: list[float] = []
 
@@ -84,14 +71,7 @@ def lbfgs(problem: LpRegression, start: Tensor, steps: int) -> list[float]:
 
 
 def hits(losses: list[float], targets: list[float]) -> Iterator[int | None]:
-    """Count evaluations until the loss was at most each target.
-
-    Args:
-        losses: by evaluation.
-        targets: to time.
-
-    Yields:
-        Counts; None where it never was.
+    """Yield the evaluations until the loss was at most each target; None if it never was.
 
     >>> list(hits([4.0, 2.0, 3.0], [2.5, 1.0]))
     [1, None]

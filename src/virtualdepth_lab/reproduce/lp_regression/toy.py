@@ -11,91 +11,54 @@ from torch import Tensor
 from virtualdepth_lab.reproduce.lp_regression.methods import RuleRuns
 from virtualdepth_lab.reproduce.lp_regression.problem import LpRegression
 from virtualdepth_lab.reproduce.result import Record
+from virtualdepth_lab.reproduce.search import decades, first_to_reach
 
 START, LOSS, MOST = 1e-2, 1e-6, 40_000
 DEPTHS = (1, 2, 3)
 CASES = ((2, 3.0, 0.5), (4, 3.0, 0.5), (4, 10.0, 0.5))  # p, y_1, y_2
-# learning rates {1, 2, 3, 5, 7} * 10^k
-RATES = tuple(digit * 10.0**k for k in range(-5, 1) for digit in (1, 2, 3, 5, 7))
+RATES = decades(range(-5, 1), (1, 2, 3, 5, 7))
 
 
 def two_samples(power: int, first: float, second: float) -> LpRegression:
     r"""Build samples ([1, 0], first) and ([0, 1], second).
 
     The loss of the source is the sum :math:`\frac1p \sum_i (w_i - y_i)^p`, twice the mean that
-    :class:`LpRegression` takes: its learning rates are to be doubled.
-
-    Args:
-        power: p.
-        first: y_1.
-        second: y_2.
-
-    Returns:
-        The problem.
+    :class:`LpRegression` takes. So its learning rates have to be doubled.
     """
     targets = torch.tensor([first, second], dtype=torch.float64)
     return LpRegression(inputs=torch.eye(2, dtype=torch.float64), targets=targets, power=power)
 
 
 def starts(seeds: Sequence[int]) -> Tensor:
-    """Make starts: equal entries first, then Gaussian ones of the same scale.
-
-    Args:
-        seeds: of the Gaussian ones.
-
-    Returns:
-        (1 + seeds, 1, 2).
-    """
+    """Return starts, (1 + seeds, 1, 2): equal entries first, then Gaussian ones of that scale."""
     drawn = [
-        START * torch.randn(1, 2, generator=_generator(seed), dtype=torch.float64) for seed in seeds
+        START * torch.randn(1, 2, generator=generator, dtype=torch.float64)
+        for generator in (torch.Generator().manual_seed(seed) for seed in seeds)
     ]
     return torch.stack([torch.full((1, 2), START, dtype=torch.float64), *drawn])
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def steps_to_converge(
     problem: LpRegression, depth: float, begin: Tensor
 ) -> list[tuple[int, float] | None]:
-    """Count steps to a sum of losses of 1e-6, at the best learning rate of the grid.
+    """Return steps to a sum of losses of 1e-6 and the best rate, for each w in (starts, 1, 2)."""
+    return first_to_reach(_losses(problem, depth, begin), LOSS, RATES)
 
-    Args:
-        problem: of :func:`two_samples`.
-        depth: number of layers N.
-        begin: w of every start, (starts, 1, 2).
 
-    Returns:
-        For each start, steps and learning rate of the run that is first to converge; None if none
-        does.
-    """
+def _losses(problem: LpRegression, depth: float, begin: Tensor) -> Iterator[Tensor]:
+    """Yield the sums of losses at every step, (starts, rates)."""
     rates = 2 * torch.tensor(RATES, dtype=torch.float64)
     runs = RuleRuns(
         begin.repeat_interleave(len(rates), dim=0), rates.repeat(len(begin)).view(-1, 1, 1), depth
     )
-    found: list[tuple[int, float] | None] = [None] * len(begin)
-    for step in range(MOST + 1):
+    for _ in range(MOST + 1):
         grads, losses = problem.objective(runs.weights)
-        done = 2 * losses.view(len(begin), -1) <= LOSS
-        for index in done.any(1).nonzero().flatten().tolist():
-            if found[index] is None:
-                found[index] = step, RATES[int(done[index].nonzero()[0])]
-        if None not in found:
-            break
+        yield 2 * losses.view(len(begin), -1)
         runs.step(grads)
-    return found
 
 
 def toy_rows(seeds: Sequence[int]) -> Iterator[Record]:
-    """Run the three cases of the table.
-
-    Args:
-        seeds: of the further starts, whose range of steps is given.
-
-    Yields:
-        A row for each case and depth.
-    """
+    """Yield a row for each case and depth; the seeds draw the starts of the range of steps."""
     for power, first, second in CASES:
         problem = two_samples(power, first, second)
         for depth in DEPTHS:

@@ -28,40 +28,24 @@ class Separable:
     labels: Tensor
 
     def log_loss(self, weight: Tensor) -> Tensor:
-        r"""Return the logarithm of the sum of :math:`\log(1 + e^{-m_i})`, m the margins of W.
+        r"""Return the logarithm of the sum of :math:`\log(1 + e^{-m_i})`, m the margins at W.
 
-        Finite, with its gradient, for margins of any size.
-
-        Args:
-            weight: W, (1, n).
-
-        Returns:
-            A scalar.
+        W is (1, n). Value and gradient are finite for margins of any size.
         """
         margins = (2 * self.labels - 1) * (self.inputs @ weight.T).squeeze(-1)
         near = softplus(-margins.clamp(max=_TAIL)).log()
         return torch.where(margins > _TAIL, -margins, near).logsumexp(0)
 
     def margin(self, weight: Tensor) -> float:
-        """Return the smallest margin over the norm of W.
-
-        Args:
-            weight: W, (1, n).
-
-        Returns:
-            In the units of the inputs; negative where a sample is misclassified.
-        """
+        """Return the smallest margin over the norm of W, (1, n); negative if a sample is wrong."""
         scores = (self.inputs @ weight.T).squeeze(-1)
         return float(normalized_margin(scores, self.labels, weight))
 
     def largest_margin(self) -> Tensor:
-        """Find the direction of the largest margin by scikit-learn's support vector machine.
+        """Return the direction of the largest margin, (1, n), by a support vector machine.
 
-        Its hyperplanes have an offset; on the samples together with their mirror images, x of class
-        y with -x of the other, the best offset is 0.
-
-        Returns:
-            (1, n), of length 1.
+        Scikit-learn's hyperplanes have an offset. The best offset is 0 on the samples together with
+        their mirror images: for x of one class, -x of the other.
         """
         from sklearn.svm import SVC
 
@@ -73,16 +57,7 @@ class Separable:
 
 
 def random_problem(seed: int, samples: int = 40, features: int = 10) -> Separable:
-    """Draw Gaussian points, and label them by the side of a random hyperplane.
-
-    Args:
-        seed: of points and hyperplane.
-        samples: how many.
-        features: n.
-
-    Returns:
-        The problem.
-    """
+    """Draw Gaussian points, and label them by their side of a random hyperplane."""
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(samples, features, generator=generator, dtype=torch.float64)
     normal = torch.randn(features, generator=generator, dtype=torch.float64)
@@ -90,15 +65,7 @@ def random_problem(seed: int, samples: int = 40, features: int = 10) -> Separabl
 
 
 def digits_problem(first: int = 3, second: int = 8) -> Separable:
-    """Load two of scikit-learn's digits, 8 x 8 images and a constant feature.
-
-    Args:
-        first: the digit of class 0.
-        second: of class 1.
-
-    Returns:
-        The problem.
-    """
+    """Load two of scikit-learn's digits: 8 x 8 images and a constant feature."""
     from sklearn.datasets import load_digits
 
     data, digits = load_digits(return_X_y=True)
@@ -113,14 +80,9 @@ def _in_unit_ball(name: str, inputs: Tensor, labels: Tensor) -> Separable:
 
 
 def angle(first: Tensor, second: Tensor) -> Tensor:
-    """Measure the angle between rows; small ones to full precision.
+    """Return the angles between rows, (k, n) and (k or 1, n), in radians, (k,).
 
-    Args:
-        first: (k, n), not zero.
-        second: (k, n) or (1, n), not zero.
-
-    Returns:
-        (k,) in radians.
+    Small angles keep their full precision.
 
     >>> angle(torch.tensor([[1.0, 0.0], [1.0, 1e-6]]), torch.tensor([[2.0, 0.0]]))
     tensor([0.0000e+00, 1.0000e-06])

@@ -1,18 +1,34 @@
-"""What the matrix completion table has to bear out: pure functions of its rows."""
+"""What the table has to bear out: pure functions of its rows."""
 
 from collections.abc import Iterator
 from statistics import median
 
+from virtualdepth_lab.reproduce.matrix_completion.methods import (
+    AUTO,
+    EXPLICIT,
+    FAST,
+    FLOW,
+    NUCLEAR,
+    SINGLE,
+    TRUTH,
+)
 from virtualdepth_lab.reproduce.result import Claim, Record
+from virtualdepth_lab.reproduce.rows import grouped, listed, where
 
-TRUTH = "the matrix itself"
-NUCLEAR = "nuclear norm minimisation"
-EXPLICIT = "explicit network, published loop"
-SINGLE = "one matrix, published step rule"
-FLOW = "one matrix, flow integrator"
-FAST = "one matrix, flow, then L-BFGS"
-AUTO = "one matrix, no learning rate"
-
+PUBLISHED: list[Record] = [
+    {"observed": 5000, "method": NUCLEAR, "error": 8e-7, "nuclear_norm": 221, "effective_rank": 5},
+    *(
+        {"observed": 5000, "method": EXPLICIT, "depth": depth, "error": error}
+        | {"nuclear_norm": 221, "effective_rank": 5}
+        for depth, error in ((2, 5e-6), (3, 4e-6), (4, 4e-6))
+    ),
+    {"observed": 2000, "method": NUCLEAR, "error": 1e-1, "nuclear_norm": 210, "effective_rank": 9},
+    *(
+        {"observed": 2000, "method": EXPLICIT, "depth": depth, "error": error}
+        | {"nuclear_norm": norm, "effective_rank": rank}
+        for depth, error, norm, rank in ((2, 2e-2, 217, 7), (3, 3e-5, 221, 5), (4, 2e-5, 221, 5))
+    ),
+]
 MOST_EVALUATIONS = {2: 400, 3: 600, 4: 1400}
 LEAST_SPEEDUP = {
     AUTO: {2: 6, 3: 6, 4: 6},
@@ -22,16 +38,22 @@ LEAST_SPEEDUP = {
 LARGEST_DISTANCE = {SINGLE: 1e-3, FLOW: 1e-3, AUTO: 1e-2}
 
 
+def summary(measured: list[Record]) -> list[Record]:
+    """Return medians over seeds, with the range of the error."""
+    table = []
+    for key, rows in grouped(measured, "size", "observed", "method", "depth").items():
+        errors = [row["error"] for row in rows]
+        line: Record = dict(zip(("size", "observed", "method", "depth"), key, strict=True))
+        line |= {"error": median(errors), "from": min(errors), "to": max(errors)}
+        for name in ("nuclear_norm", "effective_rank", "evaluations", "cpu_seconds"):
+            if name in rows[0]:
+                line[name] = median(row[name] for row in rows)
+        table.append(line | {"finished": sum(row.get("finished", True) for row in rows)})
+    return table
+
+
 def claims(measured: list[Record], distances: list[Record]) -> list[Claim]:
-    """Judge the rows.
-
-    Args:
-        measured: one row for each method, depth, number observed and seed.
-        distances: rows that compare ends.
-
-    Returns:
-        Claims, each with its numbers.
-    """
+    """Judge the rows of all runs, and the rows that compare ends."""
     found = [_nuclear_norm_fails(measured)]
     for method in (EXPLICIT, FLOW, FAST, AUTO):
         found += [_recovers(measured, method, depth) for depth in (3, 4)]
@@ -42,11 +64,8 @@ def claims(measured: list[Record], distances: list[Record]) -> list[Claim]:
 
 
 def _of(rows: list[Record], method: str, observed: int, depth: object, name: str) -> list[float]:
-    return [
-        float(row[name])
-        for row in rows
-        if (row["method"], row["observed"], row.get("depth")) == (method, observed, depth)
-    ]
+    chosen = where(rows, method=method, observed=observed, depth=depth)
+    return [float(row[name]) for row in chosen]
 
 
 def _nuclear_norm_fails(rows: list[Record]) -> Claim:
@@ -55,7 +74,7 @@ def _nuclear_norm_fails(rows: list[Record]) -> Claim:
     return Claim(
         claim="at 2000 observed, nuclear norm minimisation visibly fails (error above 1e-2)",
         held=min(errors) > 1e-2 and max(gaps) < 1e-3,
-        evidence=f"errors {_list(errors)}, duality gaps up to {max(gaps):.1e}",
+        evidence=f"errors {listed(errors)}, duality gaps up to {max(gaps):.1e}",
     )
 
 
@@ -71,8 +90,8 @@ def _recovers(rows: list[Record], method: str, depth: int) -> Claim:
         claim=f"at 2000 observed, {method}, depth {depth}: median error at most 3e-5, effective "
         "rank within 0.1 of the matrix's own",
         held=good,
-        evidence=f"errors {_list(errors)}, effective ranks {_list(ranks)} for {_list(true_ranks)}, "
-        f"nuclear norms {_list(norms)}",
+        evidence=f"errors {listed(errors)}, effective ranks {listed(ranks)} for "
+        f"{listed(true_ranks)}, nuclear norms {listed(norms)}",
     )
 
 
@@ -91,7 +110,7 @@ def _speed(rows: list[Record]) -> Iterator[Claim]:
                     claim=f"at {observed} observed, {method}, depth {depth}, takes at least "
                     f"{factor} times less CPU than the published loop, at no worse median error",
                     held=median(ratios) >= factor and error <= slow_error,
-                    evidence=f"ratios {_list(ratios)}, errors {error:.1e} and {slow_error:.1e}",
+                    evidence=f"ratios {listed(ratios)}, errors {error:.1e} and {slow_error:.1e}",
                 )
 
 
@@ -101,7 +120,7 @@ def _few_evaluations(rows: list[Record]) -> Iterator[Claim]:
         yield Claim(
             claim=f"at 2000 observed, {AUTO}, depth {depth}: at most {most} gradients",
             held=max(counts) <= most,
-            evidence=f"{', '.join(f'{count:.0f}' for count in counts)}",
+            evidence=listed(counts, ".0f"),
         )
 
 
@@ -113,7 +132,3 @@ def _near(row: Record) -> Claim:
         held=row["distance"] <= bound,
         evidence=f"relative distance {row['distance']:.1e}",
     )
-
-
-def _list(values: list[float]) -> str:
-    return ", ".join(f"{value:.3g}" for value in values)

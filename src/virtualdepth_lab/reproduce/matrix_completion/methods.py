@@ -1,4 +1,4 @@
-"""Ways to train a completion to a small loss: the published loop, and two that take fewer steps.
+"""Ways to train a completion to a small loss: the published loop, and several with fewer steps.
 
 Source: arXiv 1905.13655, appendix on the experiments (the step rule).
 """
@@ -18,10 +18,18 @@ from virtualdepth.maths import end_to_end_product, precondition
 from virtualdepth.optim import EndToEndSGD
 from virtualdepth.theory import integrate_flow, minimise_over_factors
 
+TRUTH = "the matrix itself"
+NUCLEAR = "nuclear norm minimisation"
+EXPLICIT = "explicit network, published loop"
+SINGLE = "one matrix, published step rule"
+FLOW = "one matrix, flow integrator"
+FAST = "one matrix, flow, then L-BFGS"
+AUTO = "one matrix, no learning rate"
+
 
 @dataclass(frozen=True, kw_only=True)
-class Descent:
-    """Where a way to train ended.
+class Trained:
+    """Where a method ended.
 
     Attributes:
         weight: W at the end.
@@ -45,21 +53,11 @@ def explicit_loop(
     stop_loss: float,
     lr: float = 1e-3,
     max_steps: int = 100_000,
-) -> Descent:
-    r"""Train an explicit deep network by the published loop, by backpropagation.
+) -> Trained:
+    r"""Train an explicit network, [W_1, ..., W_N], by the published loop, by backpropagation.
 
     One scalar step for all layers: :math:`\mathrm{lr} / (\sqrt{\hat v} + 10^{-4})`, v the running
     mean (0.99, bias-corrected) of the total squared gradient norm.
-
-    Args:
-        problem: to fit.
-        factors: the start, [W_1, ..., W_N], W_1 applied first.
-        stop_loss: train until the loss is no larger.
-        lr: the published 1e-3.
-        max_steps: give up after as many.
-
-    Returns:
-        The end.
     """
     begin = process_time()
     layers = [factor.detach().clone().requires_grad_() for factor in factors]
@@ -78,7 +76,7 @@ def explicit_loop(
             for layer, gradient in zip(layers, gradients, strict=True):
                 layer.sub_(gradient, alpha=step)
     weight = end_to_end_product([layer.detach() for layer in layers])
-    return _descent(weight, loss, steps + 1, begin, stop_loss)
+    return _trained(weight, loss, steps + 1, begin, stop_loss)
 
 
 def single_loop(
@@ -89,20 +87,8 @@ def single_loop(
     stop_loss: float,
     lr: float = 1e-3,
     max_steps: int = 100_000,
-) -> Descent:
-    """Train ONE matrix by EndToEndSGD with the published step rule, ``step_scale="rms"``.
-
-    Args:
-        problem: to fit.
-        start: W(0).
-        depth: number of layers N.
-        stop_loss: train until the loss is no larger.
-        lr: the published 1e-3.
-        max_steps: give up after as many.
-
-    Returns:
-        The end.
-    """
+) -> Trained:
+    """Train one matrix by EndToEndSGD with the published step rule, ``step_scale="rms"``."""
     begin = process_time()
     weight = torch.nn.Parameter(start.clone())
     optimizer = EndToEndSGD([weight], lr=lr, depth=depth, step_scale="rms")
@@ -111,7 +97,7 @@ def single_loop(
         weight.grad, value = problem.objective(weight.detach())
         loss = float(value)
         if loss <= stop_loss or steps == max_steps:
-            return _descent(weight.detach(), loss, steps + 1, begin, stop_loss)
+            return _trained(weight.detach(), loss, steps + 1, begin, stop_loss)
         optimizer.step()
         steps += 1
 
@@ -123,72 +109,38 @@ def flow(
     *,
     stop_loss: float,
     max_evaluations: int = 100_000,
-) -> Descent:
-    """Follow the gradient flow of one matrix by :func:`virtualdepth.theory.integrate_flow`.
-
-    Args:
-        problem: to fit.
-        start: W(0).
-        depth: number of layers N.
-        stop_loss: train until the loss is no larger.
-        max_evaluations: give up after about as many.
-
-    Returns:
-        The end.
-    """
+) -> Trained:
+    """Follow the gradient flow of one matrix by :func:`virtualdepth.theory.integrate_flow`."""
     begin = process_time()
     end = integrate_flow(
-        problem.objective,
-        start,
-        depth,
-        stop_loss=stop_loss,
-        max_evaluations=max_evaluations,
+        problem.objective, start, depth, stop_loss=stop_loss, max_evaluations=max_evaluations
     )
-    return _descent(end.weight, end.loss, end.evaluations, begin, stop_loss)
+    return _trained(end.weight, end.loss, end.evaluations, begin, stop_loss)
 
 
 def flow_then_minimise(
     problem: Completion, start: Tensor, depth: int, *, stop_loss: float, max_evaluations: int
-) -> Descent:
+) -> Trained:
     """Follow the flow to a hundredth of the first loss, and leave the rest to L-BFGS.
 
-    A flow that has not come so far is where it ends: L-BFGS leaves a saddle in any direction.
-
-    Args:
-        problem: to fit.
-        start: W(0).
-        depth: number of layers N, an integer.
-        stop_loss: train until the loss is no larger.
-        max_evaluations: give up after about as many, of each of the two.
-
-    Returns:
-        The end.
+    A flow that does not come so far ends there: L-BFGS leaves a saddle in any direction. Each of
+    the two takes about ``max_evaluations`` at most.
     """
     begin = process_time()
     grown = 0.01 * float(problem.objective(start)[1])
     most = max_evaluations
     flow = integrate_flow(problem.objective, start, depth, stop_loss=grown, max_evaluations=most)
     if not flow.finished:
-        return _descent(flow.weight, flow.loss, flow.evaluations, begin, stop_loss)
+        return _trained(flow.weight, flow.loss, flow.evaluations, begin, stop_loss)
     end = minimise_over_factors(
         problem.objective, flow.weight, depth, stop_loss=stop_loss, max_evaluations=most
     )
     evaluations = flow.evaluations + end.evaluations
-    return _descent(end.weight, end.loss, evaluations, begin, stop_loss)
+    return _trained(end.weight, end.loss, evaluations, begin, stop_loss)
 
 
-def tight_flow(problem: Completion, start: Tensor, depth: float, *, stop_loss: float) -> Descent:
-    """Integrate dW/dt = -P_W(G) on W itself, in float64, by scipy's DOP853: slow, to compare with.
-
-    Args:
-        problem: to fit, in float64.
-        start: W(0), in float64.
-        depth: number of layers N.
-        stop_loss: flow until the loss is no larger.
-
-    Returns:
-        The end.
-    """
+def tight_flow(problem: Completion, start: Tensor, depth: float, *, stop_loss: float) -> Trained:
+    """Integrate dW/dt = -P_W(G) in float64 by scipy's DOP853: slow, to compare with."""
     begin, shape, loss = process_time(), start.shape, math.inf
 
     def velocity(_: float, state: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> object:
@@ -204,7 +156,7 @@ def tight_flow(problem: Completion, start: Tensor, depth: float, *, stop_loss: f
         # its last evaluation need not be at the end of the step
         loss = float(problem.objective(torch.from_numpy(solver.y).view(shape))[1])
     weight = torch.from_numpy(solver.y).view(shape)
-    return _descent(weight, loss, solver.nfev, begin, stop_loss)
+    return _trained(weight, loss, solver.nfev, begin, stop_loss)
 
 
 def auto(
@@ -215,21 +167,10 @@ def auto(
     stop_loss: float,
     cap: float = 0.05,
     max_evaluations: int = 10_000,
-) -> Descent:
-    """Train one matrix without a learning rate: L-BFGS in the metric of the rule, capped.
+) -> Trained:
+    """Train one matrix without a learning rate, by ``EndToEndSGD(..., step_scale="auto")``.
 
-    This is ``EndToEndSGD(..., step_scale="auto")``.
-
-    Args:
-        problem: to fit.
-        start: W(0).
-        depth: number of layers N > 1.
-        stop_loss: train until the loss is no larger.
-        cap: the largest relative change of a singular value in a step.
-        max_evaluations: give up after as many.
-
-    Returns:
-        The end.
+    ``cap`` is the largest relative change of a singular value in a step.
     """
     begin = process_time()
     weight = torch.nn.Parameter(start.clone())
@@ -241,19 +182,19 @@ def auto(
         weight.grad, value = problem.objective(weight.detach())
         loss, evaluations = float(value), evaluations + 1
         if loss <= stop_loss:
-            weight.grad = None  # nothing moves
+            weight.grad = None  # the weight stays where it is
         return loss
 
     while loss > stop_loss and evaluations < max_evaluations:
         end = weight.detach().clone()
         optimizer.step(closure)
-    return _descent(end, loss, evaluations, begin, stop_loss)
+    return _trained(end, loss, evaluations, begin, stop_loss)
 
 
-def _descent(
+def _trained(
     weight: Tensor, loss: float, evaluations: int, begin: float, stop_loss: float
-) -> Descent:
-    return Descent(
+) -> Trained:
+    return Trained(
         weight=weight,
         loss=loss,
         evaluations=evaluations,

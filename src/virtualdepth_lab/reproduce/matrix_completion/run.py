@@ -1,4 +1,4 @@
-"""Rerun the published matrix completion table with one matrix, the explicit network beside it.
+"""Run every method on every completion, and compare where they end.
 
 Source: arXiv 1905.13655, section 2; N. Cohen, "Analyzing Optimization and Generalization in Deep
 Learning via Trajectories of Gradient Descent", slides, 2019, pages 28-29.
@@ -12,15 +12,12 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from virtualdepth.data import (
-    Completion,
-    gaussian_layers,
-    low_rank_problem,
-    small_start,
-)
+from virtualdepth.data import Completion, gaussian_layers, low_rank_problem, small_start
 from virtualdepth.maths import balanced_factors
+from virtualdepth.runs import torch_threads
 from virtualdepth_lab.reproduce.convex import minimise_nuclear_norm
-from virtualdepth_lab.reproduce.matrix_completion.claims import (
+from virtualdepth_lab.reproduce.matrix_completion.claims import PUBLISHED, claims, summary
+from virtualdepth_lab.reproduce.matrix_completion.methods import (
     AUTO,
     EXPLICIT,
     FAST,
@@ -28,11 +25,7 @@ from virtualdepth_lab.reproduce.matrix_completion.claims import (
     NUCLEAR,
     SINGLE,
     TRUTH,
-    claims,
-)
-from virtualdepth_lab.reproduce.matrix_completion.figures import draw, summary
-from virtualdepth_lab.reproduce.matrix_completion.methods import (
-    Descent,
+    Trained,
     auto,
     explicit_loop,
     flow,
@@ -40,15 +33,8 @@ from virtualdepth_lab.reproduce.matrix_completion.methods import (
     single_loop,
     tight_flow,
 )
-from virtualdepth_lab.reproduce.result import (
-    Keep,
-    Progress,
-    Record,
-    ReproduceConfig,
-    Reproduction,
-)
-
-__all__ = ["TITLE", "draw", "run"]
+from virtualdepth_lab.reproduce.matrix_completion.problem import SCALE, settings, start_of
+from virtualdepth_lab.reproduce.result import Keep, Progress, Record, ReproduceConfig, Reproduction
 
 TITLE = (
     "Completion of a 100 x 100 matrix of rank 5, and of one of 60 x 60 and rank 3: explicit "
@@ -56,51 +42,21 @@ TITLE = (
     "is the mean over all entries of (W - truth)^2. CPU seconds are process time on one thread, "
     "methods interleaved in one run."
 )
-PUBLISHED = [
-    {"observed": 5000, "method": NUCLEAR, "error": 8e-7, "nuclear_norm": 221, "effective_rank": 5},
-    *(
-        {"observed": 5000, "method": EXPLICIT, "depth": depth, "error": error}
-        | {"nuclear_norm": 221, "effective_rank": 5}
-        for depth, error in ((2, 5e-6), (3, 4e-6), (4, 4e-6))
-    ),
-    {"observed": 2000, "method": NUCLEAR, "error": 1e-1, "nuclear_norm": 210, "effective_rank": 9},
-    *(
-        {"observed": 2000, "method": EXPLICIT, "depth": depth, "error": error}
-        | {"nuclear_norm": norm, "effective_rank": rank}
-        for depth, error, norm, rank in ((2, 2e-2, 217, 7), (3, 3e-5, 221, 5), (4, 2e-5, 221, 5))
-    ),
-]
-SCALE = 1e-3
 
 
 def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction:
-    """Run every method on every problem.
-
-    Args:
-        config: seeds, and whether to be quick.
-        progress: told what begins.
-        keep: handed each row as it is done.
-
-    Returns:
-        One row for each method, depth, number observed and seed.
-    """
-    settings = _settings(config)
+    """Return a row for each method, depth, number observed and seed; quick: no claims."""
+    chosen = settings(config.quick)
     measured: list[Record] = []
-    distances: list[Record] = []
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            _warm_up()
-            for seed in config.seeds:
-                for problem in settings["problems"]:
-                    measured += map(keep, _rows(settings, problem, seed, progress))
-            distances = list(map(keep, _distances(settings, config.seeds[0], progress)))
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(1), threadpool_limits(1):
+        _warm_up()
+        for seed in config.seeds:
+            for problem in chosen["problems"]:
+                measured += map(keep, _rows(problem, chosen["stop_loss"], seed, progress))
+        distances = list(map(keep, _distances(chosen, config.seeds[0], progress)))
     return Reproduction(
         name=config.name,
-        config=asdict(config) | settings,
+        config=asdict(config) | chosen,
         published=PUBLISHED,
         measured=measured + distances,
         claims=[] if config.quick else claims(measured, distances),
@@ -114,22 +70,12 @@ def _warm_up() -> None:
     start = small_start(4, 1, 0.1, 0)
     explicit_loop(problem, balanced_factors(start, 2), stop_loss=0.0, max_steps=1)
     single_loop(problem, start, 2, stop_loss=0.0, max_steps=1)
-    for descent in (auto, flow, flow_then_minimise):
-        descent(problem, start, 2, stop_loss=0.0, max_evaluations=2)
-
-
-def _settings(config: ReproduceConfig) -> Record:
-    # size, rank, observed; ends are compared on the last, at some depths
-    if config.quick:
-        chosen = {"problems": [[20, 1, 200]], "compared": [2, 3], "stop_loss": 1e-4}
-    else:
-        problems = [[60, 3, 1000], [100, 5, 5000], [100, 5, 2000]]
-        chosen = {"problems": problems, "compared": [2, 3, 4], "stop_loss": 1e-6}
-    return chosen | {"scale": SCALE, "lr": 1e-3, "cap": 0.05, "dtype": "float32"}
+    for train in (auto, flow, flow_then_minimise):
+        train(problem, start, 2, stop_loss=0.0, max_evaluations=2)
 
 
 def _rows(
-    settings: Record, chosen: tuple[int, int, int], seed: int, progress: Progress
+    chosen: tuple[int, int, int], stop_loss: float, seed: int, progress: Progress
 ) -> Iterator[Record]:
     size, rank, observed = chosen
     problem = low_rank_problem(size, rank, observed, seed)
@@ -140,15 +86,16 @@ def _rows(
     yield key | {"method": NUCLEAR, "gap": convex.gap} | problem.measures(convex.weight)
     single = problem.to(torch.float32)
     for depth in (1, 2, 3, 4, 6, math.inf):
-        for method, end in _descents(settings["stop_loss"], single, depth, seed, progress):
+        for method, end in _trained(single, depth, stop_loss, seed, progress):
             yield key | {"method": method, "depth": depth} | _record(problem, end)
 
 
-def _descents(
-    stop_loss: float, problem: Completion, depth: float, seed: int, progress: Progress
-) -> Iterator[tuple[str, Descent]]:
+def _trained(
+    problem: Completion, depth: float, stop_loss: float, seed: int, progress: Progress
+) -> Iterator[tuple[str, Trained]]:
+    """Train by every method that knows this depth."""
     size = len(problem.truth)
-    start = small_start(size, depth, SCALE, seed + 1).float()
+    start = start_of(size, depth, seed).float()
     if depth in (2, 3, 4):
         progress(f"seed {seed}: {EXPLICIT}, depth {depth}")
         layers = [layer.float() for layer in gaussian_layers(size, depth, SCALE, seed + 1)]
@@ -166,7 +113,7 @@ def _descents(
         yield AUTO, auto(problem, start, depth, stop_loss=stop_loss, max_evaluations=2000)
 
 
-def _record(problem: Completion, end: Descent) -> Record:
+def _record(problem: Completion, end: Trained) -> Record:
     return problem.measures(end.weight) | {
         "evaluations": end.evaluations,
         "cpu_seconds": end.cpu_seconds,
@@ -175,50 +122,33 @@ def _record(problem: Completion, end: Descent) -> Record:
     }
 
 
-def _distances(settings: Record, seed: int, progress: Progress) -> Iterator[Record]:
-    """Compare ends: of one matrix with the explicit network, and of fast ways with a slow one."""
-    size, rank, observed = settings["problems"][-1]
-    stop_loss = settings["stop_loss"]
+def _distances(chosen: Record, seed: int, progress: Progress) -> Iterator[Record]:
+    """Compare ends: one matrix with the explicit network, fast methods with a slow one."""
+    size, rank, observed = chosen["problems"][-1]
+    stop_loss = chosen["stop_loss"]
     problem = low_rank_problem(size, rank, observed, seed)
-    for depth in settings["compared"]:
-        start = small_start(size, depth, SCALE, seed + 1)
+    single = problem.to(torch.float32)
+    for depth in chosen["compared"]:
+        start = start_of(size, depth, seed)
         progress(f"seed {seed}: tight integration, depth {depth}")
         tight = tight_flow(problem, start, depth, stop_loss=stop_loss)
-        progress(f"seed {seed}: {SINGLE} and {EXPLICIT} from balanced factors, depth {depth}")
-        half, begin = problem.to(torch.float32), start.float()
-        deep = explicit_loop(half, balanced_factors(begin, depth), stop_loss=stop_loss)
-        single = single_loop(half, begin, depth, stop_loss=stop_loss)
         key: Record = {"size": size, "observed": observed, "seed": seed, "depth": depth}
-        yield (
-            key
-            | {
-                "method": SINGLE,
-                "distance_to": "explicit network, same rule and start",
-                "distance": relative(single.weight, deep.weight),
-            }
-            | _record(problem, single)
-        )
-        for method, descent in ((FLOW, flow), (FAST, flow_then_minimise), (AUTO, auto)):
-            end = descent(half, begin, depth, stop_loss=stop_loss, max_evaluations=12_000)
-            yield (
-                key
-                | {
-                    "method": method,
-                    "distance_to": "tight integration",
-                    "distance": relative(end.weight, tight.weight),
-                }
-                | _record(problem, end)
-            )
+
+        def row(method: str, end: Trained, other: Trained, name: str, key: Record = key) -> Record:
+            distance = relative_distance(end.weight, other.weight)
+            compared = {"method": method, "distance_to": name, "distance": distance}
+            return key | compared | _record(problem, end)
+
+        progress(f"seed {seed}: {SINGLE} and {EXPLICIT} from balanced factors, depth {depth}")
+        start = start.float()
+        deep = explicit_loop(single, balanced_factors(start, depth), stop_loss=stop_loss)
+        end = single_loop(single, start, depth, stop_loss=stop_loss)
+        yield row(SINGLE, end, deep, "explicit network, same rule and start")
+        for method, train in ((FLOW, flow), (FAST, flow_then_minimise), (AUTO, auto)):
+            end = train(single, start, depth, stop_loss=stop_loss, max_evaluations=12_000)
+            yield row(method, end, tight, "tight integration")
 
 
-def relative(weight: Tensor, other: Tensor) -> float:
-    """Measure the relative Frobenius distance.
-
-    Args:
-        weight: (m, n).
-        other: (m, n), the denominator.
-
-    Returns:
-        A number >= 0.
-    """
+def relative_distance(weight: Tensor, other: Tensor) -> float:
+    """Return the Frobenius distance over the norm of ``other``."""
     return float((weight.double() - other.double()).norm() / other.double().norm())

@@ -1,0 +1,193 @@
+"""`virtualdepth reproduce`: quick reruns through the command line, and what they leave."""
+
+import json
+import math
+import os
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+from tests.data.idx_files import bars, write_mnist
+from tests.lab.reproduce.lp_regression.small import NEEDS_ETHANOL
+
+from virtualdepth.cli import main
+from virtualdepth.runs import UnusableError
+from virtualdepth_lab.reproduce import command as reproduce
+from virtualdepth_lab.reproduce.result import (
+    ReproduceConfig,
+    Reproduction,
+    load,
+    save,
+    save_figures,
+)
+from virtualdepth_lab.reproduce.unfinished import keeping
+
+NEEDS_IMAGE = pytest.mark.skipif(
+    not Path(os.environ.get("VIRTUALDEPTH_DATA", "."), "images/camera.png").is_file(),
+    reason="needs images/camera.png under VIRTUALDEPTH_DATA",
+)
+KEYS = {"command", "name", "config", "versions", "published", "measured", "claims"}
+
+
+@pytest.mark.parametrize("left", [b"", b"PK", b"PK\x03\x04 cut short"])
+def test_a_broken_archive_is_unusable(left: bytes, tmp_path: Path) -> None:
+    config = ReproduceConfig(name="norms")
+    parts: dict[str, list] = {"published": [], "measured": [], "claims": []}
+    save(Reproduction(name="norms", config=asdict(config), **parts), tmp_path)
+    assert load(tmp_path).name == "norms"
+    (tmp_path / "arrays.npz").write_bytes(left)
+    with pytest.raises(UnusableError, match=r"folder: expected result\.json and arrays\.npz"):
+        load(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "margin",
+        "matrix-completion",
+        "no-regulariser",
+        "mnist",
+        "norms",
+        "singular-values",
+        pytest.param("convergence", marks=NEEDS_ETHANOL),
+        pytest.param("image-inpainting", marks=NEEDS_IMAGE),
+        pytest.param("lp-regression", marks=NEEDS_ETHANOL),
+    ],
+)
+def test_quick_rerun(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[str] = []
+
+    def look_and_save(result: Reproduction, folder: Path) -> None:
+        kept.extend((folder / "unfinished.jsonl").read_text().splitlines()[1:])
+        save(result, folder)
+
+    monkeypatch.setattr(reproduce, "save", look_and_save)
+    arguments = ["reproduce", name, "--quick", "--seeds", "1", "--output", str(tmp_path)]
+    if name == "mnist":
+        arguments += ["--data-dir", str(write_mnist(tmp_path / "data", *bars()))]
+    status = main(arguments)
+    printed = capsys.readouterr().out
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert set(result) >= KEYS
+    assert [json.loads(line) for line in kept] == result["measured"]
+    assert not (tmp_path / "unfinished.jsonl").exists()
+    assert result["name"] == name
+    assert status == (0 if all(claim["held"] for claim in result["claims"]) else 1)
+    for claim in result["claims"]:
+        assert claim["claim"] in printed
+    first = (tmp_path / "report.md").read_text()
+    assert (tmp_path / "figure-1.png").stat().st_size > 10_000
+    (tmp_path / "report.md").unlink()
+    assert main(["report", str(tmp_path)]) == 0
+    assert (tmp_path / "report.md").read_text() == first
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, RuntimeError, OSError])
+def test_what_is_finished_is_kept(
+    end: type[BaseException],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The third part of the experiment fails before it yields a row."""
+    arguments = ["reproduce", "no-regulariser", "--quick", "--output", str(tmp_path)]
+    unfinished = tmp_path / "unfinished.jsonl"
+
+    def stop(seed: int, depth: float) -> list:
+        raise end
+
+    with monkeypatch.context() as patch:
+        # of the package, `run` is the function
+        module = import_module("virtualdepth_lab.reproduce.no_regulariser.run")
+        patch.setattr(module, "away_from_zero", stop)
+        if end is RuntimeError:
+            with pytest.raises(RuntimeError):
+                main(arguments)
+        elif end is OSError:
+            with pytest.raises(SystemExit, match="2"):
+                main(arguments)
+        else:
+            assert main(arguments) == 130
+    said = capsys.readouterr().err.splitlines()[0]
+    head, *rows = map(json.loads, unfinished.read_text().splitlines())
+    assert said == f"rows finished by then: {len(rows)}, in {unfinished}"
+    assert head["command"] == "reproduce"
+    assert (head["config"]["name"], head["config"]["quick"]) == ("no-regulariser", True)
+    assert "torch" in head["versions"]
+    assert main(arguments) == 0
+    measured = json.loads((tmp_path / "result.json").read_text())["measured"]
+    assert rows == measured[: len(rows)]
+    assert 0 < len(rows) < len(measured)
+    assert not unfinished.exists()
+
+
+def test_a_run_without_a_row_leaves_those_of_an_earlier_one(tmp_path: Path) -> None:
+    config = ReproduceConfig(name="norms")
+
+    def fail_after(*rows: dict[str, float]) -> None:
+        with keeping(config, tmp_path) as keep:
+            assert [keep(row) for row in rows] == list(rows)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_after({"norm": math.inf})
+    before = (tmp_path / "unfinished.jsonl").read_bytes()
+    assert before.endswith(b'{"norm": "inf"}\n')
+    with pytest.raises(RuntimeError):
+        fail_after()
+    assert (tmp_path / "unfinished.jsonl").read_bytes() == before
+    with keeping(config, tmp_path) as keep:
+        keep({"norm": 1.0})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "name: expected one of convergence, image-inpainting"),
+        (["norms", "--seeds", "x"], "seeds: expected integers"),
+        (
+            ["norms", "--seeds", "-1"],
+            "seeds: expected different integers >= 0 and < 2^32 but got -1",
+        ),
+        (["norms", "--seeds", "3,1,3"], "different integers >= 0 and < 2^32 but got 3,1,3"),
+        (["norms", "--seeds", str(2**64)], "different integers >= 0 and < 2^32 but got 1844"),
+        (["image-inpainting", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
+        (["lp-regression", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
+        (["mnist", "--quick", "--data-dir", "/nowhere"], "data_dir: expected"),
+    ],
+)
+def test_unusable(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["reproduce", *arguments])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())  # not even a folder for what did not run
+
+
+def test_no_figure_of_an_earlier_run_stays(tmp_path: Path) -> None:
+    save_figures({"one": Figure(), "two": Figure()}, tmp_path)
+    (tmp_path / "figure-2-mine.png").touch()
+    assert save_figures({"one": Figure()}, tmp_path) == ["![one](figure-1.png)\n\none"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure-1.png", "figure-2-mine.png"]
+
+
+def test_a_folder_that_was_named_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["reproduce", "mnist", "--data-dir", "/nowhere", "--output", str(tmp_path)])
+    assert "data_dir: expected" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
