@@ -159,7 +159,7 @@ def test_an_error_of_our_own_is_not_a_missing_package(monkeypatch: pytest.Monkey
 
 def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--help") == 0
-    listed = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
+    listed = re.findall(r"^    (\w+)\b", capsys.readouterr().out, re.MULTILINE)
     assert sorted(listed) == ["ablate", "report", "reproduce", "verify"]
 
 

@@ -1,10 +1,14 @@
 """The wheel and the sdist, each installed into a clean environment that has torch alone."""
 
 import importlib.metadata
+import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import tomllib
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,10 +16,16 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 VERSION = importlib.metadata.version("virtualdepth")
+COMMANDS = (
+    "ablate = virtualdepth_lab.ablate.arguments",
+    "reproduce = virtualdepth_lab.reproduce.arguments",
+)
 
 
 def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    # without PYTHONPATH, by which another copy of the package would be found
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=cwd, env=own, capture_output=True, text=True, check=False)
     assert done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
 
@@ -57,6 +67,36 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"wheel": wheel, "sdist": sdist}
 
 
+def tracked(*folders: str) -> set[str]:
+    """The files under ``folders`` that git knows."""
+    words = ["git", "ls-files", *folders]
+    listed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a checkout of git")
+    return set(listed.stdout.splitlines())
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_both_packages_and_nothing_else(artefacts: dict[str, Path]) -> None:
+    packed = set(zipfile.ZipFile(artefacts["wheel"]).namelist())
+    own = {f"src/{name}" for name in packed if ".dist-info/" not in name}
+    assert own == tracked("src")
+    (listing,) = (name for name in packed if name.endswith("/entry_points.txt"))
+    text = zipfile.ZipFile(artefacts["wheel"]).read(listing).decode()
+    assert {"[virtualdepth.commands]", *COMMANDS} <= set(text.splitlines())
+
+
+@pytest.mark.slow
+def test_the_sdist_holds_what_git_tracks(artefacts: dict[str, Path]) -> None:
+    with tarfile.open(artefacts["sdist"]) as archive:
+        packed = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    included = project["tool"]["hatch"]["build"]["targets"]["sdist"]["only-include"]
+    # what hatchling always adds
+    added = {".gitignore", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
+    assert packed == tracked(*included) | added
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_installs_into_clean_environment(
@@ -82,10 +122,15 @@ def test_installs_into_clean_environment(
     )
     expected = f"{VERSION} {site_packages / 'virtualdepth'} True None"
     assert expected in run(python, "-c", script, cwd=tmp_path).splitlines()
-    assert "verify" in run(python, "-m", "virtualdepth", "--help", cwd=tmp_path)
-    assert "verify" in run(environment / "bin" / "virtualdepth", "--help", cwd=tmp_path)
+    if kind == "sdist":
+        return  # the same files, as the tests above say; each start of Python takes seconds
+    program = environment / "bin" / "virtualdepth"
+    offered = run(program, "--help", cwd=tmp_path)
+    assert all(command in offered for command in ("verify", "reproduce", "ablate", "report"))
     refusal = run(python, "-m", "virtualdepth", "verify", cwd=tmp_path, status=2)
     assert "pip install 'virtualdepth[experiments]'" in refusal.splitlines()[-1]
+    refusal = run(program, "ablate", "a.yaml", cwd=tmp_path, status=2)
+    assert "pip install 'virtualdepth[studies]'" in refusal.splitlines()[-1]
 
 
 def test_versions_agree() -> None:

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _commands() -> dict[str, Command]:
     found: dict[str, Command] = {"verify": verify}
-    for entry in entry_points(group=_GROUP):
+    for entry in sorted(entry_points(group=_GROUP), key=lambda entry: entry.name):
         found[entry.name] = entry.load()
     return found
 
