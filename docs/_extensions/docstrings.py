@@ -1,8 +1,9 @@
 """Turn the reST marks of docstrings into Markdown for the site; `help()` shows them as they are."""
 
 import re
+from copy import copy
 
-from griffe import Extension, Object
+from griffe import Class, Extension, Module, Object
 
 INLINE_MATH = re.compile(r":math:`([^`]+)`")
 # `.. math::` with the formula on the same line, on the indented lines below, or on both.
@@ -43,3 +44,16 @@ class Docstrings(Extension):
         """Rewrite the docstring of one object; griffe calls this for each that it collects."""
         if obj.docstring is not None:
             obj.docstring.value = to_markdown(obj.docstring.value)
+
+    def on_package(self, *, pkg: Module, **_: object) -> None:
+        """Let the classes for Lightning inherit docstrings; griffe calls this at the end."""
+        for kind in pkg["lightning"].classes.values():
+            if not kind.is_alias:
+                _inherit_docstring(kind)
+
+
+def _inherit_docstring(kind: Class) -> None:
+    """Give a class that has no docstring that of its first base."""
+    if kind.docstring is None:
+        # a copy, for on_object rewrites each docstring once
+        kind.docstring = copy(kind.resolved_bases[0].docstring)

@@ -7,6 +7,7 @@ subpackages with dependencies of their own load on first use.
 from importlib import import_module
 from importlib.metadata import version
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from virtualdepth.maths import (
     balanced_factors,
@@ -47,10 +48,19 @@ _ON_FIRST_USE = frozenset(
 )
 
 
-def __getattr__(name: str) -> ModuleType:
-    if name in _ON_FIRST_USE:
-        return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if TYPE_CHECKING:
+    from virtualdepth import estimators as estimators
+    from virtualdepth import lightning as lightning
+    from virtualdepth import lightning_unified as lightning_unified
+    from virtualdepth import metrics as metrics
+    from virtualdepth import plotting as plotting
+    from virtualdepth import theory as theory
+else:  # a __getattr__ would hide misspelled names from type checkers
+
+    def __getattr__(name: str) -> ModuleType:
+        if name in _ON_FIRST_USE:
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

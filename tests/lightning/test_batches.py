@@ -64,7 +64,7 @@ def test_refuses_no_batch(samples: int, batch_size: int, name: str) -> None:
 
 @pytest.mark.parametrize(("x", "y"), [(3, 4), (0, 0)])
 def test_refuses_unequal_rows(flavour: Flavour, x: int, y: int) -> None:
-    with pytest.raises(ValueError, match="inputs, targets: expected as many rows in both"):
+    with pytest.raises(ValueError, match="inputs, targets: expected the same number of rows"):
         flavour.vd.TensorDataModule(torch.ones(x, 2), torch.ones(y, 1))
 
 

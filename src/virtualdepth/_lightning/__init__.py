@@ -1,7 +1,9 @@
-"""What both flavours of Lightning share: mixins that know neither (level 2)."""
+"""What both flavours of Lightning share: mixins that import neither (level 2).
 
-from virtualdepth._lightning._batches import ShuffledBatches, TensorBatches
-from virtualdepth._lightning._data import TensorDataMixin
+To type checkers their base is that of ``pytorch_lightning``; at run time they have none.
+"""
+
+from virtualdepth._lightning._batches import ShuffledBatches, TensorBatches, TensorDataMixin
 from virtualdepth._lightning._equivalence import EquivalenceMixin
 from virtualdepth._lightning._figures import log_figure
 from virtualdepth._lightning._virtual_depth import VirtualDepthMixin

@@ -1,4 +1,4 @@
-"""The equivalence check: one matrix beside the explicit network that it stands for.
+"""The equivalence check: one matrix beside the explicit network that it should follow.
 
 Source: arXiv 1802.06509, Theorem 1.
 """
@@ -27,10 +27,10 @@ LOSSES = ("mse", "lp")
 class EquivalenceMixin(LightningModule):
     r"""Train one matrix by the end-to-end rule beside the N-layer network it should follow.
 
-    ``single``, an ``nn.Linear`` without bias, takes the steps of
-    :class:`virtualdepth.EndToEndSGD`; ``deep``, a :class:`virtualdepth.DeepLinear`, plain gradient
-    descent on its factors. Both start from one balanced product, see the same batches and share the
-    learning rate, in two groups of one optimizer. Then
+    ``single``, an ``nn.Linear`` without bias, is trained by :class:`virtualdepth.EndToEndSGD`;
+    ``deep``, a :class:`virtualdepth.DeepLinear`, by plain gradient descent on its factors. Both
+    start from one balanced product, see the same batches and share the learning rate, in two groups
+    of one optimizer. Then
 
     .. math:: \mathrm{gap} = \|W - W_N \cdots W_1\|_F \,/\, \|W_N \cdots W_1\|_F
 
@@ -38,12 +38,12 @@ class EquivalenceMixin(LightningModule):
     rate, half the gap.
 
     Logged at every step: ``gap`` and ``balancedness`` (the largest
-    :math:`\|W_{j+1}^\top W_{j+1} - W_j W_j^\top\|_F`) after it, ``loss_single`` and ``loss_deep``
-    before it. The start is drawn on the CPU, in torch's default dtype: for float64 build the module
-    under ``trainer.init_module()`` of ``Trainer(precision="64-true")``.
+    :math:`\|W_{j+1}^\top W_{j+1} - W_j W_j^\top\|_F`) after the step, ``loss_single`` and
+    ``loss_deep`` before it. The start is drawn on the CPU, in torch's default dtype: for float64
+    build the module under ``trainer.init_module()`` of ``Trainer(precision="64-true")``.
 
-    Clipping the gradient by norm scales both models alike, accumulating gradients makes a larger
-    batch; clipping by value breaks the equivalence and is refused.
+    Clipping the gradient by norm scales both models alike, and accumulating gradients makes a
+    larger batch. Clipping by value breaks the equivalence and is refused.
 
     Args:
         in_features: n.
@@ -56,9 +56,11 @@ class EquivalenceMixin(LightningModule):
         p: the exponent of "lp", >= 1.
         init_scale: scale of the start, see :func:`virtualdepth.init.balanced_`.
         hidden_features: hidden widths of ``deep``, each >= min(m, n), the default.
-        seed: of the start.
+        seed: seed of the start.
 
     Attributes:
+        single: the layer that is trained as if it were deep.
+        deep: the explicit network.
         largest_gap: the largest gap after any step so far; checkpoints keep it.
 
     Raises:
@@ -69,6 +71,14 @@ class EquivalenceMixin(LightningModule):
     :meth:`fit` of a trainer that clips by value raises ValueError.
 
     Source: arXiv 1802.06509, Theorem 1; arXiv 1810.02281, Procedure 1 (the start).
+
+    >>> from virtualdepth.lightning import EquivalenceModule
+    >>> module = EquivalenceModule(in_features=8, out_features=3, depth=4, lr=0.1)
+    >>> groups = module.configure_optimizers().param_groups
+    >>> [(group["depth"], len(group["params"])) for group in groups]
+    [(4, 1), (1, 4)]
+    >>> module.measure()["gap"] < 1e-6  # both start from one product
+    tensor(True)
     """
 
     single: nn.Linear
@@ -96,7 +106,7 @@ class EquivalenceMixin(LightningModule):
         if loss not in LOSSES:
             raise ValueError(f"loss: expected one of {LOSSES} but got {loss!r}")
         p = check_power(p)
-        # a checkpoint takes plain numbers alone, not numpy's
+        # a checkpoint takes plain numbers only, not numpy's
         in_features, out_features, seed = index(in_features), index(out_features), index(seed)
         lr, init_scale = float(lr), float(init_scale)
         if not lr >= 0:
@@ -110,10 +120,10 @@ class EquivalenceMixin(LightningModule):
         self.register_buffer("largest_gap", torch.zeros((), device="cpu"))
 
     def configure_optimizers(self) -> Optimizer:
-        """Give each model a group of one optimizer: what differs is the depth.
+        """Make one optimizer with a group for each model; only their depths differ.
 
         Returns:
-            The optimizer; parameters are named, so that its errors name them.
+            The optimizer; its parameters have names, which its errors use.
         """
         depth = self.hparams["optimizer_depth"]
         groups = [
@@ -152,7 +162,7 @@ class EquivalenceMixin(LightningModule):
             ValueError: if ``targets`` has another shape than the models' outputs.
         """
         single, deep = self.single(inputs), self.deep(inputs)
-        if targets.shape != single.shape:  # it would broadcast, to a loss over other pairs
+        if targets.shape != single.shape:  # broadcasting would compare the wrong pairs
             raise ValueError(
                 f"targets: expected shape {tuple(single.shape)} but got {tuple(targets.shape)}"
             )
@@ -162,7 +172,7 @@ class EquivalenceMixin(LightningModule):
         return mse(residual) if self.hparams["loss"] == "mse" else lp(residual, self.hparams["p"])
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Sum the losses: neither model's gradient depends on the other.
+        """Return the sum of the losses; neither model's gradient depends on the other.
 
         Args:
             batch: inputs (samples, n) and targets (samples, m).
@@ -176,12 +186,7 @@ class EquivalenceMixin(LightningModule):
         return single + deep
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Take the step, then measure: after accumulation, and before a checkpoint is written.
-
-        Args:
-            args: what the trainer passes to LightningModule.optimizer_step.
-            kwargs: the same, by name.
-        """
+        """Take the step, then measure: after accumulation, before a checkpoint is written."""
         super().optimizer_step(*args, **kwargs)
         measures = self.measure()
         self.largest_gap.copy_(torch.maximum(self.largest_gap, measures["gap"]))
@@ -189,10 +194,10 @@ class EquivalenceMixin(LightningModule):
 
     @torch.no_grad()
     def measure(self) -> dict[str, Tensor]:
-        """Compare the two models as they stand.
+        """Compare the two models as they are now.
 
         Returns:
-            The scalars ``gap`` and ``balancedness``, as they are logged.
+            The scalars ``gap`` and ``balancedness``, which are logged under these names.
         """
         product = self.deep.end_to_end()
         gap = (self.single.weight - product).norm() / product.norm()

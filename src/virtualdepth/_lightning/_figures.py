@@ -1,4 +1,4 @@
-"""A figure into whatever loggers a trainer has."""
+"""Figures of the monitors, and how they reach the loggers of a trainer."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,9 @@ def log_figure(trainer: "Trainer", name: str, figure: "Figure") -> list[Path]:
     ``figures/<name>.png`` in the log directory, which a later figure of that name replaces.
 
     Args:
-        trainer: whose loggers, and whose ``global_step``.
-        name: may hold slashes, which group figures.
-        figure: of matplotlib; it is left open.
+        trainer: the trainer; its ``global_step`` is logged with the figure.
+        name: name of the figure; slashes group figures.
+        figure: a matplotlib figure; it is left open.
 
     Returns:
         The files written, one for each log directory.
@@ -39,7 +39,7 @@ def log_figure(trainer: "Trainer", name: str, figure: "Figure") -> list[Path]:
 
 
 def _takes_image(logger: Any, name: str, figure: "Figure", trainer: "Trainer") -> bool:
-    # told apart by what they offer: the classes differ between the flavours of Lightning
+    # recognised by what they offer: each flavour of Lightning has classes of its own
     step = trainer.global_step
     if hasattr(logger, "log_image"):  # Weights & Biases
         logger.log_image(name, [figure], step=step)
@@ -52,22 +52,13 @@ def _takes_image(logger: Any, name: str, figure: "Figure", trainer: "Trainer") -
     return True
 
 
-def new_figure(title: str = "", *, beside: float = 0.0) -> tuple["Figure", "Axes"]:
-    """Make a figure with one pair of axes, outside pyplot, which would keep it open.
-
-    Margins are fixed: a layout engine would draw everything twice.
-
-    Args:
-        title: of the axes.
-        beside: room on the right for a legend, as a share of the width.
-
-    Returns:
-        The figure and its axes.
-    """
+def new_figure(title: str = "", *, legend_width: float = 0.0) -> tuple["Figure", "Axes"]:
+    """Make a figure with one pair of axes; the legend on the right takes a share of the width."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.0), dpi=120)
+    figure = Figure(figsize=(6.4, 4.0), dpi=120)  # outside pyplot, which would keep it open
     ax: Axes = figure.subplots()
-    figure.subplots_adjust(left=0.145, right=0.97 - beside, bottom=0.13, top=0.92)
+    # fixed margins: a layout engine would draw everything twice
+    figure.subplots_adjust(left=0.145, right=0.97 - legend_width, bottom=0.13, top=0.92)
     ax.set_title(title)
     return figure, ax

@@ -6,13 +6,7 @@ from torch import Tensor
 
 
 def mse(residual: Tensor) -> Tensor:
-    r"""Average half the squared norm: the mean over samples of :math:`\|r\|_2^2 / 2`.
-
-    Args:
-        residual: r = W x - y, (..., m), one row a sample.
-
-    Returns:
-        A scalar, in squared units of the targets.
+    r"""Return the mean over samples of :math:`\|r\|_2^2 / 2`, r = W x - y, (..., m).
 
     >>> import torch
     >>> mse(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))  # (12.5 + 0.5) / 2
@@ -22,17 +16,7 @@ def mse(residual: Tensor) -> Tensor:
 
 
 def lp(residual: Tensor, p: float) -> Tensor:
-    r"""Average the p-th powers: the mean over samples of :math:`\frac1p \sum_i |r_i|^p`.
-
-    Args:
-        residual: r = W x - y, (..., m), one row a sample.
-        p: a finite number >= 1; 2 gives :func:`mse`.
-
-    Returns:
-        A scalar, in the units of the targets to the power p.
-
-    Raises:
-        ValueError: if ``p`` is out of range.
+    r"""Return the mean over samples of :math:`\frac1p \sum_i |r_i|^p`, r = W x - y, (..., m).
 
     Source: arXiv 1802.06509, section 8 (l_p regression, p = 4).
 
@@ -44,20 +28,7 @@ def lp(residual: Tensor, p: float) -> Tensor:
 
 
 def check_power(p: float) -> float:
-    """Return a valid exponent of the l_p loss.
-
-    Args:
-        p: a finite number >= 1.
-
-    Returns:
-        ``p`` as a float.
-
-    Raises:
-        ValueError: if it is out of range.
-
-    >>> check_power(4)
-    4.0
-    """
+    """Return p, 1 <= p < inf, as a float."""
     if not 1 <= p < math.inf:
         raise ValueError(f"p: expected a finite number >= 1 but got {p!r}")
     return float(p)

@@ -16,27 +16,32 @@ else:
 class VirtualDepthMixin(Callback):
     """Give depth to every optimizer that the module configures, when ``fit`` starts.
 
-    Optimizers and schedulers exist by then, and their states are restored after it: so a checkpoint
-    of a run without depth continues with depth, and one with depth to the last bit. The optimizers
-    are changed in place by :func:`virtualdepth.with_depth`, with the module's own layers to say
-    what is a matrix; one that has depth already is refused.
+    By then optimizers and schedulers exist, and a checkpoint's states are restored later. So a
+    checkpoint of a run without depth continues with depth, and one with depth continues bitwise.
+    The optimizers are changed in place by :func:`virtualdepth.with_depth`; the types of the
+    module's layers decide what is a matrix. An optimizer that has depth already is refused.
 
     Args:
         depth: number of layers N, real, 1 <= N <= inf.
         include: what gets depth, by names within the LightningModule; see
             :func:`virtualdepth.param_groups`.
-        exclude: what does not.
+        exclude: what gets none; see :func:`virtualdepth.param_groups`.
         on: "gradient" or "update", see :func:`virtualdepth.with_depth`.
         step_scale: "raw", "unit" or "rms", see :class:`virtualdepth.EndToEndSGD`.
-        cap: as there.
-        solver: as there.
-        rtol: as there.
+        cap: see :class:`virtualdepth.EndToEndSGD`.
+        solver: see :class:`virtualdepth.EndToEndSGD`.
+        rtol: see :class:`virtualdepth.EndToEndSGD`.
 
     Raises:
         TypeError: if ``depth`` is not a real number.
         ValueError: if ``depth`` is out of range.
 
-    :meth:`fit` raises what :func:`virtualdepth.with_depth` does.
+    :meth:`fit` of a trainer raises the errors of :func:`virtualdepth.with_depth`.
+
+    >>> from virtualdepth.lightning import VirtualDepth
+    >>> callback = VirtualDepth(depth=3, include="head*", on="update")
+    >>> callback.depth, callback.include
+    (3.0, 'head*')
     """
 
     def __init__(
@@ -62,12 +67,7 @@ class VirtualDepthMixin(Callback):
         self.rtol = rtol
 
     def on_fit_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
-        """Change the optimizers.
-
-        Args:
-            trainer: has them.
-            pl_module: whose parameters they train.
-        """
+        """Give depth to the optimizers."""
         for optimizer in trainer.optimizers:
             with_depth(
                 optimizer,

@@ -221,7 +221,7 @@ def test_log_figure_by_hand(flavour: Flavour, trainer: Make, tmp_path: Path) -> 
 def test_missing_matplotlib_is_told_at_setup(
     flavour: Flavour, trainer: Make, data: Data, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    module = "virtualdepth._lightning.monitors._base.find_spec"
+    module = "virtualdepth._lightning.monitors._interval_monitor.find_spec"
     monkeypatch.setattr(module, lambda name: None)
     logger = flavour.submodule("loggers").CSVLogger(tmp_path)
     with pytest.raises(ImportError, match=r"pip install 'virtualdepth\[plots\]', or pass figure"):

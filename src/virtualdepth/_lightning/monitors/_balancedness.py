@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from virtualdepth._lightning._figures import new_figure
-from virtualdepth._lightning.monitors._base import LayerMonitor
+from virtualdepth._lightning.monitors._interval_monitor import Series
+from virtualdepth._lightning.monitors._weight_monitor import LayerMonitor
 from virtualdepth.maths import balancedness, relative_balancedness
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
     from pytorch_lightning import Trainer
 
 
@@ -16,11 +16,11 @@ class BalancednessMixin(LayerMonitor):
     r"""Log each pair's defect, :math:`\|W_{j+1}^\top W_{j+1} - W_j W_j^\top\|_F`, of products.
 
     A product is a :class:`virtualdepth.DeepLinear` or an ``nn.Sequential`` of linear layers.
-    Gradient flow keeps the defects as they are, gradient descent moves them by O(lr^2) a step;
-    theory asks for small ones.
+    Gradient flow keeps the defects constant; gradient descent changes them by O(lr^2) a step. The
+    theory assumes that they are small.
 
-    Logged every ``interval`` optimizer steps, and at the start and the end:
-    ``balance/<layer>/pair_<j>``, and ``balance/<layer>/relative_<j>``, divided by
+    Logged every ``interval`` optimizer steps, at the start and at the end:
+    ``balance/<layer>/pair_<j>``, and ``balance/<layer>/relative_<j>``, the defect divided by
     :math:`\|W_{j+1}\|_F^2 + \|W_j\|_F^2`. When training ends, the figure ``balance/<layer>``
     of the relative ones.
 
@@ -39,7 +39,13 @@ class BalancednessMixin(LayerMonitor):
         ValueError: if ``interval`` is not a positive integer.
 
     :meth:`setup` raises ValueError where a pattern matches no product.
+
+    >>> from virtualdepth.lightning import BalancednessMonitor
+    >>> BalancednessMonitor(interval=100).state_key
+    "BalancednessMonitor{'layers': '*'}"
     """
+
+    _prefix = "balance"
 
     def __init__(
         self, layers: str | Sequence[str] = "*", *, interval: int = 50, figure: bool = True
@@ -48,28 +54,17 @@ class BalancednessMixin(LayerMonitor):
 
     def _record(self, trainer: "Trainer") -> None:
         step = trainer.global_step
-        for target in self._targets:
-            factors = target.factors()
+        for layer in self._watched:
+            factors = layer.factors()
             absolute = balancedness(factors).tolist()
             relative = relative_balancedness(factors).tolist()
-            self._append(target.name, {"step": step, "absolute": absolute, "relative": relative})
+            self._append(layer.name, {"step": step, "absolute": absolute, "relative": relative})
             values = {}
             for pair, defects in enumerate(zip(absolute, relative, strict=True), start=1):
-                values[f"balance/{target.name}/pair_{pair}"] = defects[0]
-                values[f"balance/{target.name}/relative_{pair}"] = defects[1]
-            self._log(trainer, step, values)
+                values[f"pair_{pair}"], values[f"relative_{pair}"] = defects
+            self._log(trainer, step, f"balance/{layer.name}", values)
 
-    def figures(self) -> dict[str, "Figure"]:
-        """Draw the relative defects of each product.
-
-        Returns:
-            ``balance/<layer>``.
-        """
+    def _draw(self, ax: "Axes", series: Series) -> None:
         from virtualdepth import plotting
 
-        found = {}
-        for name, series in self.series.items():
-            figure, ax = new_figure(name)
-            plotting.plot_balancedness(ax, series["step"], series["relative"])
-            found[f"balance/{name}"] = figure
-        return found
+        plotting.plot_balancedness(ax, series["step"], series["relative"])

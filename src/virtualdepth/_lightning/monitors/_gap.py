@@ -6,7 +6,7 @@ import torch
 
 from virtualdepth._lightning._equivalence import EquivalenceMixin
 from virtualdepth._lightning._figures import new_figure
-from virtualdepth._lightning.monitors._base import WeightMonitor
+from virtualdepth._lightning.monitors._weight_monitor import WeightMonitor
 from virtualdepth.maths import end_to_end_gap
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ class GapMixin(WeightMonitor):
 
     .. math:: \mathrm{gap} = \|W - W_N \cdots W_1\|_F \,/\, \|W_N \cdots W_1\|_F
 
-    Logged every ``interval`` optimizer steps, and at the start and the end: ``equivalence/gap``.
-    When training ends, the figure ``equivalence/gap`` over steps; for the gap against the learning
+    Logged every ``interval`` optimizer steps, at the start and at the end: ``equivalence/gap``.
+    When training ends, the figure ``equivalence/gap`` over steps. For the gap against the learning
     rate collect ``module.largest_gap`` of several runs and draw
     :func:`virtualdepth.plotting.plot_gap`.
 
@@ -37,6 +37,10 @@ class GapMixin(WeightMonitor):
         ValueError: if ``interval`` is not a positive integer.
 
     :meth:`setup` raises TypeError where the model is no EquivalenceModule.
+
+    >>> from virtualdepth.lightning import GapMonitor
+    >>> GapMonitor().series  # filled by Trainer.fit
+    {}
     """
 
     def __init__(self, *, interval: int = 50, figure: bool = True) -> None:
@@ -55,13 +59,13 @@ class GapMixin(WeightMonitor):
         step = trainer.global_step
         gap = end_to_end_gap(self._module.single.weight, self._module.deep.end_to_end()).item()
         self._append("gap", {"step": step, "gap": gap})
-        self._log(trainer, step, {"equivalence/gap": gap})
+        self._log(trainer, step, "equivalence", {"gap": gap})
 
     def figures(self) -> dict[str, "Figure"]:
         """Draw the gap over steps.
 
         Returns:
-            ``equivalence/gap``.
+            ``equivalence/gap``; empty where nothing is recorded.
         """
         from virtualdepth import plotting
 

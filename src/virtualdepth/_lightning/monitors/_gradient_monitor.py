@@ -1,4 +1,4 @@
-"""What the monitors of gradients share: dl/dW of each target before each optimizer step."""
+"""What the monitors of gradients share: W and dl/dW of each layer before an optimizer step."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from virtualdepth._lightning.monitors._base import IntervalMonitor
-from virtualdepth._lightning.monitors._gradients import GradientCollector, owner_of
-from virtualdepth._lightning.monitors._targets import Target, find_targets, refuse_sharded
+from virtualdepth._lightning.monitors._gradient_collector import GradientCollector
+from virtualdepth._lightning.monitors._interval_monitor import IntervalMonitor
+from virtualdepth._lightning.monitors._layers import WatchedLayer, find_layers, refuse_sharded
+from virtualdepth._lightning.monitors._step_rule import StepRule, find_rule
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
@@ -19,131 +20,81 @@ class GradientMonitor(IntervalMonitor):
 
     Under gradient accumulation and over several processes the gradient is that of the whole batch.
     It is taken before clipping.
-
-    Args:
-        layers: wildcards over names of modules, as of
-            :func:`~virtualdepth._lightning.monitors._targets.find_targets`.
-        interval: see :class:`IntervalMonitor`.
-        figure: see :class:`IntervalMonitor`.
     """
 
     def __init__(self, layers: str | Sequence[str], *, interval: int, figure: bool) -> None:
         super().__init__(interval=interval, figure=figure, layers=layers)
         self.layers = layers
-        self._gradients: list[GradientCollector] = []
-        self._owners: dict[str, tuple[Optimizer, dict[str, Any]]] = {}
-
-    def _prepare(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
-        targets = find_targets(pl_module, self.layers)
-        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        for target in targets:
-            if scaled:
-                raise ValueError(
-                    f"precision: expected unscaled gradients of {target.name!r} but got float16 "
-                    "with loss scaling; use precision='bf16-mixed'"
-                )
-        self._unhook()
-        self._gradients = [GradientCollector(target) for target in targets]
+        self._collectors: list[GradientCollector] = []
+        self._rules: dict[str, StepRule] = {}  # by the layer's name
 
     @property
-    def targets(self) -> list[Target]:
-        """The matrices that are watched."""
-        return [gradient.target for gradient in self._gradients]
+    def _watched(self) -> list[WatchedLayer]:
+        return [collector.layer for collector in self._collectors]
+
+    def _prepare(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        layers = find_layers(pl_module, self.layers)
+        if layers and getattr(trainer.precision_plugin, "scaler", None) is not None:
+            raise ValueError(
+                f"precision: expected unscaled gradients of {layers[0].name!r} but got float16 "
+                "with loss scaling; use precision='bf16-mixed'"
+            )
+        self._remove_hooks()
+        self._collectors = [GradientCollector(layer) for layer in layers]
 
     def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
-        """Find the optimizer of each matrix.
-
-        Args:
-            trainer: the trainer.
-            pl_module: the model.
-
-        Raises:
-            TypeError: if a matrix is sharded.
-            ValueError: if a matrix is in no optimizer.
-        """
-        refuse_sharded(self.targets)
-        self._owners = {
-            target.name: owner_of(target, trainer.optimizers) for target in self.targets
-        }
-        for gradient in self._gradients:
-            gradient.watch_weights()
+        """Find the optimizer of each layer."""
+        refuse_sharded(self._watched)
+        self._rules = {layer.name: find_rule(layer, trainer.optimizers) for layer in self._watched}
+        for collector in self._collectors:
+            collector.watch_weights()
         super().on_train_start(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: "Trainer", pl_module: "LightningModule", batch: Any, batch_idx: int
     ) -> None:
-        """Arm the hooks of products, if the coming gradient is wanted.
-
-        Args:
-            trainer: the trainer.
-            pl_module: the model.
-            batch: not used.
-            batch_idx: not used.
-        """
-        for gradient in self._gradients:
-            gradient.wanted = self._wants(trainer.global_step, gradient.target)
+        """Collect the gradients of this batch if they are wanted."""
+        for collector in self._collectors:
+            collector.wanted = self._wants(trainer.global_step, collector.layer)
 
     def on_before_optimizer_step(
         self, trainer: "Trainer", pl_module: "LightningModule", optimizer: Optimizer
     ) -> None:
-        """Look at the matrices that this optimizer is about to step.
-
-        Where nothing has a gradient, as when ``training_step`` returned None to skip a batch, it is
-        no step.
-
-        Args:
-            trainer: the trainer.
-            pl_module: the model.
-            optimizer: which.
-        """
+        """Look at the layers that this optimizer is about to step."""
         parameters = (p for group in optimizer.param_groups for p in group["params"])
         if all(parameter.grad is None for parameter in parameters):
-            return
-        for gradient in self._gradients:
-            target = gradient.target
-            owner, group = self._owners[target.name]
-            # several optimizers count global_step up within a batch: armed then, wanted now
-            armed = gradient.wanted and self._wants(trainer.global_step, target)
-            if owner is optimizer and armed:
-                grad = gradient.take()
-                if target.is_product:
+            return  # no step: training_step returned None to skip a batch
+        for collector in self._collectors:
+            layer = collector.layer
+            rule = self._rules[layer.name]
+            # several optimizers raise global_step within a batch: wanted as it began, and now
+            wanted = collector.wanted and self._wants(trainer.global_step, layer)
+            if rule.optimizer is optimizer and wanted:
+                grad = collector.take()
+                if layer.is_product:
                     grad = trainer.strategy.reduce(grad, reduce_op="mean")
-                self._last[target.name] = trainer.global_step
+                self._last[layer.name] = trainer.global_step
                 if trainer.is_global_zero:
-                    self._observe(trainer, target, grad, group)
+                    self._observe(trainer, rule, grad)
 
     def teardown(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
-        """Take the hooks off.
-
-        Args:
-            trainer: the trainer.
-            pl_module: the model.
-            stage: any.
-        """
-        self._unhook()
+        """Take the hooks off the model."""
+        self._remove_hooks()
 
     def on_exception(
         self, trainer: "Trainer", pl_module: "LightningModule", exception: BaseException
     ) -> None:
-        """Take the hooks off a model whose training ended early: no teardown follows.
+        """Take the hooks off a model whose training ended early: no teardown follows."""
+        self._remove_hooks()
 
-        Args:
-            trainer: the trainer.
-            pl_module: the model.
-            exception: any.
-        """
-        self._unhook()
+    def _remove_hooks(self) -> None:
+        for collector in self._collectors:
+            collector.remove()
 
-    def _unhook(self) -> None:
-        for gradient in self._gradients:
-            gradient.remove()
+    def _wants(self, step: int, layer: WatchedLayer) -> bool:
+        """Tell whether the gradient of the step after ``step`` is wanted; same on all ranks."""
+        return self._is_due(step, layer.name)
 
-    def _wants(self, step: int, target: Target) -> bool:
-        """Tell whether the gradient of the step from ``step`` on is wanted; same on all ranks."""
-        return self._is_due(step, target.name)
-
-    def _observe(
-        self, trainer: "Trainer", target: Target, grad: Tensor, group: dict[str, Any]
-    ) -> None:
-        """Look at one matrix and its gradient, about to be used; called on rank 0."""
+    def _observe(self, trainer: "Trainer", rule: StepRule, grad: Tensor) -> None:
+        """Look at ``rule.layer`` and its gradient, (m, n), about to be used; called on rank 0."""
         raise NotImplementedError

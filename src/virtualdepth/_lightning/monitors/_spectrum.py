@@ -4,11 +4,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from virtualdepth._lightning._figures import new_figure
-from virtualdepth._lightning.monitors._base import LayerMonitor, check_count
-from virtualdepth._lightning.monitors._tracking import TripleTracker, by_name, largest, moved
+from virtualdepth._lightning.monitors._interval_monitor import Series, check_count
+from virtualdepth._lightning.monitors._singular_triples import (
+    SingularTriples,
+    curves_by_name,
+    largest,
+    moved,
+)
+from virtualdepth._lightning.monitors._weight_monitor import LayerMonitor
 from virtualdepth.maths import effective_rank_of_spectrum
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pytorch_lightning import Trainer
 
@@ -16,15 +23,15 @@ if TYPE_CHECKING:
 class SpectrumMixin(LayerMonitor):
     r"""Log the largest singular values, effective rank and nuclear norm of chosen matrices.
 
-    A matrix is an ``nn.Linear``, an ungrouped convolution as [out, in * kernel size], or the
-    product of a :class:`virtualdepth.DeepLinear` or of an ``nn.Sequential`` of linear layers (whose
-    biases do not count).
+    A matrix is the weight of an ``nn.Linear``, the kernel of an ungrouped convolution as
+    [out, in * kernel size], or the product of a :class:`virtualdepth.DeepLinear` or of an
+    ``nn.Sequential`` of linear layers (whose biases do not count).
 
-    Singular triples are followed by the overlap of their singular vectors, so that a curve keeps
+    Singular triples are recognised by the overlap of their singular vectors, so that a curve keeps
     its name and colour where it crosses another. Names are places in the first spectrum recorded:
-    ``sigma_1`` began as the largest. Those among the ``top_k`` largest at the moment are logged.
+    ``sigma_1`` began as the largest. Each record logs the ``top_k`` largest of that moment.
 
-    Logged every ``interval`` optimizer steps, and at the start and the end:
+    Logged every ``interval`` optimizer steps, at the start and at the end:
     ``spectrum/<layer>/sigma_<name>``, ``spectrum/<layer>/effective_rank``,
     ``spectrum/<layer>/nuclear_norm``. When training ends, the figures ``spectrum/<layer>`` and
     ``effective_rank``.
@@ -33,8 +40,8 @@ class SpectrumMixin(LayerMonitor):
     the autograd graph; memory: two bases, (m + n) k numbers per layer.
 
     Args:
-        layers: wildcards over names of modules, one or several. ``"*"``: every matrix, products as
-            a whole; ``"deep.layers.*"``: the factors of the product ``deep``.
+        layers: wildcards over names of modules, one or several. ``"*"``: every matrix, and products
+            as a whole; ``"deep.layers.*"``: the factors of the product ``deep``.
         interval: optimizer steps between two records.
         top_k: how many singular values to log.
         figure: draw and log figures when training ends (needs matplotlib).
@@ -47,7 +54,14 @@ class SpectrumMixin(LayerMonitor):
         ValueError: if ``interval`` or ``top_k`` is not a positive integer.
 
     :meth:`setup` raises ValueError where a pattern matches nothing.
+
+    >>> from virtualdepth.lightning import SpectrumMonitor
+    >>> SpectrumMonitor(["body.*", "head"], top_k=5).figures()  # nothing recorded yet
+    {}
     """
+
+    _prefix = "spectrum"
+    _legend_width = 0.14
 
     def __init__(
         self,
@@ -62,29 +76,26 @@ class SpectrumMixin(LayerMonitor):
 
     def _reset(self) -> None:
         super()._reset()
-        self._trackers: dict[str, TripleTracker] = {}
+        self._triples: dict[str, SingularTriples] = {}
 
     def _record(self, trainer: "Trainer") -> None:
         step = trainer.global_step
-        for target in self._targets:
-            tracker = self._trackers.setdefault(target.name, TripleTracker())
-            matrix = target.matrix()
-            tracker.basis = moved(tracker.basis, matrix.device)  # a checkpoint's is on the CPU
-            sigma, _ = tracker.follow(matrix)
+        for layer in self._watched:
+            triples = self._triples.setdefault(layer.name, SingularTriples())
+            matrix = layer.matrix()
+            triples.basis = moved(triples.basis, matrix.device)  # a checkpoint's is on the CPU
+            sigma = triples.update(matrix)
             names = largest(sigma, self.top_k)
+            top = sigma[names].tolist()
             ordered = sigma.sort(descending=True).values
             measures = {
                 "effective_rank": effective_rank_of_spectrum(ordered).item(),
                 "nuclear_norm": ordered.sum().item(),
             }
-            values = sigma.tolist()
-            top = [values[name] for name in names]
-            row = {"step": step, "names": [name + 1 for name in names], "sigma": top, **measures}
-            self._append(target.name, row)
-            curves = {f"sigma_{name + 1}": values[name] for name in names}
-            logged = {**curves, **measures}
-            prefix = f"spectrum/{target.name}"
-            self._log(trainer, step, {f"{prefix}/{key}": value for key, value in logged.items()})
+            names = [name + 1 for name in names]
+            self._append(layer.name, {"step": step, "names": names, "sigma": top, **measures})
+            curves = {f"sigma_{name}": value for name, value in zip(names, top, strict=True)}
+            self._log(trainer, step, f"spectrum/{layer.name}", {**curves, **measures})
 
     def figures(self) -> dict[str, "Figure"]:
         """Draw the singular values of each layer, and the effective ranks of all.
@@ -94,12 +105,7 @@ class SpectrumMixin(LayerMonitor):
         """
         from virtualdepth import plotting
 
-        found = {}
-        for name, series in self.series.items():
-            figure, ax = new_figure(name, beside=0.14)
-            curves = by_name(series["names"], series["sigma"])
-            plotting.plot_singular_values(ax, series["step"], curves)
-            found[f"spectrum/{name}"] = figure
+        found = super().figures()
         if self.series:
             figure, ax = new_figure()
             ranks = {name: series["effective_rank"] for name, series in self.series.items()}
@@ -108,21 +114,19 @@ class SpectrumMixin(LayerMonitor):
             found["effective_rank"] = figure
         return found
 
-    def state_dict(self) -> dict[str, Any]:
-        """Hand series and bases to a checkpoint.
+    def _draw(self, ax: "Axes", series: Series) -> None:
+        from virtualdepth import plotting
 
-        Returns:
-            Plain numbers, lists and tensors.
-        """
-        bases = {name: tracker.basis for name, tracker in self._trackers.items()}
+        curves = curves_by_name(series["names"], series["sigma"])
+        plotting.plot_singular_values(ax, series["step"], curves)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the series and the singular bases, for a checkpoint."""
+        bases = {name: triples.basis for name, triples in self._triples.items()}
         return {**super().state_dict(), "bases": bases}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take series and bases up where a checkpoint left them.
-
-        Args:
-            state_dict: what :meth:`state_dict` returned.
-        """
+        """Continue from what :meth:`state_dict` returned."""
         super().load_state_dict(state_dict)
         bases = state_dict["bases"]
-        self._trackers = {name: TripleTracker(basis) for name, basis in bases.items()}
+        self._triples = {name: SingularTriples(basis) for name, basis in bases.items()}

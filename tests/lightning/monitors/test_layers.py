@@ -9,7 +9,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
 import virtualdepth as vd
-from virtualdepth._lightning.monitors._targets import find_targets, refuse_sharded
+from virtualdepth._lightning.monitors._layers import find_layers, refuse_sharded
 
 
 class Model(nn.Module):
@@ -45,38 +45,41 @@ ALL = ["deep", "chain", "mixed.0", "mixed.2", "conv", "attention.out_proj"]
     ],
 )
 def test_patterns(patterns: str | list[str], names: list[str]) -> None:
-    assert [target.name for target in find_targets(Model(), patterns)] == names
+    assert [layer.name for layer in find_layers(Model(), patterns)] == names
 
 
 def test_products_only() -> None:
-    assert [t.name for t in find_targets(Model(), "*", products_only=True)] == ["deep", "chain"]
+    assert [layer.name for layer in find_layers(Model(), "*", products_only=True)] == [
+        "deep",
+        "chain",
+    ]
 
 
 @pytest.mark.parametrize("patterns", ["Deep", "", "conv.weight", "grouped", ["*", "embedding"]])
 def test_unmatched_pattern_is_an_error_that_lists_the_names(patterns: str | list[str]) -> None:
     with pytest.raises(ValueError, match=r"layers: expected .* matches none of \['deep', 'deep.la"):
-        find_targets(Model(), patterns)
+        find_layers(Model(), patterns)
 
 
 def test_single_layers_are_no_products() -> None:
     with pytest.raises(ValueError, match="name of a DeepLinear or a Sequential of Linear layers"):
-        find_targets(Model(), "conv", products_only=True)
+        find_layers(Model(), "conv", products_only=True)
 
 
 def test_matrices() -> None:
     model = Model()
-    found = {target.name: target for target in find_targets(model, "*")}
+    found = {layer.name: layer for layer in find_layers(model, "*")}
     weight = model.chain[1].weight @ model.chain[0].weight
     assert torch.equal(found["chain"].matrix(), weight)
     assert torch.equal(found["deep"].matrix(), model.deep.end_to_end())
     assert torch.equal(found["conv"].matrix(), model.conv.weight.reshape(3, 50))
-    assert not any(target.matrix().requires_grad for target in found.values())
-    assert {name for name, target in found.items() if target.has_bias} == set(ALL) - {"deep"}
+    assert not any(layer.matrix().requires_grad for layer in found.values())
+    assert {name for name, layer in found.items() if layer.has_bias} == set(ALL) - {"deep"}
 
 
 def test_half_precision_is_measured_in_float32() -> None:
-    (target,) = find_targets(nn.ModuleDict({"x": nn.Linear(3, 2, dtype=torch.bfloat16)}), "x")
-    assert target.matrix().dtype == torch.float32
+    (layer,) = find_layers(nn.ModuleDict({"x": nn.Linear(3, 2, dtype=torch.bfloat16)}), "x")
+    assert layer.matrix().dtype == torch.float32
 
 
 def test_parametrized_weights_are_left_out() -> None:
@@ -84,28 +87,28 @@ def test_parametrized_weights_are_left_out() -> None:
     model = Model()
     for layer in (model.deep.layers[0], model.chain[0], model.mixed[0], model.conv):
         nn.utils.parametrizations.spectral_norm(layer)
-    names = [target.name for target in find_targets(model, "*")]
+    names = [layer.name for layer in find_layers(model, "*")]
     assert names == ["deep.layers.1", "chain.1", "mixed.2", "attention.out_proj"]
 
 
 def test_diverged_weights_are_named() -> None:
     model = Model()
     nn.init.constant_(model.conv.weight, torch.nan)
-    (target,) = find_targets(model, "conv")
+    (layer,) = find_layers(model, "conv")
     with pytest.raises(ValueError, match="conv: expected finite numbers"):
-        target.matrix()
+        layer.matrix()
 
 
 def test_replaced_parameters_are_seen() -> None:
     model = Model()
-    (target,) = find_targets(model, "chain")
+    (layer,) = find_layers(model, "chain")
     model.chain[0].weight = nn.Parameter(torch.ones(5, 3))
-    assert torch.equal(target.matrix(), model.chain[1].weight @ torch.ones(5, 3))
+    assert torch.equal(layer.matrix(), model.chain[1].weight @ torch.ones(5, 3))
 
 
 def test_sharded_weights_are_refused(tmp_path: Path) -> None:
     model = Model()
-    refuse_sharded(find_targets(model, "*"))
+    refuse_sharded(find_layers(model, "*"))
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
     )
@@ -114,6 +117,6 @@ def test_sharded_weights_are_refused(tmp_path: Path) -> None:
         whole = model.chain[1].weight.detach()
         model.chain[1].weight = nn.Parameter(distribute_tensor(whole, mesh, [Shard(0)]))
         with pytest.raises(TypeError, match="chain: expected weights that are whole on each proc"):
-            refuse_sharded(find_targets(model, "*"))
+            refuse_sharded(find_layers(model, "*"))
     finally:
         torch.distributed.destroy_process_group()

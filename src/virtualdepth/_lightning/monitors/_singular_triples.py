@@ -1,0 +1,57 @@
+"""Singular triples (u_r, sigma_r, v_r) that keep their names while the matrix changes."""
+
+import torch
+from torch import Tensor
+
+from virtualdepth.maths import match_triples, thin_svd
+
+Basis = tuple[Tensor, Tensor]
+"""U (m, k) and V^T (k, n), in the order of the names; k = min(m, n)."""
+
+
+class SingularTriples:
+    """The singular triples of a matrix that changes, in an order that follows each of them.
+
+    A triple's name is its place in the first spectrum, 0 for the largest singular value. Later it
+    is recognised by the overlap of its singular vectors (:func:`virtualdepth.maths.match_triples`),
+    not by its size: curves that cross keep their names.
+    """
+
+    def __init__(self, basis: Basis | None = None) -> None:
+        self.basis = basis
+
+    def update(self, matrix: Tensor) -> Tensor:
+        """Decompose ``matrix``, (m, n); return its singular values, (k,), in the names' order."""
+        u, sigma, vh = thin_svd(matrix)
+        if self.basis is not None:
+            match = match_triples(self.basis, (u, vh))
+            u, sigma, vh = u[:, match], sigma[match], vh[match]
+        self.basis = u, vh
+        return sigma
+
+
+def moved(pair: Basis | None, device: torch.device) -> Basis | None:
+    """Return two tensors on ``device``: those of a checkpoint are on the CPU."""
+    return None if pair is None else (pair[0].to(device), pair[1].to(device))
+
+
+def largest(sigma: Tensor, count: int) -> list[int]:
+    """Return the names of the ``count`` largest singular values, the largest first.
+
+    >>> largest(torch.tensor([1.0, 5.0, 3.0]), 2)
+    [1, 2]
+    """
+    return [int(name) for name in torch.topk(sigma, min(count, sigma.numel())).indices]
+
+
+def curves_by_name(names: list[list[int]], values: list[list[float]]) -> dict[int, list[float]]:
+    """Return one curve per name from records of named values, NaN where a record lacks the name.
+
+    >>> curves_by_name([[1, 2], [2, 3]], [[5.0, 4.0], [6.0, 4.5]])
+    {1: [5.0, nan], 2: [4.0, 6.0], 3: [nan, 4.5]}
+    """
+    rows = [dict(zip(*pair, strict=True)) for pair in zip(names, values, strict=True)]
+    return {
+        name: [row.get(name, float("nan")) for row in rows]
+        for name in sorted({name for row in names for name in row})
+    }
