@@ -1,4 +1,4 @@
-"""Every public name is documented, and every Python example in the documentation runs."""
+"""Every public name is documented, every Python example runs, and every file named exists."""
 
 import importlib
 import inspect
@@ -16,7 +16,7 @@ API_PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 DOCUMENTED = set(re.findall(r"^::: (\S+)", API_PAGE, re.MULTILINE))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-# Parts whose names are public besides those of the facade.
+# Subpackages whose names are public besides those of `virtualdepth` itself.
 PUBLIC_PARTS = [
     "estimators",
     "lightning",
@@ -33,7 +33,7 @@ def public_modules() -> list[str]:
 
 
 def names_of(module: str) -> list[str]:
-    """What a module says is public; failing that, what it defines."""
+    """Return the names in ``__all__``, or the public names that the module defines."""
     loaded = importlib.import_module(module)
     defined = [
         name
@@ -53,7 +53,7 @@ def resolve(name: str) -> object:
 
 
 def undocumented(name: str, thing: object) -> list[str]:
-    """The names below ``thing``, itself included, that have no docstring."""
+    """Return the names at and below ``thing`` that have no docstring."""
     missing = [] if (inspect.getdoc(thing) or "").strip() else [name]
     if isinstance(thing, type):
         members = {key: value for key, value in vars(thing).items() if not key.startswith("_")}
@@ -121,3 +121,20 @@ def test_options_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
 def test_documented_names_exist() -> None:
     for name in DOCUMENTED:
         assert resolve(name) is not None
+
+
+# A file or folder of the repository in backticks, as in `src/virtualdepth/maths/`.
+NAMED_PATH = re.compile(r"`((?:src|tests|benchmarks|examples|docs)/[\w./-]+)`")
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name)
+def test_named_files_exist(page: Path) -> None:
+    named = NAMED_PATH.findall(page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_named_files_are_found() -> None:
+    assert NAMED_PATH.findall("see `tests/test_docs.py` and `src/virtualdepth/`") == [
+        "tests/test_docs.py",
+        "src/virtualdepth/",
+    ]
