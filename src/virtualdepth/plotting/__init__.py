@@ -1,6 +1,6 @@
 """Figures (extra ``plots``), each drawn into axes that the caller owns.
 
-Every plot function takes ``ax`` and returns it; none shows or saves a figure. ``COLORS``,
+Every plot function takes ``ax`` and returns it. None shows or saves a figure. ``COLORS``,
 ``PALETTE``, ``figure_grid`` and ``draw_grid`` are the style that all figures share.
 """
 

@@ -5,8 +5,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# The palette of Okabe and Ito, which readers with any colour vision can tell apart. Its yellow is
-# left out: it is too light for lines on white.
+# without its yellow, which is too light for lines on white
 COLORS = {
     "blue": "#0072B2",
     "vermilion": "#D55E00",
@@ -17,9 +16,10 @@ COLORS = {
     "black": "#000000",
     "grey": "#999999",
 }
+"""The colours of Okabe and Ito, which readers with any colour vision can tell apart."""
 
-# the seven colours of curves, in the order in which figures use them
 PALETTE = tuple(color for name, color in COLORS.items() if name != "grey")
+"""The seven colours of curves, in the order in which figures use them."""
 
 
 def color_cycle(count: int) -> list[str]:
