@@ -141,8 +141,8 @@ def _parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         command.add_arguments(own)
     report = added.add_parser(
         "report",
-        help="make report and figures again from what a run left",
-        description="Make report.md and the figures again from what any of the commands left.",
+        help="make report and figures again from the files of a run",
+        description="Make report.md and the figures again from the files that a command left.",
         epilog="Exit status: 0, whatever the run found; 2 if there is nothing to report on.",
         allow_abbrev=False,
     )

@@ -1,9 +1,9 @@
 """Starting points for depth: balanced, identity-like and near zero (``virtualdepth.init``).
 
-Depth needs a start away from zero, where the rule stands still, and its bias to low rank needs a
-small one. Each function changes every ``nn.Linear`` and :class:`DeepLinear` inside the module it is
-given, in place, leaves biases alone, and returns the module. Random ones draw from ``generator``,
-or from torch's global generator as torch.nn.init does.
+Depth needs a start away from zero, because the rule does not move a zero matrix. Its bias towards
+low rank needs a small start. Each function changes every ``nn.Linear`` and :class:`DeepLinear` of
+the module in place, leaves biases as they are, and returns the module. The random ones draw from
+``generator``, or from torch's global generator, as torch.nn.init does.
 
 Source: arXiv 1810.02281, Procedure 1 and section 5.
 """
@@ -135,7 +135,8 @@ def _layers(module: nn.Module, scale: float) -> list[nn.Linear | DeepLinear]:
         raise TypeError(f"scale: expected a finite number > 0 but got {scale!r}")
     if not 0 < scale < float("inf"):
         raise ValueError(
-            f"scale: expected a finite number > 0 but got {scale!r}; at zero the rule stands still"
+            f"scale: expected a finite number > 0 but got {scale!r}; the rule never moves a zero "
+            "matrix"
         )
     layers = list(_linear_layers(module))
     if not layers:

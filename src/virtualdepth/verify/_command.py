@@ -1,4 +1,4 @@
-"""The command ``verify``: its options, what a run does, and its report made again."""
+"""The command ``verify``: its options, its run, and its report."""
 
 import argparse
 import csv
@@ -12,13 +12,13 @@ HELP = "train one layer beside an explicit N-layer network and measure the gap"
 DESCRIPTION = (
     "Train one linear layer as if it were N layers deep, beside an explicit N-layer network from "
     "the same start, at several learning rates. The largest gap between the two is of first order "
-    "in the learning rate: the check passes if the measured order is between 0.9 and 1.15 and the "
-    "gap falls with the learning rate. Leaves result.json, curves.csv, report.md, loss.png and "
+    "in the learning rate. The check passes if the measured order is between 0.9 and 1.15 and the "
+    "gap falls with the learning rate. Writes result.json, curves.csv, report.md, loss.png and "
     "gap.png."
 )
 EPILOG = (
     "Exit status: 0 passed, 1 the check failed or a run diverged, 2 unusable arguments, 130 after "
-    "Ctrl-C, with the learning rates finished by then kept."
+    "Ctrl-C; the learning rates that had finished are kept."
 )
 EXTRA = "experiments"
 TAKES_MORE = False
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--optimizer-depth",
         type=_number,
         metavar="N",
-        help="train the one layer with a depth of its own, to see the check fail (default: N)",
+        help="another depth for the single layer, to see the check fail (default: N)",
     )
     add(
         "--lrs",
@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_number,
         default=default.seed,
         metavar="K",
-        help="of the start, and of synthetic data (default: %(default)s)",
+        help="seed of the start, and of synthetic data (default: %(default)s)",
     )
     add(
         "--dtype",
@@ -96,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--output",
         metavar="DIR",
-        help="where the files go; those of an earlier verify there are replaced "
+        help="folder for the results; results of an earlier run there are replaced "
         "(default: runs/verify/<time>)",
     )
 

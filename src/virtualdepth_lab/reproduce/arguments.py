@@ -1,18 +1,18 @@
-"""The command ``reproduce``: its options; what it needs is imported when it runs."""
+"""The command ``reproduce``: its options. What a run needs is imported when it runs."""
 
 import argparse
 from pathlib import Path
 
 from virtualdepth_lab.reproduce import EXPERIMENTS
 
-HELP = "rerun a published experiment and set its numbers beside the published ones"
+HELP = "rerun a published experiment and print its numbers beside the published ones"
 DESCRIPTION = (
-    f"Rerun a published experiment: {', '.join(EXPERIMENTS[:-1])} or {EXPERIMENTS[-1]}. Leaves "
+    f"Rerun a published experiment: {', '.join(EXPERIMENTS[:-1])} or {EXPERIMENTS[-1]}. Writes "
     "result.json, arrays.npz, report.md and figures."
 )
 EPILOG = (
-    "Exit status: 0 every claim held, 1 one did not, 2 unusable arguments, 130 after Ctrl-C, with "
-    "the rows finished by then kept in unfinished.jsonl."
+    "Exit status: 0 every claim held, 1 one did not, 2 unusable arguments, 130 after Ctrl-C; the "
+    "rows that had finished are kept in unfinished.jsonl."
 )
 EXTRA = "experiments"
 TAKES_MORE = False
@@ -21,15 +21,15 @@ TAKES_MORE = False
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``reproduce``."""
     add = parser.add_argument
-    add("name", metavar="NAME", help="of the experiment")
+    add("name", metavar="NAME", help="name of the experiment")
     add(
         "--seeds",
         type=_seeds,
         default=(0, 1, 2),
         metavar="SEED,...",
-        help="of problems and starts (default: 0,1,2)",
+        help="seeds of problems and starts (default: 0,1,2)",
     )
-    add("--quick", action="store_true", help="a small version for a look, of about a minute")
+    add("--quick", action="store_true", help="run a small version of about a minute")
     add(
         "--data-dir",
         metavar="DIR",
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--output",
         metavar="DIR",
-        help="the folder for the files (default: runs/reproduce/<time>)",
+        help="folder for the results (default: runs/reproduce/<time>)",
     )
 
 
