@@ -27,7 +27,7 @@ def draw(result: Reproduction) -> dict[str, Figure]:
             top = ax.get_xaxis_transform()
             ax.plot(failed, [height] * len(failed), "x", color=color, transform=top)
         ax.set(xscale="log", yscale="log", title=f"depth {depth}")
-        ax.set_xlabel("standard deviation of an entry of the product at the start")
+        ax.set_xlabel("standard deviation of an entry of W at the start")
     axes[0].set_ylabel("iterations to an excess loss of 1e-5")
     axes[0].legend(frameon=False, loc="upper left")
     return {

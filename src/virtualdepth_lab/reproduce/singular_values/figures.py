@@ -34,5 +34,5 @@ def draw(result: Reproduction) -> dict[str, Figure]:
             ax.plot(time, values[:, 1:], **unlabelled)
         ax.set(title=f"depth {depth}", xlabel="time = learning rate × step", xlim=(0, time[-1]))
         ax.set_ylabel("singular values")
-    axes[0][0].legend(frameon=False)
+    axes[1][1].legend(frameon=False, loc="upper left")  # where there is room
     return {"The ten largest singular values along training.": figure}

@@ -8,14 +8,15 @@ import torch
 from virtualdepth.optim import EndToEndSGD
 
 RHO, START, TARGET = (0.6, 1.0), 0.01, 5.0
+# learning rates; at depth 1 the weight moves on a straight line, whatever the rate
+RATES = {1: 1e-2, 2: 1e-4, 3: 1e-4, 4: 1e-4}
 
 
 def solve_one_measurement(depth: int, most: float) -> tuple[float, float]:
     """Train from 0.01 I to a residual of at most ``most``; return s_1 and s_2."""
     matrix = torch.diag(torch.tensor(RHO, dtype=torch.float64))
     weight = torch.nn.Parameter(START * torch.eye(2, dtype=torch.float64))
-    # at depth 1 the weight moves on a straight line, whatever the learning rate
-    optimizer = EndToEndSGD([weight], lr=1e-2 if depth == 1 else 1e-4, depth=depth)
+    optimizer = EndToEndSGD([weight], lr=RATES[depth], depth=depth)
     residual = -TARGET
     while abs(residual) > most:
         residual = float((matrix * weight.detach()).sum() - TARGET)

@@ -1,9 +1,8 @@
-"""The theory's equation against fine steps, and the example's closed form at its limit."""
+"""The theory's equation against fine steps."""
 
 import pytest
 import torch
 
-from virtualdepth_lab.reproduce.singular_values.problem import closed_form
 from virtualdepth_lab.reproduce.singular_values.trajectories import theory_trajectory
 
 
@@ -18,8 +17,3 @@ def test_theory_against_fine_steps(depth: int) -> None:
     for slope in slopes[:-1]:
         sigma = sigma - lr * depth * sigma ** (2 - 2 / depth) * slope
     torch.testing.assert_close(found, sigma, rtol=1e-3, atol=0)
-
-
-def test_closed_form_saturates_at_depth_3() -> None:
-    assert closed_form(1e9, 3) == pytest.approx(0.15625, rel=1e-2)
-    assert closed_form(1e9, 4) == pytest.approx(0.0625, rel=1e-3)
