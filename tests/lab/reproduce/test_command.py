@@ -54,7 +54,7 @@ def shorten(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for loop in ("explicit_loop", "single_loop"):
             monkeypatch.setattr(run, loop, partial(getattr(run, loop), max_steps=50))
     elif name == "norms":
-        monkeypatch.setattr(run, "ALPHAS", dict.fromkeys((2, 3, 4), (0.1, 0.05)))
+        monkeypatch.setattr(run, "MOST", 300)
 
 
 @pytest.mark.slow
