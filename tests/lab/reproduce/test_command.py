@@ -15,6 +15,7 @@ from tests.lab.reproduce.lp_regression.small import NEEDS_ETHANOL
 
 from virtualdepth.cli import main
 from virtualdepth.runs import UnusableError
+from virtualdepth_lab.reproduce import EXPERIMENTS
 from virtualdepth_lab.reproduce import command as reproduce
 from virtualdepth_lab.reproduce.result import (
     ReproduceConfig,
@@ -57,20 +58,24 @@ def shorten(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(run, "MOST", 300)
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_has_the_same_plan(name: str) -> None:
+    door = import_module(f"virtualdepth_lab.reproduce.{name.replace('-', '_')}")
+    assert door.__all__ == ["TITLE", "draw", "run"]
+    files = {path.name for path in Path(door.__file__).parent.glob("*.py")}
+    assert files >= {"problem.py", "run.py", "claims.py", "figures.py"}
+
+
+NEEDS_DATA = {
+    "convergence": NEEDS_ETHANOL,
+    "image-inpainting": NEEDS_IMAGE,
+    "lp-regression": NEEDS_ETHANOL,
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name",
-    [
-        "margin",
-        "matrix-completion",
-        "no-regulariser",
-        "mnist",
-        "norms",
-        "singular-values",
-        pytest.param("convergence", marks=NEEDS_ETHANOL),
-        pytest.param("image-inpainting", marks=NEEDS_IMAGE),
-        pytest.param("lp-regression", marks=NEEDS_ETHANOL),
-    ],
+    "name", [pytest.param(name, marks=NEEDS_DATA.get(name, ())) for name in EXPERIMENTS]
 )
 def test_quick_rerun(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -32,8 +32,8 @@ RATIOS = (5.0, 4.0, 3.0, 2.0, 1.1)
 START_SCALE = 1e-2
 NEAR_ZERO, IDENTITY = STARTS = ("near zero", "identity")
 
-# method, and where its grid begins to be searched: the middle of five rates, by the power p
-BATCHED: dict[str, tuple[Method, dict[int, int]]] = {
+# methods with a learning rate, and the middle of the first grid of five, by the power p
+WITH_RATE: dict[str, tuple[Method, dict[int, int]]] = {
     "depth 1 (SGD)": (partial(RuleRuns, depth=1), {2: -7, 4: -10}),
     "depth 1.5": (partial(RuleRuns, depth=1.5), {2: -6, 4: -8}),
     "depth 2": (partial(RuleRuns, depth=2), {2: -6, 4: -8}),
@@ -49,7 +49,8 @@ BATCHED: dict[str, tuple[Method, dict[int, int]]] = {
     "AdaGrad": (partial(TorchRuns, optimizer=torch.optim.Adagrad), {2: -6, 4: -6}),
     "AdaDelta": (partial(TorchRuns, optimizer=torch.optim.Adadelta), {2: -5, 4: -2}),
 }
-SINGLE: dict[str, Callable[[LpRegression, Tensor, int], list[float]]] = {
+# methods that choose their own step
+OWN_STEP: dict[str, Callable[[LpRegression, Tensor, int], list[float]]] = {
     "depth 1, Barzilai-Borwein": barzilai_borwein,
     "depth 1, long Barzilai-Borwein": partial(barzilai_borwein, long=True),
     "L-BFGS": lbfgs,
@@ -73,39 +74,39 @@ class Study:
     def rows(self, start: str, seeds: Sequence[int]) -> Iterator[tuple[Record, Tensor]]:
         """Yield a row and a curve of the loss over the optimum, (checkpoints,), for each method."""
         first, *others = [self._start(start, seed) for seed in seeds]
-        yield from self._batched_rows(first, others if start == NEAR_ZERO else [])
+        yield from self._rows_with_rate(first, others if start == NEAR_ZERO else [])
         shown = checkpoints(self.steps)
-        for name, method in SINGLE.items():
+        for name, method in OWN_STEP.items():
             self.progress(name)
             losses = method(self.problem, first, self.steps)
             curve = [losses[min(count, len(losses) - 1)] / self.optimum for count in shown]
             counts = list(hits(losses, self.targets))
             yield self._row(name, min(losses), counts), torch.tensor(curve, dtype=torch.float64)
 
-    def _batched_rows(
+    def _rows_with_rate(
         self, first: Tensor, others: Sequence[Tensor]
     ) -> Iterator[tuple[Record, Tensor]]:
         power = self.problem.power
         methods = {
             name: (method, range(middle[power] - 2, middle[power] + 3))
-            for name, (method, middle) in BATCHED.items()
+            for name, (method, middle) in WITH_RATE.items()
         }
         found = best_rates(self.problem, first, methods, self.steps, self.targets, self.progress)
         rates = {name: [best_of(runs, loss) for loss in LOSSES] for name, runs in found.items()}
         further = self._further({name: best for name, (best, _) in rates.items()}, others)
         for name, runs in found.items():
-            best, steadiest = rates[name]
+            best, last = rates[name]  # by the smallest loss along the way, and by the last one
             reached = [
                 min((count for count in counts if count is not None), default=None)
                 for counts in zip(*(run.hits for run in runs.values()), strict=True)
             ]
             row = self._row(name, runs[best].best, reached)
             row |= {"rate": quarter_decade(best), "inside": not at_edge(runs, LOSSES)}
-            row |= {"end_over_optimum": runs[steadiest].end / self.optimum}
-            row |= {"end_rate": quarter_decade(steadiest)}
+            row |= {"end_over_optimum": runs[last].end / self.optimum}
+            row |= {"end_rate": quarter_decade(last)}
             ends = [row["loss_over_optimum"], *further[name]]
             row |= {"seeds_from": min(ends), "seeds_to": max(ends)}
-            yield row, runs[steadiest].curve / self.optimum
+            yield row, runs[last].curve / self.optimum
 
     def _start(self, start: str, seed: int) -> Tensor:
         """Return w, (1, n)."""
@@ -127,7 +128,7 @@ class Study:
         if not starts:
             return {name: [] for name in names}
         started = [
-            begin(BATCHED[name][0], start, [quarter_decade(exponents[name])])
+            begin(WITH_RATE[name][0], start, [quarter_decade(exponents[name])])
             for start in starts
             for name in names
         ]

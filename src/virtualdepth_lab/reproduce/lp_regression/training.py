@@ -13,7 +13,8 @@ from virtualdepth_lab.reproduce.lp_regression.methods import Method, Runs
 from virtualdepth_lab.reproduce.lp_regression.problem import LpRegression
 from virtualdepth_lab.reproduce.result import Progress
 
-STEP, MOST_EXTENSIONS = 4, 6
+# a grid grows by a decade, at most six times
+GROWTH, MOST_TIMES = search.PER_DECADE, 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class Run:
         return math.inf if math.isnan(end) else end
 
 
-# a rate is the best one by its smallest loss, and another by its last: that run did not diverge
+# two measures of a run, so two best rates: a run may diverge after its smallest loss
 LOSSES = (attrgetter("best"), attrgetter("end"))
 
 
@@ -117,4 +118,4 @@ def best_rates(
         return dict(zip(grids, train(problem, started, steps, targets, tell), strict=True))
 
     grids = {name: grid for name, (_, grid) in methods.items()}
-    return search.search(run, grids, LOSSES, by=STEP, most=MOST_EXTENSIONS)
+    return search.search(run, grids, LOSSES, by=GROWTH, most=MOST_TIMES)
