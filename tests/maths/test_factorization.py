@@ -10,7 +10,7 @@ from tests.maths.matrices import SHAPES, gaussian, spectrum, with_spectrum
 from torch import Tensor
 
 from virtualdepth import balanced_factors, balancedness, end_to_end_product
-from virtualdepth.maths import layer_sizes
+from virtualdepth.maths import factor_gradients, layer_sizes, partial_products
 
 KINDS = ("gaussian", "six decades", "equal", "rank deficient", "zero", "tiny", "huge")
 
@@ -242,3 +242,24 @@ def test_refuses_chains_that_do_not_fit(function: object) -> None:
         function([first, second.long()])
     with pytest.raises(ValueError, match=r"^factors, W_1: expected a matrix"):
         function([torch.ones(3), second])
+
+
+@pytest.mark.parametrize("widths", [(3, 2), (4, 3, 5), (5, 4, 6, 2), (1, 2, 2, 2, 1)])
+def test_factor_gradients_by_autograd(widths: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(2)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    factors = [normal(rows, columns).requires_grad_() for columns, rows in pairwise(widths)]
+    grad = normal(widths[-1], widths[0])
+    product = factors[0]
+    for factor in factors[1:]:
+        product = factor @ product
+    expected = torch.autograd.grad((product * grad).sum(), factors)
+    detached = [factor.detach() for factor in factors]
+    products = partial_products(detached)
+    torch.testing.assert_close(products[-1], product.detach(), rtol=1e-12, atol=1e-12)
+    found = factor_gradients(detached, products, grad)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)

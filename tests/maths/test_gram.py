@@ -11,13 +11,14 @@ from torch import Tensor
 
 from virtualdepth.maths import (
     GramPreconditioner,
+    Preconditioned,
     gram_block,
     gram_block_size,
     gram_preconditioner,
     precondition,
+    preconditioner,
     unit_scale,
 )
-from virtualdepth.maths._preconditioner import Preconditioned, preconditioner
 
 EPS = torch.finfo(torch.float64).eps
 DEPTHS = (1.5, 2, 3, math.pi, 8, 50, math.inf)
@@ -185,3 +186,9 @@ def test_blocks_add_up_in_any_order(seed: int, columns: int, split: list[int]) -
     )
     assert len(total) == gram_block_size(columns)
     torch.testing.assert_close(total, literal, rtol=1e-12, atol=1e-12)
+
+
+def test_a_block_holds_the_upper_triangle_and_the_product() -> None:
+    block = gram_block(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 0.0]]))
+    assert block.tolist() == [1.0, 2.0, 4.0, 3.0, 0.0, 6.0, 0.0]
+    assert gram_block_size(4) == 26

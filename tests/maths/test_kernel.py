@@ -12,7 +12,8 @@ from tests.maths import truth
 from tests.maths.matrices import DEPTHS
 
 from virtualdepth import depth_kernel
-from virtualdepth.maths import check_depth, gain_exponent
+from virtualdepth.maths import check_depth, gain_exponent, layer_count
+from virtualdepth.maths._kernel import has_few_layers, kernel_inside, kernel_outside
 
 VALUES = (0.0, 1e-150, 1e-6, 0.3, 0.3 + 1e-15, 0.3 * (1 + 1e-9), 1.0, 2.5, 1e6, 1e100)
 PAIRS = tuple(itertools.product(VALUES, VALUES))
@@ -170,3 +171,30 @@ def test_gain_exponent_is_the_degree_of_the_kernel() -> None:
     for depth in DEPTHS:
         degree = math.log(kernel(4, 2, depth) / kernel(2, 1, depth)) / math.log(2)
         assert gain_exponent(depth) == pytest.approx(degree, abs=1e-13)
+
+
+@pytest.mark.parametrize("depth", [1.0, 1.5, 2.0, 3.0, 8.0, 9.0, math.inf])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_kernel_in_two_parts(depth: float, scaled: bool) -> None:
+    sigma = torch.tensor([[3.0, 1.0, 1.0, 1e-3, 0.0]], dtype=torch.float64)
+    scale = torch.tensor([[2.0, 1.0, 0.5, 3.0, 1.0]], dtype=torch.float64) if scaled else None
+    rows, columns = sigma.unsqueeze(-1), sigma.unsqueeze(-2)
+    at_zero = depth_kernel(rows, torch.zeros_like(rows), depth)
+    expected = depth_kernel(rows, columns, depth) - at_zero
+    if scale is not None:
+        expected = expected * scale.unsqueeze(-2)
+    found = kernel_inside(sigma, depth, scale)
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(kernel_outside(rows, depth), at_zero, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("depth", "few", "count"),
+    [(1.0, False, 1.0), (2.0, True, 2.0), (2.5, False, 2.5), (8.0, True, 8.0), (9.0, False, 9.0)],
+)
+def test_layers_are_counted(depth: float, few: bool, count: float) -> None:
+    assert (has_few_layers(depth), layer_count(depth)) == (few, count)
+
+
+def test_infinite_depth_counts_as_one_layer() -> None:
+    assert (has_few_layers(math.inf), layer_count(math.inf)) == (False, 1.0)

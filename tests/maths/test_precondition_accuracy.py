@@ -19,7 +19,7 @@ from tests.maths.matrices import (
 from torch import Tensor
 
 from virtualdepth import precondition
-from virtualdepth.maths._precondition import preconditioned_gradient
+from virtualdepth.maths import preconditioned_gradient
 
 TOLERANCE = 1e-9
 RANKS = [(shape, rank) for shape in SHAPES for rank in sorted({0, 1, min(shape) // 2, min(shape)})]

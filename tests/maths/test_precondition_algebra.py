@@ -12,7 +12,7 @@ from tests.maths.matrices import DEPTHS, SHAPES, gaussian, orthonormal
 from torch import Tensor
 
 from virtualdepth import precondition
-from virtualdepth.maths._precondition import preconditioned_gradient
+from virtualdepth.maths import preconditioned_gradient
 
 DEEP = tuple(depth for depth in DEPTHS if depth > 1)
 

@@ -147,7 +147,7 @@ def test_refuses_vectors_and_shapes_that_differ() -> None:
         with pytest.raises(ValueError, match=r"^grad: expected a matrix .* but got shape \("):
             precondition(I3, vector, 2)
     for other in (torch.ones(3, 4), torch.ones(1, 3, 3), torch.ones(1, 3)):
-        with pytest.raises(ValueError, match=r"^grad: expected the shape of weight, \(3, 3\), but"):
+        with pytest.raises(ValueError, match=r"^grad: expected the shape \(3, 3\) of weight but"):
             precondition(I3, other, 2)
 
 

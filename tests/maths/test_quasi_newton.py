@@ -1,4 +1,4 @@
-"""The two-loop recursion in the metric against scipy's, and the equations that define it."""
+"""The two-loop recursion with P_W against scipy's, and the equations that define it."""
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def dense(weights: Matrices, depth: float) -> Tensor:
 @pytest.mark.parametrize("count", [1, 2, 5])
 @pytest.mark.parametrize("depth", [1, 2, 3.5])
 @pytest.mark.parametrize("shapes", GROUPS, ids=str)
-def test_it_is_textbook_l_bfgs_where_the_metric_is_the_identity(
+def test_it_is_textbook_l_bfgs_where_the_preconditioner_is_the_identity(
     shapes: list[tuple[int, int]], depth: float, count: int
 ) -> None:
     # in the coordinates (gamma P)^{-1/2} W the first inverse Hessian is the identity, as scipy's
@@ -65,10 +65,10 @@ def test_it_is_textbook_l_bfgs_where_the_metric_is_the_identity(
     known = on_a_quadratic(shapes, count, 100)
     found = quasi_newton(grads, [preconditioner(w, depth) for w in weights], known)
     assert found is not None
-    metric = dense(weights, depth)
+    p = dense(weights, depth)
     change = flat(known[0].change)
-    gamma = known[0].curvature / (change @ metric @ change)
-    values, vectors = torch.linalg.eigh(gamma * metric)
+    gamma = known[0].curvature / (change @ p @ change)
+    values, vectors = torch.linalg.eigh(gamma * p)
     root = vectors * values.sqrt() @ vectors.T
     back = vectors / values.sqrt() @ vectors.T
     oldest_first = known[::-1]
@@ -88,8 +88,8 @@ def test_with_one_secant_what_it_does_not_tell_of_moves_by_barzilai_and_borwein(
         torch.zeros(3, 3).double(),
     )
     grad[0, 1] = 1
-    metric = preconditioner(5 * torch.eye(3).double(), 2.0)
-    found = quasi_newton([grad], [metric], [Secant([step], [change], 9.0)])
+    p_w = preconditioner(5 * torch.eye(3).double(), 2.0)
+    found = quasi_newton([grad], [p_w], [Secant([step], [change], 9.0)])
     assert found is not None
     torch.testing.assert_close(found[0], 9 / (10 * 27) * 10 * grad, rtol=1e-10, atol=1e-10)
 
@@ -98,20 +98,20 @@ def test_with_one_secant_what_it_does_not_tell_of_moves_by_barzilai_and_borwein(
 def problems(draw: st.DrawFn) -> tuple[list[Preconditioner], list[Secant], int]:
     shapes = draw(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=3))
     seed, depth = draw(st.integers(0, 10**5)), draw(st.floats(1, 20))
-    metrics = [preconditioner(weight, depth) for weight in group(shapes, seed)]
-    return metrics, on_a_quadratic(shapes, draw(st.integers(1, 5)), seed), seed
+    preconditioners = [preconditioner(weight, depth) for weight in group(shapes, seed)]
+    return preconditioners, on_a_quadratic(shapes, draw(st.integers(1, 5)), seed), seed
 
 
-def apply(metrics: list[Preconditioner], known: list[Secant], grads: Matrices) -> Matrices:
-    found = quasi_newton(grads, metrics, known)
+def apply(preconditioners: list[Preconditioner], known: list[Secant], grads: Matrices) -> Matrices:
+    found = quasi_newton(grads, preconditioners, known)
     assert found is not None
     return found
 
 
 @given(problems())
 def test_secant_equation(problem: tuple[list[Preconditioner], list[Secant], int]) -> None:
-    metrics, known, _ = problem
-    step = flat(apply(metrics, known, known[0].change))
+    preconditioners, known, _ = problem
+    step = flat(apply(preconditioners, known, known[0].change))
     expected = flat(known[0].step)
     assert (step - expected).norm() <= 1e-10 * expected.norm()
 
@@ -120,10 +120,10 @@ def test_secant_equation(problem: tuple[list[Preconditioner], list[Secant], int]
 def test_self_adjoint_and_a_descent(
     problem: tuple[list[Preconditioner], list[Secant], int],
 ) -> None:
-    metrics, known, seed = problem
+    preconditioners, known, seed = problem
     shapes = [tuple(matrix.shape) for matrix in known[0].step]
     one, other = group(shapes, seed + 50), group(shapes, seed + 60)
-    of_one, of_other = apply(metrics, known, one), apply(metrics, known, other)
+    of_one, of_other = apply(preconditioners, known, one), apply(preconditioners, known, other)
     scale = flat(of_one).norm() * flat(other).norm() + flat(of_other).norm() * flat(one).norm()
     assert abs(inner_product(other, of_one) - inner_product(one, of_other)) <= 1e-10 * scale
     assert inner_product(one, of_one) > 0
@@ -147,7 +147,7 @@ def test_secants_add_up_over_the_matrices() -> None:
     assert [found.curvature for found in secants([steps, zeros], [changes, zeros])] == [4.0]
 
 
-def test_no_step_without_a_secant_or_where_the_metric_sees_no_change() -> None:
+def test_no_step_without_a_secant_or_where_the_preconditioner_maps_the_change_to_zero() -> None:
     one, zero = torch.ones(2, 2), torch.zeros(2, 2)
     assert quasi_newton([one], [preconditioner(one, 2.0)], []) is None
     known = [Secant([one], [one], 4.0)]
@@ -157,11 +157,11 @@ def test_no_step_without_a_secant_or_where_the_metric_sees_no_change() -> None:
 @pytest.mark.parametrize("shapes", GROUPS, ids=str)
 def test_length_of_a_step_along_the_flow(shapes: list[tuple[int, int]]) -> None:
     weights, (last,) = group(shapes, 9), on_a_quadratic(shapes, 1, 200)
-    change, metric = flat(last.change), dense(weights, 3)
+    change, p = flat(last.change), dense(weights, 3)
     found = barzilai_borwein_length([preconditioner(w, 3.0) for w in weights], last)
-    assert found == pytest.approx(float(last.curvature / (change @ metric @ change)), rel=1e-10)
+    assert found == pytest.approx(float(last.curvature / (change @ p @ change)), rel=1e-10)
 
 
-def test_no_length_where_the_metric_sees_no_change() -> None:
-    one, metric = torch.ones(2, 2), preconditioner(torch.zeros(2, 2), 2.0)
-    assert barzilai_borwein_length([metric], Secant([one], [one], 4.0)) == float("inf")
+def test_no_length_where_the_preconditioner_maps_the_change_to_zero() -> None:
+    one, p_w = torch.ones(2, 2), preconditioner(torch.zeros(2, 2), 2.0)
+    assert barzilai_borwein_length([p_w], Secant([one], [one], 4.0)) == float("inf")

@@ -1,8 +1,7 @@
-"""One decision on every process: what one of them finds wrong, all of them refuse.
+"""One decision on every process: an error on one of them is raised on all of them.
 
 A step is local work that changes nothing, one all-reduce in each process group, a decision from the
-reduced numbers alone, and local work that commits. So no process waits for another that has given
-up.
+reduced numbers alone, and local work that commits. So no process waits for one that has given up.
 """
 
 import math
@@ -40,7 +39,7 @@ class Agreement:
     Attributes:
         groups: their process groups, one for each dimension of the mesh.
         device: where tensors to be reduced lie.
-        failure: what went wrong on this process.
+        failure: the first error on this process.
     """
 
     groups: Sequence[Any]
@@ -49,33 +48,17 @@ class Agreement:
 
     @contextmanager
     def local_work(self) -> Iterator[None]:
-        """Hold an exception back until the others can hear of it.
-
-        Yields:
-            Nothing.
-        """
+        """Hold back an exception until the other processes know of it."""
         try:
             yield
-        except Exception as error:  # raised again, on all processes, by `reduce`
+        except Exception as error:  # `reduce` raises it again, on all processes
             self.failure = self.failure or error
 
     def reduce(
         self, names: Sequence[str], present: Sequence[bool], summands: Sequence[Summand]
     ) -> list[Tensor]:
-        """Add up over all processes by one all-reduce a group, or raise one error on all of them.
-
-        Args:
-            names: of all parameters.
-            present: whether each has a gradient here.
-            summands: their number, lengths and groups are the same on all processes.
-
-        Returns:
-            The sums, bitwise the same on all processes of their groups.
-
-        Raises:
-            RuntimeError: if another process failed in a way that has no class of its own here, or
-                a parameter has a gradient on some processes only.
-        """
+        """Sum over all processes by one all-reduce a group, or raise one error on all of them."""
+        # the sums are bitwise the same on all processes of their groups, so all decide alike
         status = [float(self.failure is not None), *map(float, present)]
         header = torch.tensor(status, dtype=torch.float64, device=self.device)
         sums = [each.block for each in summands]
@@ -96,14 +79,7 @@ class Agreement:
         return sums
 
     def compare(self, description: Sequence[str]) -> None:
-        """Refuse to begin where processes do not optimize the same parameters.
-
-        Args:
-            description: one line for each thing that has to be the same.
-
-        Raises:
-            RuntimeError: on all processes, naming the first difference.
-        """
+        """Raise on all processes where their descriptions differ, naming the first difference."""
         everyone = self._gather(list(description))
         first, expected = next(iter(everyone.items()))
         for rank, lines in everyone.items():
@@ -125,6 +101,7 @@ class Agreement:
         return dict(sorted(found.items()))
 
     def _raise_everywhere(self) -> None:
+        """Raise the first failure of any process, on all of them."""
         told = None if self.failure is None else (type(self.failure).__name__, str(self.failure))
         failures = {rank: each for rank, each in self._gather(told).items() if each is not None}
         rank, (kind, text) = next(iter(failures.items()))
@@ -133,6 +110,7 @@ class Agreement:
         raise error(f"rank {rank}: {prefix}{text} (no process took the step)") from self.failure
 
     def _raise_missing(self, names: Sequence[str], present: Sequence[bool]) -> None:
+        """Raise on all processes if a parameter has a gradient on some of them only."""
         everyone = self._gather(list(present))
         for index, name in enumerate(names):
             without = [rank for rank, has in everyone.items() if not has[index]]

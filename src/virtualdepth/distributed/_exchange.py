@@ -1,7 +1,7 @@
-"""Bring cut matrices together at their owners, and cut them up again.
+"""Bring cut matrices together at their owners, and send the parts back.
 
-Each way is one collective for any number of matrices. Bytes travel, not numbers, so that matrices
-of several dtypes share it.
+Each direction is one collective for any number of matrices. It sends bytes, not numbers, so that
+matrices of several dtypes share it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ class Owned(NamedTuple):
     """A tensor whose parts meet at one process.
 
     Attributes:
-        owner: the rank, in the group, of the process.
-        shape: of the whole.
+        owner: rank of that process in the group.
+        shape: of the whole tensor.
         dtype: of its numbers.
-        dim: which dimension is cut.
+        dim: the dimension that is cut.
         sizes: of the parts in this dimension, by rank in the group.
     """
 
@@ -30,28 +30,12 @@ class Owned(NamedTuple):
     sizes: list[int]
 
     def part_shape(self, rank: int) -> Size:
-        """Tell what a process holds.
-
-        Args:
-            rank: of the process in the group.
-
-        Returns:
-            The shape of its part.
-        """
+        """Return the shape of the part of one process, by its rank in the group."""
         return Size([*self.shape[: self.dim], self.sizes[rank], *self.shape[self.dim + 1 :]])
 
 
 def to_owners(tensors: Sequence[Owned], parts: Sequence[Tensor], group: Any) -> dict[int, Tensor]:
-    """Bring the parts of each tensor together at its owner.
-
-    Args:
-        tensors: the same on all processes.
-        parts: what this process holds of each.
-        group: the processes.
-
-    Returns:
-        place in ``tensors`` -> the whole tensor, for those that this process owns.
-    """
+    """Bring the parts of each tensor together at its owner: index of the tensor -> whole."""
     processes, own = range(group.size()), _owned_by(group.rank(), tensors)
     received = _exchange(
         [[parts[place] for place in _owned_by(owner, tensors)] for owner in processes],
@@ -69,17 +53,7 @@ def to_owners(tensors: Sequence[Owned], parts: Sequence[Tensor], group: Any) -> 
 def from_owners(
     tensors: Sequence[Owned], wholes: Mapping[int, Tensor], group: Any, device: torch.device
 ) -> list[Tensor]:
-    """Undo :func:`to_owners`.
-
-    Args:
-        tensors: the same on all processes.
-        wholes: place in ``tensors`` -> the whole tensor, for all that this process owns.
-        group: the processes.
-        device: of the tensors.
-
-    Returns:
-        This process's part of every tensor.
-    """
+    """Send every process its part of each tensor; ``wholes`` is what :func:`to_owners` returned."""
     processes, rank = range(group.size()), group.rank()
     cut_up = [
         torch.split(
@@ -104,6 +78,7 @@ def from_owners(
 
 
 def _owned_by(rank: int, tensors: Sequence[Owned]) -> list[int]:
+    """List the indices of the tensors that a process owns."""
     return [place for place, tensor in enumerate(tensors) if tensor.owner == rank]
 
 
@@ -113,7 +88,7 @@ def _exchange(
     group: Any,
     device: torch.device,
 ) -> list[list[Tensor]]:
-    """Send some tensors to each process, and receive those of known shapes from each."""
+    """Send tensors to each process, and receive those of known shapes from each."""
     packed = [_packed(tensors, device) for tensors in outgoing]
     lengths = [
         sum(shape.numel() * dtype.itemsize for shape, dtype in tensors) for tensors in expected
@@ -129,18 +104,21 @@ def _exchange(
 
 
 def _packed(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Join tensors into one vector of bytes."""
     nothing = torch.empty(0, dtype=torch.uint8, device=device)
     return torch.cat([nothing, *map(_bytes, tensors)])
 
 
 def _bytes(tensor: Tensor) -> Tensor:
-    # of a single row or column flatten() leaves a stride, which bytes cannot be read with
+    # flatten() leaves a stride in a single row or column, which cannot be viewed as bytes
+    """View a tensor as a vector of bytes."""
     return tensor.contiguous().as_strided([tensor.numel()], [1]).view(torch.uint8)
 
 
 def _unpacked(packed: Tensor, expected: Sequence[tuple[Size, torch.dtype]]) -> list[Tensor]:
+    """Split a vector of bytes into tensors of known shapes and dtypes."""
     lengths = [shape.numel() * dtype.itemsize for shape, dtype in expected]
-    # copies: in the middle of the bytes wider numbers may not be aligned
+    # copies: within the bytes, wider numbers may not be aligned
     return [
         piece.clone().view(dtype).view(shape)
         for piece, (shape, dtype) in zip(torch.split(packed, lengths), expected, strict=True)

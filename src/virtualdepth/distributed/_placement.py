@@ -1,4 +1,4 @@
-"""Where the parts of a parameter lie; the only file that knows torch's DTensor."""
+"""Where the parts of a parameter lie: the only module that knows torch's DTensor."""
 
 import math
 from typing import Any
@@ -9,75 +9,36 @@ from virtualdepth.distributed._plan import ShardedMatrix
 
 
 def is_distributed(tensor: Tensor) -> bool:
-    """Tell whether a tensor is a DTensor, without loading torch.distributed.tensor.
-
-    Args:
-        tensor: any.
-
-    Returns:
-        Whether it has parts, or copies, on the processes of a mesh.
-    """
+    """Tell whether a tensor is a DTensor, without loading torch.distributed.tensor."""
     return hasattr(tensor, "device_mesh")
 
 
 def local_part(tensor: Any) -> Tensor:
-    """Return this process's part, which may be empty.
-
-    Args:
-        tensor: any; one that is no DTensor is its own part.
-
-    Returns:
-        A plain tensor that shares its memory.
-    """
+    """Return this process's part, which may be empty; a plain tensor is its own part."""
     part: Tensor = tensor.to_local() if is_distributed(tensor) else tensor
     return part
 
 
 def full_tensor(tensor: Any) -> Tensor:
-    """Fetch all parts: a collective, which every process of the mesh has to call.
-
-    Args:
-        tensor: a DTensor.
-
-    Returns:
-        The plain tensor.
-    """
-    everything: Tensor = tensor.full_tensor()
-    return everything
+    """Fetch all parts of a DTensor: a collective that every process of the mesh must call."""
+    full: Tensor = tensor.full_tensor()
+    return full
 
 
-def shard_like(everything: Tensor, like: Any) -> Tensor:
-    """Cut out what this process holds, without communication.
-
-    Args:
-        everything: the same on all processes, of the shape of ``like``.
-        like: a DTensor.
-
-    Returns:
-        This process's part.
-    """
+def shard_like(full: Tensor, like: Any) -> Tensor:
+    """Cut this process's part out of a tensor that all processes have, without communication."""
     from torch.distributed.tensor import DTensor, Replicate
 
     copies = [Replicate()] * like.device_mesh.ndim
-    replicated = DTensor.from_local(
-        everything.contiguous(), like.device_mesh, copies, run_check=False
-    )
+    replicated = DTensor.from_local(full.contiguous(), like.device_mesh, copies, run_check=False)
     return local_part(replicated.redistribute(placements=like.placements))
 
 
 def dtensor_like(part: Tensor, like: Any) -> Tensor:
-    """Undo :func:`local_part`.
-
-    Args:
-        part: shaped as the local part of ``like``.
-        like: a DTensor, which gives shape and placements.
-
-    Returns:
-        A DTensor.
-    """
+    """Make a DTensor placed like another one from a local part of its shape."""
     from torch.distributed.tensor import DTensor
 
-    # without shape and stride parts of uneven size would silently give a wrong shape
+    # without shape and stride, parts of uneven size would silently give a wrong shape
     return DTensor.from_local(
         part,
         like.device_mesh,
@@ -89,26 +50,12 @@ def dtensor_like(part: Tensor, like: Any) -> Tensor:
 
 
 def process_groups(tensor: Any) -> list[Any]:
-    """List the process groups of a DTensor's mesh that this process is in.
-
-    Args:
-        tensor: a DTensor.
-
-    Returns:
-        One for each dimension of the mesh.
-    """
+    """List the process groups of a DTensor's mesh that this process is in, one a dimension."""
     return list(tensor.device_mesh.get_all_groups())
 
 
 def shard_groups(tensor: Any) -> list[Any]:
-    """List the process groups whose processes hold different parts.
-
-    Args:
-        tensor: a DTensor.
-
-    Returns:
-        One for each dimension of the mesh that cuts the tensor.
-    """
+    """List the process groups whose processes hold different parts of a DTensor."""
     dims = _cut_dims(tensor)
     return [
         group for group, dim in zip(process_groups(tensor), dims, strict=True) if dim is not None
@@ -116,14 +63,7 @@ def shard_groups(tensor: Any) -> list[Any]:
 
 
 def shard_sizes(tensor: Any) -> tuple[int, list[int]]:
-    """Tell how a tensor is cut that only one dimension of its mesh cuts.
-
-    Args:
-        tensor: a DTensor.
-
-    Returns:
-        The tensor's dimension that is cut, and the parts' sizes in it, by rank in the group.
-    """
+    """Return the one dimension that is cut, and the parts' sizes in it, by rank in the group."""
     (dim,) = (dim for dim in _cut_dims(tensor) if dim is not None)
     (group,) = shard_groups(tensor)
     length, processes = tensor.shape[dim], group.size()
@@ -132,20 +72,7 @@ def shard_sizes(tensor: Any) -> tuple[int, list[int]]:
 
 
 def sharded_matrix(name: str, parameter: Any, count: int, transposed: bool) -> ShardedMatrix:
-    """Read what all processes know about a parameter that lies on several of them.
-
-    Args:
-        name: for the message.
-        parameter: a DTensor of two dimensions or more.
-        count: how many matrices it is.
-        transposed: whether it holds their transposes.
-
-    Returns:
-        What a plan is made from.
-
-    Raises:
-        TypeError: if a process holds neither some of it nor all of it, but a summand.
-    """
+    """Read what all processes know about a parameter that holds ``count`` matrices."""
     if any(placement.is_partial() for placement in parameter.placements):
         raise TypeError(
             f"{name}: expected placements Shard or Replicate at depth > 1 but got "
@@ -165,27 +92,12 @@ def sharded_matrix(name: str, parameter: Any, count: int, transposed: bool) -> S
 
 
 def is_flattened(parameter: Tensor) -> bool:
-    """Tell whether FullyShardedDataParallel has made a parameter part of a flat vector.
-
-    Args:
-        parameter: any.
-
-    Returns:
-        Whether it is, or was taken from, such a vector.
-    """
+    """Tell whether FullyShardedDataParallel has made a parameter part of a flat vector."""
     return getattr(parameter, "_fsdp_flattened", False)
 
 
 def check_not_flattened(name: str, parameter: Tensor) -> None:
-    """Refuse what FullyShardedDataParallel has flattened, whatever its shape is now.
-
-    Args:
-        name: for the message.
-        parameter: any.
-
-    Raises:
-        TypeError: if it is, or was taken from, one of that class's flat vectors.
-    """
+    """Refuse a parameter that FullyShardedDataParallel has flattened, whatever its shape is now."""
     if is_flattened(parameter):
         raise TypeError(
             f"{name}: expected a matrix at depth > 1 but got a piece of the flat vector that "
@@ -195,15 +107,7 @@ def check_not_flattened(name: str, parameter: Tensor) -> None:
 
 
 def check_gradient_placed(name: str, parameter: Any) -> None:
-    """Refuse a gradient whose parts are not those of its parameter.
-
-    Args:
-        name: for the message.
-        parameter: a DTensor, with or without a gradient.
-
-    Raises:
-        ValueError: if its gradient lies differently.
-    """
+    """Refuse a gradient whose parts are not those of its parameter."""
     grad = parameter.grad
     if grad is None:
         return
@@ -216,16 +120,16 @@ def check_gradient_placed(name: str, parameter: Any) -> None:
 
 
 def _place(tensor: Any) -> tuple[Any, ...]:
-    """Which processes have what of a tensor; of one that is no DTensor, its class."""
+    """Describe which processes hold what of a tensor; a plain tensor is described by its class."""
     if not is_distributed(tensor):
         return (type(tensor).__name__,)
     return tuple(tensor.placements), tensor.device_mesh
 
 
 def _cut_dims(tensor: Any) -> list[int | None]:
-    """The tensor's dimension that each dimension of the mesh cuts, None where it does not."""
-    # the order of the pieces does not matter here, so any way that torch cuts along a dimension
-    # will do, also the interleaved one of fully_shard over tensor parallel
+    """List the tensor dimension that each mesh dimension cuts, None where it cuts none."""
+    # The order of the pieces does not matter here. So any placement that cuts along a dimension
+    # will do, also the interleaved one of fully_shard over tensor parallel.
     dims = [getattr(placement, "dim", None) for placement in tensor.placements]
     return [
         None if dim is None or tensor.device_mesh.size(index) == 1 else dim % tensor.ndim

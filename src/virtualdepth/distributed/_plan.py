@@ -1,4 +1,4 @@
-"""What a sharded matrix costs to precondition, and how it is done: from global metadata alone.
+"""How each sharded matrix is preconditioned, and what that costs, from global metadata alone.
 
 Every process makes the same plan without asking another. Bytes are what one process sends in a
 step, by the ring model: of an all-gather of B bytes over p processes it sends (p - 1) / p B, of an
@@ -16,11 +16,11 @@ _GRAM_ITEM = 8  # bytes: float64, whatever the weights are
 
 
 class Scheme(Enum):
-    """How P_W(G) of a parameter that several processes hold is computed.
+    """How P_W(G) of a parameter that lies on several processes is computed.
 
     Attributes:
         LOCAL: every process has the whole matrix and works alone.
-        GRAM: the sum of small matrices over all processes; see :mod:`virtualdepth.maths._gram`.
+        GRAM: all processes sum small Gram matrices; no process needs the rows of another.
         GATHER: every process fetches W and G, decomposes W, and keeps its part of P_W(G).
         OWNER: one process fetches W and G, decomposes W, and sends the parts of P_W(G) back; many
             matrices have many owners.
@@ -34,16 +34,16 @@ class Scheme(Enum):
 
 @dataclass(frozen=True)
 class ShardedMatrix:
-    """What is the same on all processes about one parameter.
+    """What all processes know about one parameter.
 
     Attributes:
         shape: (m, n) of one matrix of its view.
         count: number of matrices in it.
         itemsize: bytes of a number of the parameter.
-        parts: into how many it is cut along each dimension of the mesh that cuts it; empty where
-            every process has all of it.
-        side: the side of the matrix that is cut, 0 for its rows, 1 for its columns; None for both,
-            or where nothing is.
+        parts: into how many parts each dimension of the mesh cuts it, without those that do not;
+            empty where every process has all of it.
+        side: the side of the matrix that is cut, 0 for its rows, 1 for its columns; None for both
+            or for none.
     """
 
     shape: tuple[int, int]
@@ -54,7 +54,7 @@ class ShardedMatrix:
 
     @property
     def size(self) -> int:
-        """Numbers in the parameter."""
+        """How many numbers the parameter has."""
         return self.count * math.prod(self.shape)
 
     @property
@@ -68,8 +68,8 @@ class Plan:
     """What a step does with one parameter.
 
     Attributes:
-        scheme: how.
-        step_bytes: what a process sends in a step for it.
+        scheme: how P_W(G) is computed.
+        step_bytes: how many bytes a process sends in a step for it.
     """
 
     scheme: Scheme
@@ -77,71 +77,43 @@ class Plan:
 
 
 def gather_bytes(matrix: ShardedMatrix) -> int:
-    """Count what each process sends when all of W and G is fetched everywhere.
-
-    Args:
-        matrix: what.
-
-    Returns:
-        2 (p - 1) / p m n numbers, in bytes.
-
-    >>> gather_bytes(ShardedMatrix((4096, 4096), 1, 4, (8,), 0)) / 2**20
-    112.0
-    """
+    """Count 2 (p - 1) / p m n numbers, in bytes: all of W and G is fetched by every process."""
     processes = math.prod(matrix.parts)
     return 2 * matrix.size * matrix.itemsize * (processes - 1) // processes
 
 
 def owner_bytes(matrix: ShardedMatrix) -> int:
-    """Count what each process sends, on average, when every matrix is fetched by one owner.
-
-    A process sends its parts of W and G to the owners, and the parts of what it owns back; the
-    latter in float32 at least.
-
-    Args:
-        matrix: what; cut along one dimension of the mesh.
-
-    Returns:
-        3 (p - 1) / p^2 m n numbers, in bytes.
-
-    >>> owner_bytes(ShardedMatrix((4096, 4096), 1, 4, (8,), 0)) / 2**20
-    21.0
-    """
+    """Count 3 (p - 1) / p^2 m n numbers, in bytes: every matrix is fetched by one owner."""
     processes = math.prod(matrix.parts)
+    # a process sends its parts of W and G, and the parts of what it owns in float32 at least
     items = 2 * matrix.itemsize + max(matrix.itemsize, 4)
     return matrix.size * items * (processes - 1) // processes**2
 
 
 def gram_bytes(matrix: ShardedMatrix) -> int:
-    """Count what each process sends to add up the Gram matrices of the side that is whole.
-
-    Args:
-        matrix: what; cut on one side.
-
-    Returns:
-        2 (p - 1) / p (1.5 n^2 + n / 2) numbers of float64, in bytes, for each dimension of the mesh
-        that cuts it into p parts, n being the side that is not cut.
-
-    >>> round(gram_bytes(ShardedMatrix((50257, 768), 1, 4, (8,), 0)) / 2**20, 1)
-    11.8
-    """
+    """Count 2 (p - 1) / p (1.5 n^2 + n / 2) float64 numbers, in bytes; n is the whole side."""
     whole_side = matrix.shape[0 if matrix.side == 1 else 1]
     block = gram_block_size(whole_side) * _GRAM_ITEM
     return sum(2 * block * (parts - 1) // parts for parts in matrix.parts)
 
 
 def scheme_bytes(matrix: ShardedMatrix) -> Mapping[Scheme, int]:
-    """List the schemes that can serve a matrix.
+    """List the schemes that can serve a matrix, and what a process sends in a step by each.
 
-    Several matrices in one parameter have no Gram scheme: where they are dealt out by rows, most
-    processes hold rows of few of them. Nor has a matrix cut on both sides, of which no process has
-    whole rows or columns. Owners deal with a matrix cut along one dimension of the mesh.
+    Several matrices in one parameter have no Gram scheme: where they are cut by rows, most
+    processes hold rows of only a few of them. Nor has a matrix that is cut on both sides, since no
+    process has whole rows or columns. The owner scheme serves a matrix that one dimension of the
+    mesh cuts.
 
     Args:
-        matrix: what.
+        matrix: what all processes know about the parameter.
 
     Returns:
-        scheme -> what a process sends in a step.
+        scheme -> bytes.
+
+    >>> tall = ShardedMatrix((50257, 768), 1, 4, (8,), 0)
+    >>> {scheme.value: count // 2**20 for scheme, count in scheme_bytes(tall).items()}
+    {'gather': 257, 'owner': 48, 'gram': 11}
     """
     if not matrix.parts:
         return {Scheme.LOCAL: 0}
@@ -156,11 +128,11 @@ def scheme_bytes(matrix: ShardedMatrix) -> Mapping[Scheme, int]:
 def plan(matrices: Sequence[ShardedMatrix], wanted: Sequence[Scheme | None]) -> list[Plan]:
     """Choose for each of several matrices the scheme that sends least.
 
-    One matrix alone is not given to an owner: it would receive as much as every process does that
-    gathers, and the others would wait for it.
+    A single matrix is not given to an owner: the owner would receive as much as every process does
+    that gathers, and the others would wait for it.
 
     Args:
-        matrices: cut and dealt out over the same processes.
+        matrices: parameters cut over the same processes.
         wanted: a scheme for each, one of :func:`scheme_bytes`; None leaves the choice.
 
     Returns:
@@ -184,18 +156,7 @@ def plan(matrices: Sequence[ShardedMatrix], wanted: Sequence[Scheme | None]) -> 
 
 
 def owners(work: Sequence[int], processes: int) -> list[int]:
-    """Deal out matrices so that every process has about the same work: the largest first.
-
-    Args:
-        work: of each matrix.
-        processes: how many.
-
-    Returns:
-        For each matrix, the process that owns it.
-
-    >>> owners([1, 4, 2, 2], 2)
-    [0, 0, 1, 1]
-    """
+    """Assign matrices to processes so that the work is even: the largest first."""
     loads = [0] * processes
     found = [0] * len(work)
     for index in sorted(range(len(work)), key=lambda index: -work[index]):
@@ -205,4 +166,5 @@ def owners(work: Sequence[int], processes: int) -> list[int]:
 
 
 def _cheapest(cost: Mapping[Scheme, int], without: Scheme | None = None) -> Scheme:
+    """Return the scheme that sends least."""
     return min((scheme for scheme in cost if scheme is not without), key=lambda each: cost[each])

@@ -1,7 +1,16 @@
-"""The mathematics of depth: pure functions of tensors, without state (level 0)."""
+"""The mathematics of depth: pure functions of tensors, without state (level 0).
 
-from virtualdepth.maths._cap import relative_change
-from virtualdepth.maths._checks import check_finite, check_matrix
+:mod:`virtualdepth.maths.jacobi` has a door of its own: singular vectors that follow a matrix.
+"""
+
+from virtualdepth.maths._checks import (
+    check_depth,
+    check_finite,
+    check_matrix,
+    check_rtol,
+    check_same_shape,
+    working_dtype,
+)
 from virtualdepth.maths._dynamics import (
     guaranteed_descent,
     singular_slopes,
@@ -11,7 +20,9 @@ from virtualdepth.maths._factorization import (
     balanced_factors,
     balancedness,
     end_to_end_product,
+    factor_gradients,
     layer_sizes,
+    partial_products,
     relative_balancedness,
 )
 from virtualdepth.maths._gram import (
@@ -20,16 +31,16 @@ from virtualdepth.maths._gram import (
     gram_block_size,
     gram_preconditioner,
 )
-from virtualdepth.maths._kernel import check_depth, depth_kernel, gain_exponent
-from virtualdepth.maths._layers import factor_gradients, partial_products
+from virtualdepth.maths._kernel import depth_kernel, gain_exponent, layer_count
 from virtualdepth.maths._midpoint import midpoint_step
 from virtualdepth.maths._polar import polar_gradient
-from virtualdepth.maths._precondition import (
-    check_rtol,
+from virtualdepth.maths._preconditioner import (
+    Preconditioned,
+    Preconditioner,
     precondition,
     preconditioned_gradient,
+    preconditioner,
 )
-from virtualdepth.maths._preconditioner import Preconditioned, Preconditioner, preconditioner
 from virtualdepth.maths._products import matvec
 from virtualdepth.maths._quasi_newton import (
     Secant,
@@ -39,23 +50,28 @@ from virtualdepth.maths._quasi_newton import (
     secants,
 )
 from virtualdepth.maths._start import gaussian_start
-from virtualdepth.maths._step_scale import relative_speed, squared_preconditioned_norm, unit_scale
-from virtualdepth.maths._svd import LinAlgError, thin_svd
-from virtualdepth.maths.measures._alignment import gradient_alignment, match_triples
-from virtualdepth.maths.measures._completion import (
-    complete_rows,
-    reconstruction_error,
-    squared_errors,
+from virtualdepth.maths._step_size import (
+    relative_change,
+    relative_speed,
+    squared_preconditioned_norm,
+    unit_scale,
 )
-from virtualdepth.maths.measures._gap import deficiency_margin, end_to_end_gap
-from virtualdepth.maths.measures._margin import normalized_margin
-from virtualdepth.maths.measures._spectrum import (
+from virtualdepth.maths._svd import LinAlgError, thin_svd
+from virtualdepth.maths.measures import (
+    complete_rows,
+    deficiency_margin,
     effective_rank,
     effective_rank_of_spectrum,
+    end_to_end_gap,
+    gradient_alignment,
+    match_triples,
+    normalized_margin,
     nuclear_norm,
+    reconstruction_error,
     schatten_norm,
     singular_values,
     spectral_norm,
+    squared_errors,
     stable_rank,
 )
 
@@ -72,6 +88,7 @@ __all__ = [
     "check_finite",
     "check_matrix",
     "check_rtol",
+    "check_same_shape",
     "complete_rows",
     "deficiency_margin",
     "depth_kernel",
@@ -88,6 +105,7 @@ __all__ = [
     "gram_preconditioner",
     "guaranteed_descent",
     "inner_product",
+    "layer_count",
     "layer_sizes",
     "match_triples",
     "matvec",
@@ -115,4 +133,5 @@ __all__ = [
     "stable_rank",
     "thin_svd",
     "unit_scale",
+    "working_dtype",
 ]

@@ -1,22 +1,36 @@
-"""What every function of this level asks of its matrices."""
+"""What the functions of this package require of their inputs."""
+
+from numbers import Real
 
 import torch
 from torch import Tensor
 
 
+def check_depth(depth: float, name: str = "depth") -> float:
+    """Return a valid depth, 1 <= N <= inf, as a float; refuse anything else by ``name``."""
+    if isinstance(depth, bool) or not isinstance(depth, Real):
+        raise TypeError(
+            f"{name}: expected a real number >= 1 or inf but got {depth!r} "
+            f"of type {type(depth).__name__}"
+        )
+    if not depth >= 1:
+        raise ValueError(f"{name}: expected a real number >= 1 or inf but got {depth!r}")
+    return float(depth)
+
+
+def check_rtol(rtol: float | None) -> float | None:
+    """Return a valid relative rank tolerance, None or 0 <= rtol < 1; refuse anything else."""
+    if rtol is None:
+        return None
+    if isinstance(rtol, bool) or not isinstance(rtol, Real):
+        raise TypeError(f"rtol: expected None or a number in [0, 1) but got {rtol!r}")
+    if not 0 <= rtol < 1:
+        raise ValueError(f"rtol: expected None or a number in [0, 1) but got {rtol!r}")
+    return rtol
+
+
 def check_matrix(tensor: Tensor, name: str = "weight") -> None:
-    """Refuse what is not a matrix, or a batch of matrices, of real floating-point numbers.
-
-    Args:
-        tensor: (..., m, n), dense.
-        name: what the error message calls it.
-
-    Raises:
-        TypeError: if it is no tensor, or a complex, integer or sparse one.
-        ValueError: if it has fewer than two dimensions.
-
-    >>> check_matrix(torch.eye(2))
-    """
+    """Refuse anything but a dense real floating-point matrix, or a batch of them, (..., m, n)."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name}: expected a tensor but got {type(tensor).__name__}")
     if tensor.layout is not torch.strided or not tensor.is_floating_point():
@@ -30,35 +44,32 @@ def check_matrix(tensor: Tensor, name: str = "weight") -> None:
         )
 
 
-def widened(tensor: Tensor) -> Tensor:
-    """Take half precision to float32, in which sums of squares neither overflow nor lose digits.
-
-    Args:
-        tensor: floating-point, any shape.
-
-    Returns:
-        The tensor in float32 if it was narrower, else the tensor itself.
-
-    >>> widened(torch.ones(2, dtype=torch.float16)).dtype
-    torch.float32
-    """
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+def check_same_shape(weight: Tensor, other: Tensor, name: str) -> None:
+    """Refuse a tensor of another shape than ``weight``."""
+    if other.shape != weight.shape:
+        raise ValueError(
+            f"{name}: expected the shape {tuple(weight.shape)} of weight but got "
+            f"{tuple(other.shape)}"
+        )
 
 
 def check_finite(tensor: Tensor, name: str = "weight") -> None:
-    """Refuse NaN and inf, on which a decomposition would fail with an error that names nothing.
-
-    Args:
-        tensor: any shape.
-        name: what the error message calls it.
-
-    Raises:
-        ValueError: if an entry is not finite.
-
-    >>> check_finite(torch.eye(2))
-    """
+    """Refuse NaN and inf: the error of a decomposition would not name the tensor."""
     if not torch.isfinite(tensor).all():
         raise ValueError(
             f"{name}: expected finite numbers but got NaN or inf; if it comes from training, the "
             "run has probably diverged: lower the learning rate"
         )
+
+
+def working_dtype(*tensors: Tensor) -> torch.dtype:
+    """Return the dtype to compute in: float64 if a tensor is float64, else float32."""
+    dtype = torch.float32
+    for tensor in tensors:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """Convert half precision to float32, where sums of squares neither overflow nor lose digits."""
+    return tensor.to(working_dtype(tensor))

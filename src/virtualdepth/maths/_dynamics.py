@@ -1,4 +1,4 @@
-"""What theory says about a run: how fast singular values move, how much a step must take off.
+"""What theory predicts for a run: how fast singular values move, and how much a step descends.
 
 Sources: arXiv 1905.13655 (singular values), arXiv 1810.02281 (descent).
 """
@@ -8,38 +8,29 @@ import math
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._kernel import check_depth, gain_exponent
+from virtualdepth.maths._checks import check_depth
+from virtualdepth.maths._kernel import gain_exponent, layer_count
 
 
 def singular_slopes(grad: Tensor, u: Tensor, vh: Tensor) -> Tensor:
-    r"""Differentiate the loss along singular values: :math:`\langle G, u_r v_r^\top \rangle`.
-
-    Args:
-        grad: G, (..., m, n).
-        u: U, (..., m, k).
-        vh: V^T, (..., k, n).
-
-    Returns:
-        (..., k), the diagonal of U^T G V.
-
-    >>> singular_slopes(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.eye(2), torch.eye(2))
-    tensor([1., 4.])
-    """
+    """Compute <G, u_r v_r^T>, (..., k), of U (..., m, k), V^T (..., k, n): the loss's slopes."""
     return ((u.mT @ grad) * vh).sum(-1)
 
 
 def singular_value_velocity(
     sigma: Tensor, slopes: Tensor, depth: float, weight_decay: float = 0.0
 ) -> Tensor:
-    r"""Give the speed of each singular value under the end-to-end gradient flow.
+    r"""Compute the velocity of singular values under the end-to-end flow, from their slopes.
 
     .. math::
         \frac{d\sigma_r}{dt} = -N \sigma_r^{2-2/N} \langle G, u_r v_r^\top \rangle
         - N \lambda \sigma_r
 
+    :func:`virtualdepth.theory.singular_value_velocity` computes the same from W and G.
+
     Args:
         sigma: singular values of W, >= 0, any shape.
-        slopes: :math:`\langle G, u_r v_r^\top \rangle`, of a shape that broadcasts with them.
+        slopes: :math:`\langle G, u_r v_r^\top \rangle`, of a shape that broadcasts with ``sigma``.
         depth: number of layers N, real, 1 <= N <= inf; at inf the limit with time in units of 1/N.
         weight_decay: lambda, the decay on every factor.
 
@@ -57,17 +48,17 @@ def singular_value_velocity(
     tensor([48., 0.])
     """
     depth = check_depth(depth)
-    layers = 1.0 if math.isinf(depth) else depth
-    velocity: Tensor = -layers * (sigma.pow(gain_exponent(depth)) * slopes + weight_decay * sigma)
+    decay = weight_decay * sigma
+    velocity: Tensor = -layer_count(depth) * (sigma.pow(gain_exponent(depth)) * slopes + decay)
     return velocity
 
 
 def guaranteed_descent(smallest: Tensor, grad: Tensor, depth: float, lr: float) -> Tensor:
-    r"""Give what one step of gradient descent on the factors takes off the loss at least.
+    r"""Bound from below how much one step of gradient descent on the factors reduces the loss.
 
     .. math:: \frac{\eta}{2}\, \sigma_{\min}(W)^{2(N-1)/N}\, \|G\|_F^2
 
-    Its conditions: the loss is :math:`\frac12 \|W - \Phi\|_F^2`, W has a deficiency margin, and the
+    It holds if the loss is :math:`\frac12 \|W - \Phi\|_F^2`, W has a deficiency margin, and the
     factors' imbalance and eta are below the theorem's bounds.
 
     Args:
@@ -78,7 +69,7 @@ def guaranteed_descent(smallest: Tensor, grad: Tensor, depth: float, lr: float) 
 
     Returns:
         (...), in the units of the loss; 0 for a rank-deficient W, for N > 1, and at N = inf for a W
-        that is not square: what G has outside its row or column space moves nothing.
+        that is not square, since the part of G outside its row or column space moves nothing.
 
     Raises:
         TypeError: if ``depth`` is not a real number.

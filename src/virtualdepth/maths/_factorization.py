@@ -1,4 +1,4 @@
-"""Balanced factors of a matrix, their product, and how far factors are from balance.
+"""Factors of a matrix: balanced ones, their product and gradients, and their distance from balance.
 
 Source: Arora, Cohen, Golowich, Hu, "A Convergence Analysis of Gradient Descent for Deep Linear
 Neural Networks", ICLR 2019, arXiv 1810.02281, Definition 1 and Procedure 1.
@@ -6,7 +6,7 @@ Neural Networks", ICLR 2019, arXiv 1810.02281, Definition 1 and Procedure 1.
 
 from collections.abc import Sequence
 from functools import reduce
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from numbers import Real
 from operator import index
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from virtualdepth.maths._checks import check_finite, check_matrix, widened
+from virtualdepth.maths._checks import check_finite, check_matrix, widened, working_dtype
 from virtualdepth.maths._svd import thin_svd
 
 
@@ -24,21 +24,17 @@ def layer_sizes(
     depth: int,
     hidden_features: int | Sequence[int] | None = None,
 ) -> list[int]:
-    """List the widths of an explicit N-layer linear network, from input to output.
+    """List the N + 1 widths of an N-layer linear network, from input to output.
 
-    Args:
-        in_features: n, columns of the end-to-end matrix.
-        out_features: m, its rows.
-        depth: number of layers N, an integer >= 1.
-        hidden_features: one width for all hidden layers or N - 1 widths, none below min(m, n);
-            default min(m, n).
+    ``hidden_features`` is one width for all hidden layers, or N - 1 widths, none below min(m, n).
 
     Returns:
-        N + 1 widths: n, the hidden widths, m.
+        in_features, the hidden widths, out_features.
 
     Raises:
-        TypeError: if depth or a width is no integer.
-        ValueError: if depth is no positive integer, or a width is too small or their number wrong.
+        TypeError: if depth or a width is not an integer.
+        ValueError: if depth is not a positive integer, or a width is too small, or their number is
+            wrong.
 
     >>> layer_sizes(10, 6, 3)
     [10, 6, 6, 6]
@@ -67,6 +63,7 @@ def layer_sizes(
 
 
 def _width(width: int, name: str) -> int:
+    """Return a width as an integer; refuse anything else by ``name``."""
     try:
         return index(width)
     except TypeError:
@@ -74,6 +71,7 @@ def _width(width: int, name: str) -> int:
 
 
 def _integer_depth(depth: float) -> int:
+    """Return an integer depth >= 1; refuse anything else."""
     expected = f"depth: expected an integer >= 1 for an explicit network but got {depth!r}"
     if isinstance(depth, bool) or not isinstance(depth, Real):
         raise TypeError(expected)
@@ -104,9 +102,9 @@ def balanced_factors(
         precision is computed in float32.
 
     Raises:
-        TypeError: if ``weight`` is complex, integer or sparse, or depth or a width is no number.
-        ValueError: if ``depth`` is no positive integer, if widths do not fit, or if ``weight`` has
-            fewer than two dimensions or is not finite.
+        TypeError: if ``weight`` is complex, integer or sparse, or depth or a width is not a number.
+        ValueError: if ``depth`` is not a positive integer, if widths do not fit, or if ``weight``
+            has fewer than two dimensions or is not finite.
         torch.linalg.LinAlgError: if the SVD of W does not converge.
 
     Source: arXiv 1810.02281, Procedure 1.
@@ -125,7 +123,7 @@ def balanced_factors(
     depth = len(sizes) - 1
     if depth == 1:
         return [weight.clone()]
-    u, sigma, vh = thin_svd(weight.to(torch.promote_types(weight.dtype, torch.float32)))
+    u, sigma, vh = thin_svd(weight.to(working_dtype(weight)))
     root = sigma.pow(1 / depth)
     cores = [
         root.unsqueeze(-1) * vh,
@@ -149,7 +147,8 @@ def end_to_end_product(factors: Sequence[Tensor]) -> Tensor:
 
     Raises:
         TypeError: if a factor is complex, integer or sparse.
-        ValueError: if ``factors`` is empty, or a layer is no matrix or does not fit the one before.
+        ValueError: if ``factors`` is empty, or a layer is not a matrix or does not fit the one
+            before.
 
     >>> end_to_end_product([torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0], [4.0]])])
     tensor([[3., 6.],
@@ -157,6 +156,28 @@ def end_to_end_product(factors: Sequence[Tensor]) -> Tensor:
     """
     _check_chain(factors)
     return reduce(lambda product, factor: factor @ product, factors)
+
+
+def partial_products(factors: Sequence[Tensor]) -> list[Tensor]:
+    r"""Multiply the first j layers, :math:`W_j \cdots W_1` (..., d_j, d_0), for j = 1, ..., N."""
+    return list(accumulate(factors, lambda product, factor: factor @ product))
+
+
+def factor_gradients(
+    factors: Sequence[Tensor], products: Sequence[Tensor], grad: Tensor
+) -> list[Tensor]:
+    r"""Chain rule: :math:`dl/dW_j = (W_N \cdots W_{j+1})^\top\, G\, (W_{j-1} \cdots W_1)^\top`.
+
+    From the last layer to the first, by 2 (N - 1) products; ``products`` are partial_products.
+
+    Returns:
+        N gradients, shaped as the factors. Source: arXiv 1802.06509, equation 9.
+    """
+    gradients = []
+    for j in range(len(factors) - 1, 0, -1):
+        gradients.append(grad @ products[j - 1].mT)
+        grad = factors[j].mT @ grad
+    return [grad, *reversed(gradients)]
 
 
 def balancedness(factors: Sequence[Tensor]) -> Tensor:
@@ -170,11 +191,12 @@ def balancedness(factors: Sequence[Tensor]) -> Tensor:
 
     Returns:
         (..., N-1) defects, in the units of a squared weight; empty for one factor. Half precision
-        is computed in float32: its rounding would pass for imbalance.
+        is computed in float32, since its rounding would look like imbalance.
 
     Raises:
         TypeError: if a factor is complex, integer or sparse.
-        ValueError: if ``factors`` is empty, or a layer is no matrix or does not fit the one before.
+        ValueError: if ``factors`` is empty, or a layer is not a matrix or does not fit the one
+            before.
 
     Source: arXiv 1810.02281, Definition 1.
 
@@ -207,7 +229,8 @@ def relative_balancedness(factors: Sequence[Tensor]) -> Tensor:
 
     Raises:
         TypeError: if a factor is complex, integer or sparse.
-        ValueError: if ``factors`` is empty, or a layer is no matrix or does not fit the one before.
+        ValueError: if ``factors`` is empty, or a layer is not a matrix or does not fit the one
+            before.
 
     >>> relative_balancedness([torch.eye(2), 2 * torch.eye(2)])  # 3 sqrt(2) / (8 + 2)
     tensor([0.4243])
@@ -222,6 +245,7 @@ def relative_balancedness(factors: Sequence[Tensor]) -> Tensor:
 
 
 def _check_chain(factors: Sequence[Tensor]) -> None:
+    """Refuse factors that are not matrices, or that cannot be multiplied in their order."""
     if len(factors) == 0:
         raise ValueError("factors: expected at least one matrix but got none")
     for number, factor in enumerate(factors, start=1):

@@ -7,13 +7,13 @@ columns lie in several places is the same with everything transposed.
 Source: arXiv 1802.06509, Theorem 1 (the rule) and Claim 1 (its spectrum).
 """
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._kernel import depth_kernel, gain_exponent
+from virtualdepth.maths._checks import working_dtype
+from virtualdepth.maths._kernel import depth_kernel, kernel_outside
 from virtualdepth.maths._preconditioner import Preconditioned
 from virtualdepth.maths._svd import LinAlgError
 
@@ -24,7 +24,7 @@ _SMALLEST = torch.finfo(torch.float64).tiny / torch.finfo(torch.float64).eps ** 
 
 
 class GramPreconditioner(NamedTuple):
-    """What acts on the rows: P_W(G) = G ``on_grad`` + W ``on_weight``.
+    """P_W as it acts on rows of W and G: P_W(G) = G ``on_grad`` + W ``on_weight``.
 
     Attributes:
         on_grad: V K(sigma, 0) V^T, (n, n), float64.
@@ -39,22 +39,9 @@ class GramPreconditioner(NamedTuple):
     slopes: Tensor
 
     def apply(self, weight: Tensor, grad: Tensor) -> Preconditioned:
-        """Compute the rows of P_W(G) that belong to some rows of W and G.
-
-        Args:
-            weight: any rows of W, (r, n), r >= 0.
-            grad: the same rows of G.
-
-        Returns:
-            Those rows of P_W(G), with what is known of the whole W; in float64 if an input is, else
-            float32. The products are taken in float64: ``on_weight`` holds 1 / sigma.
-
-        >>> rows = torch.tensor([[4.0, 0.0], [0.0, 9.0]])
-        >>> factors = gram_preconditioner(gram_block(rows, torch.ones(2, 2)), (2, 2), 2.0, 1e-7)
-        >>> factors.apply(rows[:1], torch.ones(1, 2)).direction  # K(a, b) = a + b
-        tensor([[ 8., 13.]])
-        """
-        dtype = torch.promote_types(torch.promote_types(weight.dtype, grad.dtype), torch.float32)
+        """Compute some rows of P_W(G), (r, n), from the same rows of W and G; r may be 0."""
+        # the products are taken in float64: `on_weight` holds 1 / sigma
+        dtype = working_dtype(weight, grad)
         direction = grad.double() @ self.on_grad + weight.double() @ self.on_weight
         return Preconditioned(
             direction.to(dtype), self.singular_values.to(dtype), self.slopes.to(dtype)
@@ -62,35 +49,13 @@ class GramPreconditioner(NamedTuple):
 
 
 def gram_block_size(columns: int) -> int:
-    """Count the numbers of :func:`gram_block`, 1.5 n^2 + n / 2.
-
-    Args:
-        columns: n.
-
-    Returns:
-        Their number.
-
-    >>> gram_block_size(4)
-    26
-    """
+    """Count the numbers of a Gram block of n columns: 1.5 n^2 + n / 2."""
     return columns * (columns + 1) // 2 + columns**2
 
 
 def gram_block(weight: Tensor, grad: Tensor) -> Tensor:
-    """Compute what some rows add to W^T W, of which the upper triangle is kept, and to W^T G.
-
-    Blocks of all rows, in any order and split in any way, add up to the block of the matrix.
-
-    Args:
-        weight: any rows of W, (r, n), r >= 0, finite.
-        grad: the same rows of G.
-
-    Returns:
-        (1.5 n^2 + n / 2,), float64: in float32 the squares would lose half of the digits.
-
-    >>> gram_block(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 0.0]]))
-    tensor([1., 2., 4., 3., 0., 6., 0.], dtype=torch.float64)
-    """
+    """Compute the part of some rows, (r, n), in W^T W (its upper triangle) and in W^T G, flat."""
+    # in float64: in float32 the squares would lose half of the digits
     weight, grad = weight.double(), grad.double()
     columns = weight.shape[-1]
     row, column = torch.triu_indices(columns, columns, device=weight.device)
@@ -100,7 +65,7 @@ def gram_block(weight: Tensor, grad: Tensor) -> Tensor:
 def gram_preconditioner(
     block: Tensor, shape: tuple[int, int], depth: float, rtol: float
 ) -> GramPreconditioner | None:
-    r"""Turn the sum of all blocks into what acts on the rows.
+    r"""Turn the sum of the blocks of all rows into P_W; ``shape`` is (m, n) of the whole W.
 
     With :math:`A = V \mathrm{diag}(\sigma^2) V^\top`, :math:`M = V^\top C V` and
     :math:`k_0 = K(\sigma, 0)`,
@@ -109,30 +74,15 @@ def gram_preconditioner(
         P_W(G) = G\, V k_0 V^\top
         + W\, V \left[\frac{K(\sigma_a, \sigma_b) - k_0(\sigma_b)}{\sigma_a^2} M_{ab}\right] V^\top,
 
-    where rows of zero singular values are 0. Of a wide W, n - m zeros are known to be exact.
-
-    Args:
-        block: the sum of :func:`gram_block` over all rows.
-        shape: (m, n) of the whole W.
-        depth: a valid depth, more than 1.
-        rtol: singular values <= ``rtol`` times the largest count as 0.
+    where rows of zero singular values are 0. For a wide W, n - m zeros are known to be exact.
 
     Returns:
-        The factors; None where the squares do not tell the spectrum: a singular value that is not
-        to count as 0 may lie within 1e-7 of the largest, where squaring leaves noise, or W is zero,
-        or its squares underflow or overflow. Then the matrix has to be decomposed itself. Equal
-        blocks give equal answers.
-
-    Source: arXiv 1802.06509, Theorem 1 and Claim 1.
-
-    >>> weight = torch.tensor([[3.0], [4.0]])
-    >>> gram_preconditioner(gram_block(weight, torch.ones(2, 1)), (2, 1), 2.0, 1e-7).singular_values
-    tensor([5.], dtype=torch.float64)
-    >>> singular = torch.ones(2, 2, dtype=torch.float64)
-    >>> gram_preconditioner(gram_block(singular, singular), (2, 2), 2.0, 1e-16) is None
-    True
+        P_W; None where the squares do not determine the spectrum: W is zero, its squares underflow
+        or overflow, or a singular value that must not count as 0 may lie within 1e-7 of the
+        largest, in the noise of squaring. Then W itself must be decomposed. Equal blocks give equal
+        answers, so all processes decide alike.
     """
-    gram, cross = _unpacked(block, shape[1])
+    gram, cross = _unpack(block, shape[1])
     if not (torch.isfinite(block).all() and gram.diagonal().sum() > _SMALLEST):
         return None
     try:
@@ -148,7 +98,7 @@ def gram_preconditioner(
     inverse = torch.where(sigma > 0, 1 / sigma, 0.0)
     # in units of U^T G V: M alone has a factor sigma_a in row a
     core = inverse.unsqueeze(-1) * (v.T @ cross @ v)
-    outside = sigma.pow(gain_exponent(depth)) if math.isfinite(depth) else torch.zeros_like(sigma)
+    outside = kernel_outside(sigma, depth)
     inside = depth_kernel(sigma.unsqueeze(-1), sigma, depth) - outside
     return GramPreconditioner(
         (v * outside) @ v.T,
@@ -158,7 +108,8 @@ def gram_preconditioner(
     )
 
 
-def _unpacked(block: Tensor, columns: int) -> tuple[Tensor, Tensor]:
+def _unpack(block: Tensor, columns: int) -> tuple[Tensor, Tensor]:
+    """Split a block into W^T W and W^T G, each (n, n)."""
     upper, cross = block[: -(columns**2)], block[-(columns**2) :]
     row, column = torch.triu_indices(columns, columns, device=block.device)
     gram = block.new_zeros(columns, columns)

@@ -6,45 +6,28 @@ Overparameterization", ICML 2018, arXiv 1802.06509, Claim 1.
 
 import math
 from itertools import accumulate
-from numbers import Real
 
 import torch
 from torch import Tensor
 
+from virtualdepth.maths._checks import check_depth
 
-def check_depth(depth: float, name: str = "depth") -> float:
-    """Return a valid depth as a float.
+# up to this depth a sum or a product over the layers costs less than logarithms or an SVD
+_FEW_LAYERS = 8
 
-    Args:
-        depth: the number of layers N, real, ``1 <= N <= inf``.
-        name: what the error message calls it.
 
-    Returns:
-        ``float(depth)``.
+def has_few_layers(depth: float) -> bool:
+    """Tell whether N is an integer from 2 to 8, for which formulas run over the layers."""
+    return depth % 1 == 0 and 1 < depth <= _FEW_LAYERS
 
-    Raises:
-        TypeError: if ``depth`` is not a real number.
-        ValueError: if ``depth`` is NaN or below 1.
 
-    >>> check_depth(3)
-    3.0
-    """
-    if isinstance(depth, bool) or not isinstance(depth, Real):
-        raise TypeError(
-            f"{name}: expected a real number >= 1 or inf but got {depth!r} "
-            f"of type {type(depth).__name__}"
-        )
-    if not depth >= 1:
-        raise ValueError(f"{name}: expected a real number >= 1 or inf but got {depth!r}")
-    return float(depth)
+def layer_count(depth: float) -> float:
+    """Return N, or 1 at infinite depth, where the rule is divided by N."""
+    return 1.0 if math.isinf(depth) else depth
 
 
 def gain_exponent(depth: float) -> float:
-    """Return ``2 - 2/N``: the power of a singular value in the rule's gain, 2 at N = inf.
-
-    >>> gain_exponent(2), gain_exponent(float("inf"))
-    (1.0, 2.0)
-    """
+    """Return 2 - 2/N, the power of a singular value in the rule's gain; 2 at infinite depth."""
     return 2.0 - 2.0 / depth
 
 
@@ -59,12 +42,12 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
         \qquad h = \max(a, b),\quad l = \ln \frac{\min(a, b)}{h} \le 0.
 
     The right-hand side holds for every real N >= 1 and has no cancellation at equal, tiny or zero
-    singular values. At infinite depth it returns the limit of K/N,
+    singular values. At infinite depth the result is the limit of K/N,
     :math:`h^2\,\mathrm{expm1}(2l)/(2l)`. K(0, 0) is 0 for N > 1 and 1 for N = 1.
 
     Args:
-        a: singular values >= 0, a floating-point tensor that broadcasts with ``b``; a negative one
-            beside a positive one gives NaN.
+        a: singular values >= 0, a floating-point tensor that broadcasts with ``b``. A negative
+            value beside a positive one gives NaN.
         b: singular values >= 0.
         depth: number of layers N, real, 1 <= N <= inf.
 
@@ -72,7 +55,7 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
         K of the broadcast shape, in the units of a singular value to the power 2 - 2/N.
 
     Raises:
-        TypeError: if ``a`` or ``b`` is no floating-point tensor, or ``depth`` no real number.
+        TypeError: if ``a`` or ``b`` is not a floating-point tensor, or ``depth`` not a real number.
         ValueError: if ``depth`` is NaN or below 1.
 
     Source: arXiv 1802.06509, Claim 1 (the eigenvalues of the preconditioner).
@@ -109,44 +92,16 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
     return high.pow(gain_exponent(depth)) * quotient
 
 
-# up to here the sum of N terms costs less than logarithms, and nothing cancels in it
-_FEW_LAYERS = 8
-
-
 def kernel_outside(sigma: Tensor, depth: float) -> Tensor:
-    r"""Evaluate :math:`K(\sigma, 0)`: what acts between W and its null space.
-
-    Args:
-        sigma: singular values >= 0.
-        depth: a valid depth.
-
-    Returns:
-        :math:`\sigma^{2-2/N}`; 0 at infinite depth.
-
-    >>> kernel_outside(torch.tensor([4.0, 0.0]), 2.0)
-    tensor([4., 0.])
-    """
+    """Evaluate K(sigma, 0) = sigma^{2-2/N}, which acts between W and its null space; 0 at inf."""
     return sigma.pow(gain_exponent(depth)) if math.isfinite(depth) else torch.zeros_like(sigma)
 
 
 def kernel_inside(sigma: Tensor, depth: float, scale: Tensor | None = None) -> Tensor:
-    r"""Evaluate :math:`K(\sigma_r, \sigma_s) - K(\sigma_r, 0)` for all pairs.
-
-    Args:
-        sigma: singular values >= 0, (..., k).
-        depth: a valid depth.
-        scale: what column s is multiplied by, (..., k).
-
-    Returns:
-        (..., k, k), a new tensor.
-
-    >>> kernel_inside(torch.tensor([4.0, 9.0]), 2.0)  # (a + b) - a
-    tensor([[4., 9.],
-            [4., 9.]])
-    """
+    """Evaluate K(sigma_r, sigma_s) - K(sigma_r, 0), (..., k, k), column s times ``scale[s]``."""
     rows, columns = sigma.unsqueeze(-1), sigma.unsqueeze(-2)
-    if depth % 1 == 0 and 1 < depth <= _FEW_LAYERS:
-        # at N = 2 that is 1 b, at N = 3 a b + 1 b^2, in powers a = sigma_r^{2/N}, b = sigma_s^{2/N}
+    if has_few_layers(depth):
+        # with a = sigma_r^{2/N} and b = sigma_s^{2/N}: b at N = 2, a b + b^2 at N = 3
         power = sigma.pow(2 / depth)
         powers = [torch.ones_like(power)]
         powers += accumulate([power] * int(depth - 1), torch.mul)

@@ -1,25 +1,14 @@
-"""Matrix products that do less than a general one."""
+"""Matrix products that cost less than a general one."""
 
 import torch
 from torch import Tensor
 
-# below, the copies of the mirrored panels cost more than they save
+# below this size the copies of the mirrored panels cost more than they save
 _PANELS, _SMALLEST = 4, 384
 
 
 def gram(matrix: Tensor) -> Tensor:
-    r"""Multiply :math:`M M^\top`, which is symmetric, by five eighths of a product.
-
-    Args:
-        matrix: M, (..., k, n).
-
-    Returns:
-        (..., k, k), a new tensor.
-
-    >>> gram(torch.tensor([[1.0, 2.0], [0.0, 3.0]]))
-    tensor([[5., 6.],
-            [6., 9.]])
-    """
+    """Multiply M M^T, (..., k, k), by five eighths of a product, since it is symmetric."""
     size = matrix.shape[-2]
     if size < _SMALLEST:
         return matrix @ matrix.mT
@@ -32,38 +21,15 @@ def gram(matrix: Tensor) -> Tensor:
     return product
 
 
-def times(left: Tensor, right: Tensor, *, plus: Tensor) -> Tensor:
-    """Multiply two matrices and add a third, which may be overwritten.
-
-    Args:
-        left: (..., k, l).
-        right: (..., l, n).
-        plus: (..., k, n).
-
-    Returns:
-        (..., k, n).
-
-    >>> times(torch.eye(1), torch.eye(1), plus=torch.ones(1, 1))
-    tensor([[2.]])
-    """
+def add_product_(total: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Add left right, (..., k, l) and (..., l, n), to ``total``, (..., k, n), in place."""
     if left.ndim == 2:
-        return plus.addmm_(left, right)
-    return plus.add_(left @ right)
+        return total.addmm_(left, right)
+    return total.add_(left @ right)
 
 
 def matvec(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Multiply a matrix, or each of a batch, by a vector.
-
-    Args:
-        matrix: (..., k, n).
-        vector: (n,), or one of each matrix, (..., n).
-
-    Returns:
-        (..., k).
-
-    >>> matvec(torch.tensor([[1.0, 2.0], [0.0, 3.0]]), torch.ones(2))
-    tensor([3., 3.])
-    """
+    """Multiply matrices (..., k, n) by one vector (n,), or by one for each matrix, (..., n)."""
     if matrix.ndim == 2:
         return torch.mv(matrix, vector)
     return (matrix @ vector.expand(*matrix.shape[:-2], -1).unsqueeze(-1)).squeeze(-1)

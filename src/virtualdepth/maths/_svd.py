@@ -15,22 +15,24 @@ LinAlgError: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-
 # back ends whose singular vectors have come out not orthogonal (pytorch issue 196112)
 _DOUBTED = {"mps"}
 
-# from this ratio of the sides on, a QR of the long side first takes half the time
+# from this ratio of the sides on, a QR of the long side first halves the time
 _LONG = 2
 
 
 def _thin(matrix: Tensor) -> SVD:
+    """Decompose the matrix as it is."""
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
     return u, s, vh
 
 
 def _of_transpose(matrix: Tensor) -> SVD:
+    """Decompose the transpose, which takes another path through the library."""
     v, s, uh = _thin(matrix.mT)
     return uh.mT, s, v.mT
 
 
 def _after_qr(matrix: Tensor) -> SVD:
-    """Decompose the triangle that the QR of the long side leaves: far smaller, as stable."""
+    """Decompose the triangle of a QR of the long side, which is far smaller and as stable."""
     if matrix.shape[-2] < matrix.shape[-1]:
         v, s, uh = _after_qr(matrix.mT)
         return uh.mT, s, v.mT
@@ -40,16 +42,19 @@ def _after_qr(matrix: Tensor) -> SVD:
 
 
 def _in_float64_after_qr(matrix: Tensor) -> SVD:
+    """Decompose in float64, after a QR, and round to the dtype of the matrix."""
     u, s, vh = _after_qr(matrix.double())
     return u.to(matrix.dtype), s.to(matrix.dtype), vh.to(matrix.dtype)
 
 
 def _by_qr_iteration(matrix: Tensor) -> SVD:
+    """Decompose by QR iteration, which converges where divide and conquer does not."""
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False, driver="gesvd")
     return u, s, vh
 
 
 def _attempts(matrix: Tensor) -> Iterator[Callable[[Tensor], SVD]]:
+    """List the ways to decompose a matrix, the fastest first."""
     if max(matrix.shape[-2:]) >= _LONG * min(matrix.shape[-2:]):
         yield _after_qr
     yield from (_thin, _of_transpose, _in_float64_after_qr)
@@ -60,25 +65,11 @@ def _attempts(matrix: Tensor) -> Iterator[Callable[[Tensor], SVD]]:
 def thin_svd(matrix: Tensor) -> SVD:
     r"""Decompose :math:`W = U\,\mathrm{diag}(\sigma)\,V^\top`, trying again where LAPACK fails.
 
-    Where one side is at least twice the other, a QR of the long side comes first, and the small
-    triangle is decomposed. A decomposition that does not converge is tried on the matrix as it is,
-    on its transpose, then in float64 after a QR, then (on CUDA) by QR iteration; each is a
-    different path through the library. On back ends that are known to return singular vectors that
-    are not orthogonal (Apple's MPS) that is checked, to the precision of the dtype, and such a
-    matrix decomposed on the CPU, with one warning.
-
-    Args:
-        matrix: (..., m, n), finite, float32 or float64.
-
     Returns:
         U (..., m, k), singular values (..., k) in falling order, V^T (..., k, n), k = min(m, n).
 
     Raises:
         torch.linalg.LinAlgError: if every attempt fails.
-
-    >>> u, s, vh = thin_svd(torch.tensor([[0.0, 3.0], [4.0, 0.0]]))
-    >>> s
-    tensor([4., 3.])
     """
     if matrix.device.type in _DOUBTED:
         return _checked(matrix)
@@ -86,6 +77,7 @@ def thin_svd(matrix: Tensor) -> SVD:
 
 
 def _checked(matrix: Tensor) -> SVD:
+    """Decompose on a back end in doubt, and again on the CPU if the vectors are not orthogonal."""
     u, s, vh = next(_attempts(matrix))(matrix)
     if _is_orthonormal(u) and _is_orthonormal(vh.mT):
         return u, s, vh
@@ -95,6 +87,7 @@ def _checked(matrix: Tensor) -> SVD:
 
 
 def _is_orthonormal(columns: Tensor) -> bool:
+    """Tell whether the columns, (..., n, k), are orthonormal to the precision of their dtype."""
     count = columns.shape[-1]
     identity = torch.eye(count, dtype=columns.dtype, device=columns.device)
     defect = (columns.mT @ columns - identity).abs().max()
@@ -103,6 +96,7 @@ def _is_orthonormal(columns: Tensor) -> bool:
 
 @cache
 def _warn_of(device_type: str) -> None:
+    """Warn once for each type of device."""
     warnings.warn(
         f"the SVD on {device_type!r} returned singular vectors that are not orthogonal; such "
         "matrices are decomposed on the CPU from now on",
@@ -111,6 +105,7 @@ def _warn_of(device_type: str) -> None:
 
 
 def _converging(matrix: Tensor) -> SVD:
+    """Return the first attempt that converges, or raise with the reasons of all."""
     failures = []
     for attempt in _attempts(matrix):
         try:

@@ -1,8 +1,8 @@
 """Measures of end-to-end matrices as torchmetrics metrics (extra ``lightning``).
 
-Each holds state only; the formula is a pure function in :mod:`virtualdepth.maths`. Measures of one
-matrix are averaged over all matrices seen since the last reset, on all processes; of gaps, defects
-and margins the worst is kept.
+Each holds state only; the formula is a pure function in :mod:`virtualdepth.maths`. A measure of one
+matrix is averaged over all matrices since the last reset, on all processes. Of gaps, defects and
+margins the worst is kept.
 """
 
 try:
@@ -13,9 +13,9 @@ except ModuleNotFoundError as error:
     ) from error
 
 from virtualdepth.metrics._alignment import GradientAlignment
-from virtualdepth.metrics._balance import Balancedness
-from virtualdepth.metrics._comparison import DeficiencyMargin, EndToEndGap
+from virtualdepth.metrics._balancedness import Balancedness
 from virtualdepth.metrics._completion import ReconstructionError
+from virtualdepth.metrics._gap import DeficiencyMargin, EndToEndGap
 from virtualdepth.metrics._margin import NormalizedMargin
 from virtualdepth.metrics._spectrum import (
     EffectiveRank,

@@ -1,4 +1,4 @@
-"""How far the gradient is diagonal in the singular basis of the matrix."""
+"""How diagonal the gradient is in the singular basis of the matrix."""
 
 from typing import Any
 
@@ -21,7 +21,8 @@ class GradientAlignment(PlottedMetric):
     Pure function: :func:`virtualdepth.maths.gradient_alignment` (arXiv 1905.13655, section 3).
 
     Args:
-        rtol: which singular values count as zero; default max(m, n) times the machine epsilon.
+        rtol: singular values <= ``rtol`` times the largest count as zero; default max(m, n) times
+            the machine epsilon.
         kwargs: what every torchmetrics metric takes.
 
     >>> metric = GradientAlignment()
@@ -45,12 +46,7 @@ class GradientAlignment(PlottedMetric):
         self.add_state("matrices", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, weight: Tensor, grad: Tensor) -> None:
-        """Take in a matrix and its gradient, or a batch of both.
-
-        Args:
-            weight: W, (..., m, n), finite.
-            grad: G, of the same shape, finite.
-        """
+        """Add W and its gradient G, each (..., m, n)."""
         weight, grad = weight.detach(), grad.detach()
         diagonal, off_diagonal = gradient_alignment(weight, grad, rtol=self.rtol)
         self.diagonal = self.diagonal + diagonal.sum()
@@ -58,11 +54,7 @@ class GradientAlignment(PlottedMetric):
         self.matrices = self.matrices + diagonal.numel()
 
     def compute(self) -> dict[str, Tensor]:
-        """Average.
-
-        Returns:
-            Two scalars by name.
-        """
+        """Return both averages by name."""
         return {
             "diagonal": self.diagonal / self.matrices,
             "off_diagonal": self.off_diagonal / self.matrices,

@@ -1,4 +1,4 @@
-"""What the metrics share: a plot, and a state that keeps the dtype of its matrices."""
+"""What the metrics share: a plot, and a state in the dtype of the matrices."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class PlottedMetric(Metric):
     """A metric that can be drawn.
 
-    States are reassigned, ``self.total = self.total + value``, never changed in place: they start
-    in float32, and only so do they become float64 with the first float64 matrix.
+    States are reassigned, as in ``self.total = self.total + value``, and never changed in place:
+    they start in float32 and become float64 with the first float64 matrix.
     """
 
     full_state_update: bool = False
@@ -35,9 +35,10 @@ class PlottedMetric(Metric):
 
 
 class MeanOverMatrices(PlottedMetric):
-    """The mean of a measure over all matrices seen; subclasses say which, in ``_measure``."""
+    """The mean of a measure over all matrices seen; subclasses define ``_measure``."""
 
     is_differentiable: bool = True
+    higher_is_better: bool | None = None
     plot_lower_bound: float = 0.0
     total: Tensor
     matrices: Tensor
@@ -48,39 +49,21 @@ class MeanOverMatrices(PlottedMetric):
         self.add_state("matrices", torch.tensor(0), dist_reduce_fx="sum")
 
     def _measure(self, weight: Tensor) -> Tensor:
+        """Compute the measure of each matrix, (...)."""
         raise NotImplementedError
 
     def update(self, weight: Tensor) -> None:
-        """Take in one matrix or a batch of them.
-
-        Args:
-            weight: W, (..., m, n), finite.
-        """
+        """Add one matrix or a batch, (..., m, n)."""
         values = self._measure(weight)
         self.total = self.total + values.sum()
         self.matrices = self.matrices + values.numel()
 
     def compute(self) -> Tensor:
-        """Average.
-
-        Returns:
-            A scalar.
-        """
+        """Return the mean, a scalar."""
         return self.total / self.matrices
 
 
 def worst(values: Sequence[Tensor], largest: bool) -> Tensor:
-    """Reduce to one extreme, in the widest dtype among the inputs.
-
-    Args:
-        values: tensors of any shapes.
-        largest: the largest rather than the smallest.
-
-    Returns:
-        A scalar.
-
-    >>> worst([torch.tensor(1.0), torch.tensor([3.0, 2.0])], largest=True)
-    tensor(3.)
-    """
+    """Reduce tensors of any shapes to their largest or smallest entry, in the widest dtype."""
     together = torch.cat([value.flatten() for value in values])
     return together.max() if largest else together.min()

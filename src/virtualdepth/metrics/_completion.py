@@ -39,23 +39,13 @@ class ReconstructionError(PlottedMetric):
         self.add_state("counts", torch.zeros(2, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, weight: Tensor, target: Tensor, observed: Tensor) -> None:
-        """Take in a completed matrix, or some rows of one, or a batch of them.
-
-        Args:
-            weight: W, (..., m, n).
-            target: W*, of the same shape.
-            observed: of the same shape, boolean.
-        """
+        """Add W, the truth W* and the mask, (..., m, n): a matrix, some of its rows, or a batch."""
         sums, counts = squared_errors(weight, target, observed)
         self.sums = self.sums + sums
         self.counts = self.counts + counts
 
     def compute(self) -> dict[str, Tensor]:
-        """Average.
-
-        Returns:
-            Three scalars by name.
-        """
+        """Return the three means by name."""
         observed, unobserved = self.sums / self.counts
         return {
             "all": self.sums.sum() / self.counts.sum(),

@@ -12,7 +12,7 @@ from virtualdepth.metrics._base import PlottedMetric, worst
 class NormalizedMargin(PlottedMetric):
     r"""Keep the smallest margin over the end-to-end norm, :math:`\min_i m_i / \|W\|_F`.
 
-    For losses with an exponential tail, under which weights grow without end. ``update(scores,
+    For losses with an exponential tail, under which weights grow without bound. ``update(scores,
     labels, weight)`` takes the scores of one batch, (samples, classes), or (samples,) for two
     classes, integer labels from 0 and the end-to-end matrix that gave the scores; ``compute()``
     returns the smallest normalised margin over all samples seen. With a matrix of zeros it is 0;
@@ -38,19 +38,9 @@ class NormalizedMargin(PlottedMetric):
         self.add_state("margin", torch.tensor(torch.inf), dist_reduce_fx="min")
 
     def update(self, scores: Tensor, labels: Tensor, weight: Tensor) -> None:
-        """Take in one batch.
-
-        Args:
-            scores: (samples, classes) or (samples,).
-            labels: (samples,), integers from 0.
-            weight: W, (m, n).
-        """
+        """Add the scores and labels of a batch, and the matrix W, (m, n), that gave the scores."""
         self.margin = worst([self.margin, normalized_margin(scores, labels, weight)], largest=False)
 
     def compute(self) -> Tensor:
-        """Return the smallest margin.
-
-        Returns:
-            A scalar.
-        """
+        """Return the smallest margin, a scalar."""
         return self.margin

@@ -34,8 +34,6 @@ class EffectiveRank(MeanOverMatrices):
     tensor(2.0000)
     """
 
-    higher_is_better: bool | None = None
-
     def _measure(self, weight: Tensor) -> Tensor:
         return effective_rank(weight)
 
@@ -56,8 +54,6 @@ class StableRank(MeanOverMatrices):
     >>> metric(torch.diag(torch.tensor([2.0, 1.0, 1.0])))
     tensor(1.5000)
     """
-
-    higher_is_better: bool | None = None
 
     def _measure(self, weight: Tensor) -> Tensor:
         return stable_rank(weight)
@@ -80,8 +76,6 @@ class NuclearNorm(MeanOverMatrices):
     tensor(7.)
     """
 
-    higher_is_better: bool | None = None
-
     def _measure(self, weight: Tensor) -> Tensor:
         return nuclear_norm(weight)
 
@@ -103,8 +97,6 @@ class SpectralNorm(MeanOverMatrices):
     tensor(4.)
     """
 
-    higher_is_better: bool | None = None
-
     def _measure(self, weight: Tensor) -> Tensor:
         return spectral_norm(weight)
 
@@ -114,23 +106,21 @@ class SchattenNorm(MeanOverMatrices):
 
     ``update(weight)`` takes W, (..., m, n); ``compute()`` returns the mean over matrices, in the
     units of W. A matrix of zeros counts as 0; zero singular values add nothing, but for p < 1 the
-    derivative there is infinite.
+    derivative is infinite there.
 
     Pure function: :func:`virtualdepth.schatten_norm`.
 
     Args:
-        p: 0 < p <= inf; 2/N for what an L2 penalty on N balanced factors amounts to.
+        p: 0 < p <= inf; an L2 penalty on N balanced factors amounts to p = 2/N.
         kwargs: what every torchmetrics metric takes.
 
-    :meth:`update` raises TypeError or ValueError where p is no number > 0.
+    :meth:`update` raises TypeError or ValueError if p is not a number > 0.
 
     >>> import torch
     >>> metric = SchattenNorm(2)
     >>> metric(torch.diag(torch.tensor([3.0, 4.0])))
     tensor(5.)
     """
-
-    higher_is_better: bool | None = None
 
     def __init__(self, p: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -23,12 +23,13 @@ from virtualdepth.maths import (
 
 @dataclass(frozen=True, kw_only=True)
 class ConvergenceCertificate:
-    r"""What Theorem 1 promises for a start, or which of its assumptions the start lacks.
+    r"""What Theorem 1 guarantees for a start, or which of its assumptions do not hold.
 
     Attributes:
         depth: number of layers N.
         loss: :math:`l(0) = \frac12 \|W(0) - \Phi\|_F^2`.
-        largest_margin: :math:`\sigma_{\min}(\Phi) - \|W(0) - \Phi\|_F`; not positive: no margin.
+        largest_margin: :math:`\sigma_{\min}(\Phi) - \|W(0) - \Phi\|_F`; without a margin it is not
+            positive.
         margin: c, the deficiency margin that the bounds are computed with.
         delta: the admissible imbalance, :math:`c^2 / (256 N^3 \|\Phi\|_F^{2(N-1)/N})`.
         imbalance: the largest :math:`\|W_{j+1}^\top W_{j+1} - W_j W_j^\top\|_F` of the factors.
@@ -61,7 +62,7 @@ class ConvergenceCertificate:
             lr: eta, 0 < eta <= ``max_lr``; default ``max_lr``.
 
         Returns:
-            The bound, 0 if the start is there already.
+            The bound; 0 if the loss of the start is small enough.
 
         Raises:
             ValueError: if an assumption fails, or an argument is out of range.
@@ -88,7 +89,7 @@ def convergence_certificate(
     :meth:`ConvergenceCertificate.iterations`.
 
     Args:
-        start: W(0), (m, n), meaning exactly balanced factors; or the factors [W_1, ..., W_N].
+        start: W(0), (m, n), for exactly balanced factors; or the factors [W_1, ..., W_N].
         target: Phi, (m, n), in units of W.
         depth: number of layers N, an integer >= 1.
         margin: c; default, and at most, the largest that W(0) has. A smaller one allows less.
@@ -97,7 +98,7 @@ def convergence_certificate(
         The certificate; without a margin its bounds are 0.
 
     Raises:
-        TypeError: if a matrix is complex, integer or sparse, or ``depth`` is no number.
+        TypeError: if a matrix is complex, integer or sparse, or ``depth`` is not a number.
         ValueError: if shapes or the number of factors do not fit, if a matrix is not finite, or if
             ``margin`` is out of range.
 
@@ -148,6 +149,7 @@ def _bounds(margin: float, norm: float, depth: int) -> tuple[float, float]:
 
 
 def _failures(margin: float, distance: float, imbalance: float, delta: float) -> Iterator[str]:
+    """List the assumptions that do not hold, and what to do."""
     if not margin > 0:
         yield (
             f"no deficiency margin: ||W(0) - Phi||_F = {distance:.3g} is not below "

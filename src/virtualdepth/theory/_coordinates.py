@@ -13,15 +13,12 @@ from virtualdepth.maths import (
     preconditioned_gradient,
 )
 
+# W, (m, n) -> gradient, loss
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Coordinates(Protocol):
-    """What a solver moves.
-
-    Attributes:
-        start: flat.
-    """
+    """Flat numbers that a solver moves, from ``start`` on."""
 
     start: Tensor
 
@@ -29,42 +26,22 @@ class Coordinates(Protocol):
         """Return W, (m, n)."""
 
     def velocity(self, state: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
-        """Return the flow's flat velocity and the loss."""
+        """Return the flow's flat velocity, and the loss."""
 
 
 class EndToEndCoordinates:
-    """W itself, under dW/dt = -P_W(G).
-
-    Args:
-        weight: the start, (m, n).
-        depth: a valid depth.
-    """
+    """W itself, (m, n), under dW/dt = -P_W(G)."""
 
     def __init__(self, weight: Tensor, depth: float) -> None:
         self.start = weight.flatten()
         self._shape, self._depth = weight.shape, depth
 
     def weight(self, state: Tensor) -> Tensor:
-        """Return W.
-
-        Args:
-            state: flat.
-
-        Returns:
-            (m, n).
-        """
+        """Return W, (m, n)."""
         return state.view(self._shape)
 
     def velocity(self, state: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
-        """Compute -P_W(G).
-
-        Args:
-            state: flat.
-            objective: W -> (gradient, loss).
-
-        Returns:
-            Flat velocity and loss.
-        """
+        """Compute -P_W(G), flat, and the loss."""
         weight = self.weight(state)
         grad, loss = objective(weight)
         direction = preconditioned_gradient(weight, grad, self._depth).direction
@@ -72,12 +49,7 @@ class EndToEndCoordinates:
 
 
 class FactorCoordinates:
-    """Balanced factors of W, each under its own gradient: the same flow without an SVD.
-
-    Args:
-        weight: the start, (m, n).
-        depth: number of layers N.
-    """
+    """Balanced factors of W, each under its own gradient: the same flow without an SVD."""
 
     def __init__(self, weight: Tensor, depth: int) -> None:
         factors = balanced_factors(weight, depth)
@@ -86,30 +58,16 @@ class FactorCoordinates:
         self._sizes = [factor.numel() for factor in factors]
 
     def _factors(self, state: Tensor) -> list[Tensor]:
+        """View the flat numbers as [W_1, ..., W_N]."""
         pieces = torch.split(state, self._sizes)
         return [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
 
     def weight(self, state: Tensor) -> Tensor:
-        """Multiply the factors out.
-
-        Args:
-            state: flat.
-
-        Returns:
-            (m, n).
-        """
+        """Multiply the factors to W, (m, n)."""
         return partial_products(self._factors(state))[-1]
 
     def velocity(self, state: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
-        """Compute each factor's negative gradient.
-
-        Args:
-            state: flat.
-            objective: W -> (gradient, loss).
-
-        Returns:
-            Flat velocity and loss.
-        """
+        """Compute the negative gradient by each factor, flat, and the loss."""
         factors = self._factors(state)
         products = partial_products(factors)
         grad, loss = objective(products[-1])

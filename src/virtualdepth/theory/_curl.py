@@ -1,4 +1,4 @@
-"""The end-to-end rule is no gradient of anything: its vector field has curl.
+"""The end-to-end rule is not the gradient of any function: its vector field has curl.
 
 Source: arXiv 1802.06509, Theorem 2.
 """
@@ -16,8 +16,8 @@ def rule_curl(weight: Tensor, loss: Callable[[Tensor], Tensor], depth: float) ->
 
     .. math:: \mathrm{curl}_{ab} = \partial F_a / \partial W_b - \partial F_b / \partial W_a
 
-    over the entries a, b of W. A gradient field has none anywhere. Hence, where the curl is not 0,
-    no regulariser added to l makes gradient descent on one matrix follow the rule.
+    over the entries a, b of W. A gradient field has no curl. So where the curl is not 0, no
+    regulariser added to l makes gradient descent on one matrix follow the rule.
 
     Args:
         weight: W, (m, n), float64, of full rank with distinct singular values (or m = 1 or n = 1).
@@ -45,7 +45,7 @@ def rule_curl(weight: Tensor, loss: Callable[[Tensor], Tensor], depth: float) ->
         (grad,) = torch.autograd.grad(loss(point), point, create_graph=True)
         return preconditioned_gradient(point, grad, depth).direction.flatten()
 
-    # torch.func.jacrev does the same, but loads torch's compiler first: seconds
+    # torch.func.jacrev does the same, but first loads torch's compiler, which takes seconds
     jacobian: Tensor = torch.autograd.functional.jacobian(  # type: ignore[no-untyped-call]
         field, weight.flatten()
     )

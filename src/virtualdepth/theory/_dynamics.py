@@ -9,15 +9,23 @@ import math
 import torch
 from torch import Tensor
 
-from virtualdepth.maths import check_depth, check_matrix, depth_kernel, singular_slopes, thin_svd
-from virtualdepth.maths import singular_value_velocity as velocity_of_spectrum
+from virtualdepth import maths
+from virtualdepth.maths import (
+    check_depth,
+    check_matrix,
+    check_same_shape,
+    depth_kernel,
+    singular_slopes,
+    thin_svd,
+)
 
 
 def singular_value_velocity(weight: Tensor, grad: Tensor, depth: float) -> Tensor:
     r"""Evaluate :math:`d\sigma_r/dt = -N \sigma_r^{2-2/N} \langle G, u_r v_r^\top \rangle`.
 
-    The deeper, the slower a small singular value and the faster a large one: the source of the
-    bias to low rank.
+    The deeper the network, the slower a small singular value moves and the faster a large one. This
+    is the source of the bias to low rank. :func:`virtualdepth.maths.singular_value_velocity`
+    computes the same from singular values and slopes that are known already.
 
     Args:
         weight: W, (..., m, n), finite.
@@ -41,7 +49,7 @@ def singular_value_velocity(weight: Tensor, grad: Tensor, depth: float) -> Tenso
     """
     _check_matrices(weight, grad)
     u, sigma, vh = thin_svd(weight)
-    return velocity_of_spectrum(sigma, singular_slopes(grad, u, vh), depth)
+    return maths.singular_value_velocity(sigma, singular_slopes(grad, u, vh), depth)
 
 
 def singular_vector_velocity(weight: Tensor, grad: Tensor, depth: float) -> tuple[Tensor, Tensor]:
@@ -87,7 +95,7 @@ def singular_vector_velocity(weight: Tensor, grad: Tensor, depth: float) -> tupl
     rates = _rotation_rates(sigma, depth)
     core = u.mT @ grad @ v
     left, right = core * sigma, sigma.unsqueeze(-1) * core
-    # what turns a vector out of the span of the others; K(sigma, 0) / sigma, and 0 at N = inf
+    # the rate at which a vector leaves the span of the others: K(sigma, 0) / sigma, 0 at N = inf
     leaving = depth_kernel(sigma, torch.zeros_like(sigma), depth) / sigma
     moved, moved_back = grad @ v, grad.mT @ u
     du = -u @ (rates * (left + left.mT)) - leaving * (moved - u @ (u.mT @ moved))
@@ -96,18 +104,15 @@ def singular_vector_velocity(weight: Tensor, grad: Tensor, depth: float) -> tupl
 
 
 def _check_matrices(weight: Tensor, grad: Tensor) -> None:
+    """Refuse what are not two matrices, or batches, of one shape."""
     check_matrix(weight)
     check_matrix(grad, "grad")
-    # a single column would be broadcast without a word
-    if grad.shape != weight.shape:
-        raise ValueError(
-            f"grad: expected the shape of weight, {tuple(weight.shape)}, but got "
-            f"{tuple(grad.shape)}"
-        )
+    # a single column would otherwise be broadcast silently
+    check_same_shape(weight, grad, "grad")
 
 
 def _rotation_rates(sigma: Tensor, depth: float) -> Tensor:
-    """Compute F; at infinite depth the limit of F / N."""
+    """Compute F, (k, k); at infinite depth the limit of F / N."""
     gaps = -sigma.diff(append=sigma.new_zeros(1))
     if (gaps <= torch.finfo(sigma.dtype).eps * sigma[:1]).any():
         raise ValueError(

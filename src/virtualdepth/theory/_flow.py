@@ -58,23 +58,23 @@ def integrate_flow(
     W itself is integrated, with one SVD an evaluation.
 
     An accepted step has an estimated error of about :math:`\tau` times the root mean square of what
-    is integrated, :math:`\tau = \mathrm{rtol} \cdot \min(1, \sqrt{l / l_0})`: the loss falls by
-    orders of magnitude, and errors of a fixed size would keep the end from converging. A loss that
-    is not positive counts as one that has not fallen. The gradient is computed in the dtype of
-    ``weight``, all else in float64.
+    is integrated, :math:`\tau = \mathrm{rtol} \cdot \min(1, \sqrt{l / l_0})`. It shrinks with the
+    loss, since errors of a fixed size would keep the end from converging. A loss that is not
+    positive counts as one that has not fallen. The gradient is computed in the dtype of ``weight``,
+    everything else in float64.
 
     Args:
-        objective: W -> (gradient, loss); ``torch.func.grad_and_value(loss)`` makes one of any
+        objective: W -> (gradient, loss); ``torch.func.grad_and_value(loss)`` makes one from any
             differentiable loss.
         weight: the start W(0), (m, n), finite.
         depth: number of layers N, real, 1 <= N <= inf; at inf time is rescaled by 1/N.
         time: how long to flow, > 0; may be infinite if ``stop_loss`` is given.
         stop_loss: end as soon as the loss is no larger.
         rtol: relative tolerance of a step where the loss has not fallen yet, > 0.
-        max_evaluations: end after about as many gradients.
+        max_evaluations: end after about this many gradients.
 
     Returns:
-        The end; see ``finished`` for whether it is the one asked for.
+        The end; ``finished`` says whether ``time`` or ``stop_loss`` was reached.
 
     Raises:
         TypeError: if ``depth`` is not a real number.
@@ -108,6 +108,7 @@ def _follow(
     rtol: float,
     max_evaluations: int,
 ) -> FlowResult:
+    """Integrate until the end; the arguments are valid."""
     coordinates: Coordinates
     if depth % 1 == 0:  # inf % 1 is NaN
         coordinates = FactorCoordinates(weight, int(depth))
@@ -119,7 +120,7 @@ def _follow(
         point = torch.from_numpy(state).to(weight)
         result, value = coordinates.velocity(point, objective)
         losses.append(float(value))
-        # a trial step too long may overflow, but from such a start there is no step at all
+        # a trial step that is too long may overflow; from a start that does, no step is possible
         if len(losses) == 1 and not (math.isfinite(losses[0]) and torch.isfinite(result).all()):
             raise FloatingPointError(_not_followed(losses[0], 0.0))
         return result.double().cpu().numpy()
@@ -129,14 +130,14 @@ def _follow(
     loss = losses[0]
     while (
         solver.status == "running"
-        and solver.f.any()  # else it rests here for good
+        and solver.f.any()  # else it stays here forever
         and not _reached(loss, stop_loss)
         and len(losses) < max_evaluations
     ):
         tolerance = _tolerance(rtol, loss, losses[0], weight.dtype)
         # the solver reads both anew at each step
         solver.rtol, solver.atol = tolerance, tolerance * _size(solver.y)
-        # a trial step too long may overflow; the solver then answers with a shorter one
+        # a trial step that is too long may overflow; the solver then tries a shorter one
         with np.errstate(over="ignore", invalid="ignore"):
             solver.step()
         # the last evaluation of a step is at its end
@@ -155,14 +156,7 @@ def _follow(
 
 
 def check_start(weight: Tensor) -> None:
-    """Refuse what is no finite matrix.
-
-    Args:
-        weight: W(0).
-
-    Raises:
-        ValueError: if it is not one.
-    """
+    """Refuse a start that is not one finite matrix."""
     if weight.ndim != 2 or not torch.isfinite(weight).all():
         raise ValueError(
             f"weight: expected a finite matrix (m, n) but got shape {tuple(weight.shape)}"
@@ -171,6 +165,7 @@ def check_start(weight: Tensor) -> None:
 
 
 def _check(weight: Tensor, time: float, stop_loss: float | None, rtol: float) -> None:
+    """Refuse arguments that are out of range."""
     check_start(weight)
     if not time > 0:
         raise ValueError(f"time: expected a number > 0 or inf but got {time!r}")
@@ -183,10 +178,12 @@ def _check(weight: Tensor, time: float, stop_loss: float | None, rtol: float) ->
 
 
 def _reached(loss: float, stop_loss: float | None) -> bool:
+    """Tell whether the loss is small enough to end."""
     return stop_loss is not None and loss <= stop_loss
 
 
 def _not_followed(loss: float, time: float) -> str:
+    """Word the error of a flow that cannot be followed."""
     return (
         f"objective: expected a flow that can be followed but got loss {loss} at time {time}, "
         "where loss or gradient is not finite or changes too fast for any step"
@@ -195,11 +192,12 @@ def _not_followed(loss: float, time: float) -> str:
 
 def _tolerance(rtol: float, loss: float, first_loss: float, dtype: torch.dtype) -> float:
     # a loss that may be negative does not say how near the end is
+    """Compute the relative tolerance tau of the next step."""
     fallen = loss / first_loss if loss > 0 and first_loss > 0 else 1.0
     # where the gradient's rounding is an error larger than allowed, steps would shrink to nothing
     return min(rtol, max(rtol * math.sqrt(fallen), torch.finfo(dtype).eps / 4))
 
 
 def _size(state: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
-    """Compute the root mean square; 1 for zeros, of which no error is a share."""
+    """Compute the root mean square; 1 for zeros, for which a relative error has no meaning."""
     return float(np.sqrt(np.mean(np.square(state)))) or 1.0

@@ -41,28 +41,29 @@ def minimise_over_factors(
     stop_loss: float,
     max_evaluations: int = 10_000,
 ) -> Minimum:
-    r"""Minimise a loss over balanced factors of W, from where a flow has settled on its way.
+    r"""Minimise a loss over balanced factors of W, starting where a flow has chosen its way.
 
     .. math:: \min_{W_1, \dots, W_N} l(W_N \cdots W_1), \qquad W_N \cdots W_1 = W
         \text{ at the start}
 
-    Every step is a combination of gradients by the factors, so that it stays where gradient descent
-    on them would go: rows and columns that the flow leaves small stay small. Started at random it
-    has no bias to low rank. Started where :func:`integrate_flow` has let all singular values grow
-    that will, say at a hundredth of the first loss, it ends near the flow's own end, in a tenth of
-    the gradients or fewer: there the flow is stiff and a solver's steps are short.
+    Every step combines gradients by the factors, so it goes where gradient descent on them could
+    go: rows and columns that the flow leaves small stay small. From a random start it has no bias
+    to low rank. Start it where :func:`integrate_flow` has let all singular values grow that will
+    grow, for instance at a hundredth of the first loss. From there it ends near the end of the
+    flow, with a tenth of the gradients or fewer, since there the flow is stiff and a solver takes
+    short steps.
 
-    The gradient is computed in the dtype of ``weight``, all else in float64.
+    The gradient is computed in the dtype of ``weight``, everything else in float64.
 
     Args:
         objective: W -> (gradient, loss), as for :func:`integrate_flow`.
         weight: the start, (m, n), finite.
         depth: number of layers N, an integer.
         stop_loss: end as soon as the loss is no larger, >= 0.
-        max_evaluations: end after about as many gradients.
+        max_evaluations: end after about this many gradients.
 
     Returns:
-        The end; not ``finished`` if no step makes the loss smaller, or there were too many.
+        The end; not ``finished`` if no step reduces the loss further, or there were too many.
 
     Raises:
         TypeError: if ``depth`` is not a real number.
@@ -91,6 +92,7 @@ def minimise_over_factors(
 def _minimise(
     objective: Objective, weight: Tensor, depth: int, stop_loss: float, max_evaluations: int
 ) -> Minimum:
+    """Run L-BFGS on the factors; the arguments are valid."""
     coordinates = FactorCoordinates(weight, depth)
 
     def loss_and_gradient(state: object) -> tuple[float, object]:
@@ -122,6 +124,7 @@ def _minimise(
 
 
 def _integer(depth: float) -> int:
+    """Return an integer depth; refuse anything else."""
     checked = check_depth(depth)
     if math.isinf(checked) or checked % 1 != 0:
         raise ValueError(

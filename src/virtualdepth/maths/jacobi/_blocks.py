@@ -1,7 +1,7 @@
-r"""Turning rows of nearly one length: small blocks on the diagonal of B = A A^T, solved exactly.
+"""Rotations of rows of nearly equal norm: diagonal blocks of B = A A^T, diagonalised exactly.
 
-To first order a pair turns by its entry of B over its gap, so that close pairs would have to turn
-by much, and all at once. Where rows lie in falling order, close ones are neighbours.
+To first order a pair of rows rotates by its entry of B over its gap, so close pairs would have to
+rotate far, and all at once. Where the norms fall, close rows are neighbours.
 """
 
 import torch
@@ -10,57 +10,46 @@ from torch import Tensor
 _BLOCK = 16
 
 
-class NearTurn:
-    """The eigenvectors of blocks of 16 neighbours each.
+class BlockRotation:
+    """The eigenvectors of blocks of 16 neighbours on the diagonal of B.
 
     Args:
-        between: B, (..., k, k), symmetric; changed to what it is after the turn.
-        odd: whether the last block ends 8 before the last row, and not there: a turn of each kind
-            takes all close pairs, those on both sides of a border too.
+        products: B, (..., k, k), symmetric; overwritten by what it is after the rotation.
+        shifted: whether the last block ends 8 rows before the last row, and not there. One rotation
+            of each kind covers all close pairs, those across the border of two blocks too.
 
     Raises:
         torch.linalg.LinAlgError: if B is not finite.
-
-    >>> between = torch.eye(16) + torch.ones(16, 16)
-    >>> turn = NearTurn(between, odd=False)
-    >>> between[0, 0], between[1:, 0].any()
-    (tensor(17.), tensor(False))
     """
 
-    def __init__(self, between: Tensor, *, odd: bool) -> None:
-        size = between.shape[-1]
-        first = (size + _BLOCK // 2 * odd) % _BLOCK
+    def __init__(self, products: Tensor, *, shifted: bool) -> None:
+        size = products.shape[-1]
+        first = (size + _BLOCK // 2 * shifted) % _BLOCK
         count = (size - first) // _BLOCK
         self._within = slice(first, first + count * _BLOCK)
-        self._turns = count > 0
-        if self._turns:
-            blocks = self._blocks_of(between)
-            # in float64: rounding of a turn must be small beside the small rows of a block too
+        self._is_identity = count <= 0
+        if not self._is_identity:
+            blocks = self._blocks_of(products)
+            # in float64: the rounding must be small beside the small rows of a block too
             squares, vectors = torch.linalg.eigh(blocks.double())
             squares, vectors = squares.flip(-1), vectors.flip(-1)
-            # where nothing is to be turned, nothing is to change, the signs neither
+            # where there is nothing to rotate, nothing may change, not even a sign
             vectors *= 1 - 2 * vectors.diagonal(dim1=-2, dim2=-1).signbit().unsqueeze(-2).double()
-            self._vectors = vectors.to(between.dtype)
-            self._turn_rows(between, self._vectors.mT)
-            columns = self._rows_of(between.mT).mT
+            self._vectors = vectors.to(products.dtype)
+            self._rotate_rows(products, self._vectors.mT)
+            columns = self._rows_of(products.mT).mT
             columns.copy_(columns @ self._vectors)
-            # what rounding leaves would turn close pairs, and not by opposite angles
+            # what rounding leaves would rotate close pairs, and not by opposite angles
             blocks.copy_(squares.diag_embed())
 
-    def before(self, rotation: Tensor) -> Tensor:
-        """Multiply the turn by a rotation that follows it.
-
-        Args:
-            rotation: (..., k, k); changed.
-
-        Returns:
-            The same tensor, now for both.
-        """
-        if self._turns:
-            self._turn_rows(rotation, self._vectors)
+    def then_(self, rotation: Tensor) -> Tensor:
+        """Multiply this rotation by one that follows it, (..., k, k), in place."""
+        if not self._is_identity:
+            self._rotate_rows(rotation, self._vectors)
         return rotation
 
-    def _turn_rows(self, matrix: Tensor, vectors: Tensor) -> None:
+    def _rotate_rows(self, matrix: Tensor, vectors: Tensor) -> None:
+        """Multiply the rows of each block by its (..., count, 16, 16) matrix, in place."""
         rows = self._rows_of(matrix)
         rows.copy_(vectors @ rows)
 
@@ -69,9 +58,9 @@ class NearTurn:
         rows = matrix[..., self._within, :]
         return rows.view(*rows.shape[:-2], -1, _BLOCK, rows.shape[-1])
 
-    def _blocks_of(self, between: Tensor) -> Tensor:
+    def _blocks_of(self, products: Tensor) -> Tensor:
         """View the blocks, (..., count, 16, 16)."""
-        inner = between[..., self._within, self._within]
+        inner = products[..., self._within, self._within]
         count = inner.shape[-1] // _BLOCK
         inner = inner.view(*inner.shape[:-2], count, _BLOCK, count, _BLOCK)
         return inner.diagonal(dim1=-4, dim2=-2).movedim(-1, -3)

@@ -1,4 +1,4 @@
-"""How far a gradient acts on singular values alone, and which singular triples belong together.
+"""How much of a gradient acts on singular values alone, and which singular triples match.
 
 Source: Arora, Cohen, Hu, Luo, "Implicit Regularization in Deep Matrix Factorization", NeurIPS 2019,
 arXiv 1905.13655, section 3.
@@ -7,15 +7,20 @@ arXiv 1905.13655, section 3.
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._checks import check_finite, check_matrix
-from virtualdepth.maths._precondition import check_rtol
+from virtualdepth.maths._checks import (
+    check_finite,
+    check_matrix,
+    check_rtol,
+    check_same_shape,
+    working_dtype,
+)
 from virtualdepth.maths._svd import thin_svd
 
 
 def gradient_alignment(
     weight: Tensor, grad: Tensor, *, rtol: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    r"""Compare the diagonal of the gradient in W's singular basis with what is beside it.
+    r"""Compare the diagonal of the gradient in the singular basis of W with its other entries.
 
     With the thin decomposition :math:`W = U S V^\top` and :math:`C = U^\top G V`: the mean of
     :math:`|C_{rr}|` and the mean of :math:`|C_{rs}|, r \ne s`. The singular vectors stand still
@@ -51,11 +56,8 @@ def gradient_alignment(
     for name, tensor in (("weight", weight), ("grad", grad)):
         check_matrix(tensor, name)
         check_finite(tensor, name)
-    if weight.shape != grad.shape:
-        raise ValueError(
-            f"grad: expected the shape {tuple(weight.shape)} of weight but got {tuple(grad.shape)}"
-        )
-    dtype = torch.promote_types(torch.promote_types(weight.dtype, grad.dtype), torch.float32)
+    check_same_shape(weight, grad, "grad")
+    dtype = working_dtype(weight, grad)
     u, sigma, vh = thin_svd(weight.to(dtype))
     if rtol is None:
         rtol = max(weight.shape[-2:]) * torch.finfo(dtype).eps
@@ -69,19 +71,21 @@ def gradient_alignment(
 
 
 def _mean_where(values: Tensor, mask: Tensor) -> Tensor:
+    """Average the masked entries of each matrix, (...); 0 where there are none."""
     total = torch.where(mask, values, 0.0).sum(dim=(-2, -1))
     return total / mask.sum(dim=(-2, -1)).clamp(min=1)
 
 
 def match_triples(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> Tensor:
-    r"""Find which singular triple of a later matrix continues each one of an earlier matrix.
+    r"""Match each singular triple of a matrix to the one that continues it in a later matrix.
 
-    By overlap, :math:`O_{rs} = |u_r^\top u'_s|\,|v_r^\top v'_s|`, so that two singular values that
-    cross keep their names; sorting by size would swap them. Pairs are taken greedily, the largest
-    overlap first. Rows and columns of O sum to at most 1 (Cauchy-Schwarz), hence every pair that
-    overlaps by more than 2/3 is in the assignment of largest total overlap as well: greedy differs
-    from it only where triples have mixed too much for either to mean anything, and it needs no
-    solver. Cost: two k x k products, and k passes over O for what overlaps by less than a half.
+    The overlap is :math:`O_{rs} = |u_r^\top u'_s|\,|v_r^\top v'_s|`. So two singular values that
+    cross keep their names, while sorting by size would swap them. Pairs are taken greedily, the
+    largest overlap first. Rows and columns of O sum to at most 1 (Cauchy-Schwarz), so every pair
+    that overlaps by more than 2/3 is also in the assignment of largest total overlap. Greedy
+    differs from that only where triples have mixed too much for either to mean anything, and it
+    needs no solver. Cost: two k x k products, and one pass over O for each triple whose overlap is
+    at most a half.
 
     Args:
         before: U (m, k) and V^T (k, n).

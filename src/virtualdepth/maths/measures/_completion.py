@@ -3,38 +3,18 @@
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._checks import check_matrix, widened
+from virtualdepth.maths._checks import check_matrix, check_same_shape, widened
 from virtualdepth.maths._svd import thin_svd
 
 
 def squared_errors(weight: Tensor, target: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum the squared errors over the observed and over the unobserved entries, and count both.
-
-    Args:
-        weight: W, (..., m, n).
-        target: the truth, of the same shape.
-        observed: of the same shape, boolean.
-
-    Returns:
-        Sums and counts, each (2,): observed, unobserved. Half precision is summed in float32.
-
-    Raises:
-        TypeError: if a matrix is complex, integer or sparse, or ``observed`` is not boolean.
-        ValueError: if shapes differ or have fewer than two dimensions.
-
-    >>> squared_errors(torch.zeros(1, 2), torch.tensor([[1.0, 3.0]]), torch.tensor([[True, False]]))
-    (tensor([1., 9.]), tensor([1, 1]))
-    """
+    """Sum the squared errors of (observed, unobserved) entries, (2,), and count them, (2,)."""
     check_matrix(weight)
     check_matrix(target, "target")
     if observed.dtype != torch.bool:
         raise TypeError(f"observed: expected a boolean mask but got {observed.dtype}")
-    for name, tensor in (("target", target), ("observed", observed)):
-        if tensor.shape != weight.shape:
-            raise ValueError(
-                f"{name}: expected the shape {tuple(weight.shape)} of weight but got "
-                f"{tuple(tensor.shape)}"
-            )
+    check_same_shape(weight, target, "target")
+    check_same_shape(weight, observed, "observed")
     error = (widened(weight) - widened(target)).square()
     masks = torch.stack([observed, ~observed]).flatten(1)
     # selected, not multiplied: an unobserved entry of the truth may be NaN
@@ -45,7 +25,7 @@ def squared_errors(weight: Tensor, target: Tensor, observed: Tensor) -> tuple[Te
 def reconstruction_error(
     weight: Tensor, target: Tensor, observed: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Take the mean of :math:`(W - W^*)^2` over all, over the observed, over the other entries.
+    r"""Average :math:`(W - W^*)^2` over all, over the observed and over the unobserved entries.
 
     Args:
         weight: W, (..., m, n).
@@ -104,7 +84,7 @@ def complete_rows(rows: Tensor, observed: Tensor, features: Tensor, noise: float
         if not mask.any():
             continue
         u, sigma, vh = thin_svd(features[mask])
-        # what is zero up to rounding is no direction to explain anything by
+        # a direction that is zero up to rounding explains nothing
         floor = sigma[:1].sum() * max(features.shape) * torch.finfo(torch.float64).eps
         gain = torch.where(sigma > floor, sigma / (sigma.square() + noise), 0.0)
         out.copy_(features @ (vh.mT @ (gain * (u.mT @ row[mask]))))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._checks import check_finite, check_matrix, widened
+from virtualdepth.maths._checks import check_finite, check_matrix, check_same_shape, widened
 from virtualdepth.maths.measures._spectrum import singular_values
 
 
@@ -36,7 +36,7 @@ def end_to_end_gap(weight: Tensor, reference: Tensor) -> Tensor:
 
 
 def deficiency_margin(weight: Tensor, target: Tensor) -> Tensor:
-    r"""Tell by how much a matrix is nearer to its target than any singular matrix is.
+    r"""Compute how much nearer a matrix is to its target than any singular matrix is.
 
     :math:`c = \sigma_{\min}(\Phi) - \|W - \Phi\|_F`: W has deficiency margin c' with respect to
     :math:`\Phi` for every 0 < c' <= c, so it has one exactly where c > 0. Then every matrix at
@@ -47,7 +47,7 @@ def deficiency_margin(weight: Tensor, target: Tensor) -> Tensor:
         target: Phi, of the same shape, finite.
 
     Returns:
-        (...), in the units of W; not positive where Phi is zero or rank-deficient, for then
+        (...), in the units of W; not positive where Phi is zero or rank-deficient: then
         :math:`\sigma_{\min}(\Phi) = 0` and no W has a margin. Half precision is computed
         in float32.
 
@@ -70,10 +70,7 @@ def deficiency_margin(weight: Tensor, target: Tensor) -> Tensor:
 
 
 def _check_pair(weight: Tensor, other: Tensor, name: str) -> None:
+    """Refuse what are not two matrices of one shape."""
     check_matrix(weight)
     check_matrix(other, name)
-    if weight.shape != other.shape:
-        raise ValueError(
-            f"{name}: expected the shape {tuple(weight.shape)} of weight but got "
-            f"{tuple(other.shape)}"
-        )
+    check_same_shape(weight, other, name)

@@ -1,7 +1,7 @@
-"""The margin of a classifier, and what is left of it when the size of the weights is divided out.
+"""The margin of a classifier, divided by the norm of the weights.
 
 Under losses with an exponential tail (logistic, cross-entropy) on separable data the weights grow
-without end, and the normalised margin is what the run converges in.
+without bound, but the normalised margin converges.
 """
 
 import torch
@@ -10,25 +10,8 @@ from torch import Tensor
 from virtualdepth.maths._checks import check_matrix, widened
 
 
-def margins(scores: Tensor, labels: Tensor) -> Tensor:
-    r"""Subtract from the score of the right class the largest score of a wrong one.
-
-    Args:
-        scores: (samples, classes), at least two classes; or (samples,) for two classes, positive
-            for class 1.
-        labels: (samples,), integer classes from 0.
-
-    Returns:
-        (samples,), in the units of the scores, positive where the sample is classified rightly:
-        :math:`f_y - \max_{j \ne y} f_j`, or :math:`(2y - 1) f` for one score per sample.
-
-    Raises:
-        TypeError: if scores are not real floating-point numbers or labels no integers.
-        ValueError: if shapes do not fit or a label is out of range.
-
-    >>> margins(torch.tensor([[2.0, 0.5, 1.0], [0.0, 1.0, 3.0]]), torch.tensor([0, 1]))
-    tensor([ 1., -2.])
-    """
+def _margins(scores: Tensor, labels: Tensor) -> Tensor:
+    """Compute f_y - max_{j != y} f_j, (samples,), or (2y - 1) f for one score a sample."""
     classes = _check_scores(scores, labels)
     if scores.ndim == 1:
         return torch.where(labels == 1, scores, -scores)
@@ -52,7 +35,7 @@ def normalized_margin(scores: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
         Rank deficiency does not matter. Half precision is computed in float32.
 
     Raises:
-        TypeError: if scores or W are not real floating-point numbers or labels no integers.
+        TypeError: if scores or W are not real floating-point numbers or labels not integers.
         ValueError: if shapes do not fit, a label is out of range, or there is no sample.
 
     Source: Soudry, Hoffer, Nacson, Gunasekar, Srebro, "The Implicit Bias of Gradient Descent on
@@ -68,13 +51,14 @@ def normalized_margin(scores: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
         raise ValueError(f"weight: expected one matrix (m, n) but got {tuple(weight.shape)}")
     if scores.shape[:1] == (0,):
         raise ValueError("scores: expected at least one sample but got none")
-    smallest = margins(widened(scores), labels).min()
+    smallest = _margins(widened(scores), labels).min()
     norm = torch.linalg.matrix_norm(widened(weight))
-    # asked of zero, not of what is above it: NaN stays NaN
+    # "== 0", not "> 0": NaN stays NaN
     return torch.where(norm == 0, 0.0, smallest / torch.where(norm == 0, 1.0, norm))
 
 
 def _check_scores(scores: Tensor, labels: Tensor) -> int:
+    """Return the number of classes; refuse scores and labels that do not fit."""
     if not scores.is_floating_point():
         raise TypeError(f"scores: expected real floating-point numbers but got {scores.dtype}")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:

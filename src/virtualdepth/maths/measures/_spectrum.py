@@ -1,7 +1,7 @@
 """Measures of the size of a spectrum: ranks and Schatten norms, on any leading batch.
 
 Each takes a finite W, (..., m, n), returns (...) in float64 if W is, else in float32, and raises
-TypeError or ValueError where W is no such matrix. A matrix without entries measures 0.
+TypeError or ValueError where W is not such a matrix. A matrix without entries measures 0.
 """
 
 import math
@@ -10,30 +10,14 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._checks import check_finite, check_matrix
+from virtualdepth.maths._checks import check_finite, check_matrix, working_dtype
 
 
 def singular_values(weight: Tensor) -> Tensor:
-    r"""Compute the singular values, :math:`\sigma_1 \ge \sigma_2 \ge \dots \ge 0`.
-
-    Args:
-        weight: W, (..., m, n), finite.
-
-    Returns:
-        (..., min(m, n)), falling, in float64 if W is, else in float32.
-
-    Raises:
-        TypeError: if W is complex, integer or sparse.
-        ValueError: if W has fewer than two dimensions or is not finite.
-
-    >>> singular_values(torch.tensor([[0.0, 3.0], [4.0, 0.0]]))
-    tensor([4., 3.])
-    """
+    """Compute the singular values of W, (..., min(m, n)), falling."""
     check_matrix(weight)
     check_finite(weight)
-    sigma: Tensor = torch.linalg.svdvals(
-        weight.to(torch.promote_types(weight.dtype, torch.float32))
-    )
+    sigma: Tensor = torch.linalg.svdvals(weight.to(working_dtype(weight)))
     return sigma
 
 
@@ -78,8 +62,8 @@ def spectral_norm(weight: Tensor) -> Tensor:
 def schatten_norm(weight: Tensor, p: float) -> Tensor:
     r"""Take the p-norm of the singular values: :math:`(\sum_r \sigma_r^p)^{1/p}`.
 
-    p = 1 is the nuclear, 2 the Frobenius, inf the spectral norm; 0 < p < 1 gives a quasi-norm: the
-    one with p = 2/N is what an L2 penalty on N balanced factors amounts to.
+    p = 1 is the nuclear, 2 the Frobenius, inf the spectral norm; 0 < p < 1 gives a quasi-norm. An
+    L2 penalty on N balanced factors amounts to the one with p = 2/N.
 
     Args:
         weight: W, (..., m, n), finite.
@@ -89,7 +73,7 @@ def schatten_norm(weight: Tensor, p: float) -> Tensor:
         (...), in the units of W; 0 for a matrix of zeros.
 
     Raises:
-        TypeError: if W is complex, integer or sparse, or ``p`` is no real number.
+        TypeError: if W is complex, integer or sparse, or ``p`` is not a real number.
         ValueError: if W has fewer than two dimensions or is not finite, or ``p`` is not positive.
 
     >>> schatten_norm(torch.diag(torch.tensor([3.0, 4.0])), 2)
@@ -150,17 +134,7 @@ def effective_rank(weight: Tensor) -> Tensor:
 
 
 def effective_rank_of_spectrum(sigma: Tensor) -> Tensor:
-    """Compute :func:`effective_rank` where the singular values are at hand.
-
-    Args:
-        sigma: singular values, (..., k), falling.
-
-    Returns:
-        (...) between 1 and k; 0 if all are zero.
-
-    >>> effective_rank_of_spectrum(torch.tensor([2.0, 2.0, 0.0]))
-    tensor(2.)
-    """
+    """Compute the effective rank, (...), of singular values, (..., k), falling."""
     _, relative = _relative(sigma)
     total = relative.sum(-1)
     share = relative / torch.where(total > 0, total, 1.0).unsqueeze(-1)
@@ -169,6 +143,6 @@ def effective_rank_of_spectrum(sigma: Tensor) -> Tensor:
 
 
 def _relative(sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """Divide by the largest value, so that no power and no sum leaves the range of the dtype."""
+    """Return sigma_1, (...), and sigma / sigma_1: its powers and sums stay in the dtype's range."""
     largest = sigma[..., :1].sum(-1)  # 0 where there is none
     return largest, sigma / torch.where(largest > 0, largest, 1.0).unsqueeze(-1)

@@ -1,11 +1,20 @@
-"""How much of its singular values a step changes, against the definition and their own change."""
+"""Step scales by hand; relative changes against the definition and the singular values' own."""
+
+import math
 
 import pytest
 import torch
 from tests.maths.matrices import gaussian
 from torch import Tensor
 
-from virtualdepth.maths import preconditioner, relative_change
+from virtualdepth.maths import (
+    preconditioned_gradient,
+    preconditioner,
+    relative_change,
+    relative_speed,
+    squared_preconditioned_norm,
+    unit_scale,
+)
 
 SHAPES = [(4, 4), (3, 5), (5, 3), (1, 4)]
 
@@ -68,3 +77,29 @@ def test_a_matrix_of_zeros_that_stands_still_does_not_change() -> None:
 def test_a_step_that_is_not_finite_is_within_no_cap() -> None:
     step = torch.full((2, 2), float("nan"))
     assert not float(relative_change(preconditioner(torch.eye(2), 2.0), step)) <= 1e9
+
+
+@pytest.mark.parametrize(("lr", "scale"), [(0.1, 1 / 8), (1.0, 0.05 / 2)], ids=["stable", "cap"])
+def test_unit_scale_is_the_smaller_of_two_bounds(lr: float, scale: float) -> None:
+    # sigma = 4, 1 at depth 2: the largest eigenvalue is 2 * 4, the largest relative speed 2
+    found = preconditioned_gradient(torch.diag(torch.tensor([4.0, 1.0])), torch.eye(2), 2.0)
+    assert float(unit_scale(found, 2.0, lr, cap=0.05)) == pytest.approx(scale)
+
+
+def test_unit_scale_of_zeros_and_of_infinite_depth() -> None:
+    zero = preconditioned_gradient(torch.zeros(2, 2), torch.eye(2), 2.0)
+    assert float(unit_scale(zero, 2.0, lr=0.1, cap=0.05)) == 0
+    found = preconditioned_gradient(torch.diag(torch.tensor([4.0, 1.0])), torch.eye(2), math.inf)
+    assert float(unit_scale(found, math.inf, lr=1e-3, cap=0.05)) == pytest.approx(1 / 16)
+
+
+def test_relative_speed_leaves_out_negligible_values_below_depth_two() -> None:
+    sigma, slopes = torch.tensor([4.0, 1.0, 1e-3]), torch.tensor([-1.0, 1.0, 1.0])
+    assert float(relative_speed(sigma, slopes, 2.0)) == pytest.approx(2)  # 2 sigma / sigma
+    assert float(relative_speed(sigma, slopes, 1.5)) == pytest.approx(1.5)  # 1.5 sigma^{-1/3}
+
+
+def test_squared_norm_by_hand() -> None:
+    grad = torch.ones(1, 1)
+    found = preconditioned_gradient(4 * grad, grad, 2.0)
+    assert float(squared_preconditioned_norm(grad, found)) == pytest.approx(8)  # 2 * 4

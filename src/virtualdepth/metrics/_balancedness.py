@@ -14,10 +14,10 @@ class Balancedness(PlottedMetric):
     r"""Keep each pair's largest defect, :math:`\|W_{j+1}^\top W_{j+1} - W_j W_j^\top\|_F`.
 
     ``update(factors)`` takes [W_1, ..., W_N], W_1 applied first; ``compute()`` returns (N-1,), a
-    scalar for N = 2, in the units of a squared weight, or without unit if ``relative``: then each
-    is divided by :math:`\|W_{j+1}\|_F^2 + \|W_j\|_F^2` and lies between 0 and 1. Two zero layers
-    are balanced (0); one layer of zeros beside another gives a relative defect of up to 1. Rank
-    deficiency does not matter.
+    scalar for N = 2, in the units of a squared weight. If ``relative``, each is divided by
+    :math:`\|W_{j+1}\|_F^2 + \|W_j\|_F^2`, has no unit and lies between 0 and 1. Two layers of zeros
+    are balanced (0); one beside another layer gives a relative defect of up to 1. Rank deficiency
+    does not matter.
 
     Pure functions: :func:`virtualdepth.balancedness` (arXiv 1810.02281, Definition 1) and
     :func:`virtualdepth.maths.relative_balancedness`.
@@ -28,7 +28,7 @@ class Balancedness(PlottedMetric):
         kwargs: what every torchmetrics metric takes.
 
     Raises:
-        ValueError: if ``depth`` is no integer >= 2.
+        ValueError: if ``depth`` is not an integer >= 2.
 
     >>> factors = [torch.eye(2), 2 * torch.eye(2), 2 * torch.eye(2)]
     >>> Balancedness(depth=3)(factors)  # 3 sqrt(2) and 0
@@ -52,14 +52,7 @@ class Balancedness(PlottedMetric):
         self.add_state("defects", torch.zeros(self.depth - 1), dist_reduce_fx="max")
 
     def update(self, factors: Sequence[Tensor]) -> None:
-        """Take in the layers of one network, or of a batch of them.
-
-        Args:
-            factors: [W_1, ..., W_N], W_1 applied first, W_j (..., d_j, d_{j-1}).
-
-        Raises:
-            ValueError: if their number is not ``depth``.
-        """
+        """Add [W_1, ..., W_N], W_1 applied first, of one network or of a batch."""
         if len(factors) != self.depth:
             raise ValueError(f"factors: expected {self.depth} matrices but got {len(factors)}")
         defects = relative_balancedness(factors) if self.relative else balancedness(factors)
@@ -67,9 +60,5 @@ class Balancedness(PlottedMetric):
         self.defects = torch.cat([self.defects.unsqueeze(0), seen]).amax(0)
 
     def compute(self) -> Tensor:
-        """Return the largest defects.
-
-        Returns:
-            (N-1,).
-        """
+        """Return the largest defects, (N-1,)."""
         return self.defects

@@ -15,20 +15,20 @@ def test_slopes_are_derivatives_of_the_singular_values(shape: tuple[int, int]) -
     weight, matrix, reach = gaussian(*shape, seed=1), gaussian(*shape, seed=2), 1e-5
     change = torch.linalg.svdvals(weight + reach * matrix)
     change = (change - torch.linalg.svdvals(weight - reach * matrix)) / (2 * reach)
-    metric = preconditioner(weight, 3.0)
-    torch.testing.assert_close(metric.slopes(matrix), change, rtol=1e-7, atol=1e-7)
-    torch.testing.assert_close(metric.apply(matrix).slopes, metric.slopes(matrix))
-    torch.testing.assert_close(metric.singular_values, torch.linalg.svdvals(weight))
+    p_w = preconditioner(weight, 3.0)
+    torch.testing.assert_close(p_w.slopes(matrix), change, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(p_w.apply(matrix).slopes, p_w.slopes(matrix))
+    torch.testing.assert_close(p_w.singular_values, torch.linalg.svdvals(weight))
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 5])
 def test_one_decomposition_serves_many_matrices(depth: int) -> None:
     weight, many = gaussian(4, 4, seed=3), gaussian(3, 4, 4, seed=4)
-    metric = preconditioner(weight, float(depth))
+    p_w = preconditioner(weight, float(depth))
     expected = torch.stack([precondition_literally(weight, each, depth) for each in many])
     for found in (
-        metric.apply(many).direction,
-        torch.stack([metric.apply(each).direction for each in many]),
+        p_w.apply(many).direction,
+        torch.stack([p_w.apply(each).direction for each in many]),
     ):
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 

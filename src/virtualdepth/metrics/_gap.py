@@ -38,20 +38,11 @@ class EndToEndGap(PlottedMetric):
         self.add_state("gap", torch.tensor(0.0), dist_reduce_fx="max")
 
     def update(self, weight: Tensor, reference: Tensor) -> None:
-        """Take in one pair of matrices or a batch of them.
-
-        Args:
-            weight: W, (..., m, n).
-            reference: W', of the same shape.
-        """
+        """Add W and W', each (..., m, n)."""
         self.gap = worst([self.gap, end_to_end_gap(weight, reference)], largest=True)
 
     def compute(self) -> Tensor:
-        """Return the largest gap.
-
-        Returns:
-            A scalar.
-        """
+        """Return the largest gap, a scalar."""
         return self.gap
 
 
@@ -81,18 +72,9 @@ class DeficiencyMargin(PlottedMetric):
         self.add_state("margin", torch.tensor(torch.inf), dist_reduce_fx="min")
 
     def update(self, weight: Tensor, target: Tensor) -> None:
-        """Take in one pair of matrices or a batch of them.
-
-        Args:
-            weight: W, (..., m, n).
-            target: Phi, of the same shape, finite.
-        """
+        """Add W and Phi, each (..., m, n)."""
         self.margin = worst([self.margin, deficiency_margin(weight, target)], largest=False)
 
     def compute(self) -> Tensor:
-        """Return the smallest margin.
-
-        Returns:
-            A scalar.
-        """
+        """Return the smallest margin, a scalar."""
         return self.margin
