@@ -101,8 +101,8 @@ def test_undetermined_vectors_are_refused(spectrum: list[float]) -> None:
 @pytest.mark.parametrize(
     ("weight", "grad", "error", "message"),
     [
-        ((3, 4), (3, 1), ValueError, r"grad: expected the shape of weight, \(3, 4\), but got \(3"),
-        ((3, 4), (4, 3), ValueError, "grad: expected the shape of weight"),
+        ((3, 4), (3, 1), ValueError, r"grad: expected the shape \(3, 4\) of weight but got \(3"),
+        ((3, 4), (4, 3), ValueError, r"grad: expected the shape \(3, 4\) of weight"),
         ((4,), (4,), ValueError, "weight: expected"),
     ],
 )

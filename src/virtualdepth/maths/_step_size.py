@@ -16,7 +16,7 @@ from virtualdepth.maths._preconditioner import Preconditioned, Preconditioner
 _NEGLIGIBLE = 1e-3
 
 # Share of sigma_1 that is added to a singular value before a change is compared with it. Chosen on
-# 100 x 100 completions of depth 4. With a tenth of it the quasi-Newton steps hurry on some modes
+# 100 x 100 completions of depth 4. With a tenth of it the quasi-Newton steps speed up some modes
 # before the small ones have grown, and some runs end far from the flow; with ten times, others do.
 _FLOOR = 1e-2
 

@@ -23,14 +23,15 @@ class DeepLinear(nn.Module):
         depth: number of layers N, an integer >= 1.
         hidden_features: one hidden width or N - 1, from input to output, each >= min(m, n);
             default min(m, n).
-        device: where the layers are made.
-        dtype: what of.
+        device: of the layers.
+        dtype: of the layers.
 
     Attributes:
-        layers: the N ``nn.Linear`` modules, first applied first, each with torch's default start.
+        layers: the N ``nn.Linear`` modules, the one applied first first, each with torch's default
+            start.
 
     Raises:
-        ValueError: if depth is no positive integer or the widths do not fit.
+        ValueError: if depth is not a positive integer, or the widths do not fit.
 
     Source: arXiv 1802.06509, section 4.
 
@@ -69,12 +70,12 @@ class DeepLinear(nn.Module):
             hidden_features: one hidden width or N - 1, each >= min(m, n); default min(m, n).
 
         Returns:
-            A network with factors :func:`virtualdepth.balanced_factors` of W, on the device and in
-            the dtype of W.
+            A network whose factors are :func:`virtualdepth.balanced_factors` of W, on the device
+            and in the dtype of W.
 
         Raises:
             TypeError: if ``weight`` is complex, integer or sparse.
-            ValueError: if ``weight`` is no finite matrix, or depth or widths do not fit.
+            ValueError: if ``weight`` is not a finite matrix, or depth or widths do not fit.
 
         Source: arXiv 1810.02281, Procedure 1.
         """
@@ -82,7 +83,7 @@ class DeepLinear(nn.Module):
         if weight.ndim != 2:
             raise ValueError(f"weight: expected a matrix (m, n) but got {tuple(weight.shape)}")
         out_features, in_features = weight.shape
-        # the random start that __init__ draws is replaced: leave the generators as they were
+        # the random start that __init__ draws is replaced, so it must not advance the generators
         with torch.random.fork_rng([weight.device] if weight.is_cuda else []):
             network = cls(
                 in_features,
@@ -116,7 +117,7 @@ class DeepLinear(nn.Module):
 
     @torch.no_grad()
     def set_end_to_end_(self, weight: Tensor) -> Self:
-        """Replace the factors by balanced ones with product ``weight``, keeping every width.
+        """Replace the factors by balanced ones with the product ``weight``; all widths stay.
 
         Args:
             weight: W, (m, n), finite.
@@ -137,40 +138,29 @@ class DeepLinear(nn.Module):
         return self
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Apply the layers one after the other.
-
-        Args:
-            inputs: (..., n).
-
-        Returns:
-            (..., m).
-        """
+        """Apply the layers one after the other to inputs (..., n); the result is (..., m)."""
         for layer in self.layers:
             inputs = layer(inputs)
         return inputs
 
     def end_to_end(self) -> Tensor:
-        """Multiply the layers: the end-to-end matrix W_N ... W_1, (m, n), differentiable.
-
-        Returns:
-            (m, n).
-        """
+        """Multiply the layers to the end-to-end matrix W_N ... W_1, (m, n), differentiable."""
         product = end_to_end_product(self.factors)
         for hook in self._end_to_end_hooks.values():
             hook(product)
         return product
 
     def register_end_to_end_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
-        """Call a function with every matrix that :meth:`end_to_end` returns, before it does.
+        """Call a function with every matrix that :meth:`end_to_end` computes, before it returns.
 
-        What ``register_forward_hook`` is to calls of the module: a monitor gets at the gradient by
-        the product, ``product.register_hook(...)``.
+        It is to :meth:`end_to_end` what ``register_forward_hook`` is to calls of the module. A
+        monitor gets the gradient by the product from ``product.register_hook(...)``.
 
         Args:
             hook: called with the product, (m, n).
 
         Returns:
-            A handle whose ``remove()`` takes the hook off.
+            A handle whose ``remove()`` removes the hook.
 
         >>> network, seen = DeepLinear(3, 2, depth=2), []
         >>> handle = network.register_end_to_end_hook(lambda product: seen.append(product.shape))
@@ -199,11 +189,7 @@ class DeepLinear(nn.Module):
         return linear
 
     def extra_repr(self) -> str:
-        """Show the sizes.
-
-        Returns:
-            ``in_features=..., out_features=..., depth=...``.
-        """
+        """Show in_features, out_features and depth."""
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, depth={self.depth}"
         )

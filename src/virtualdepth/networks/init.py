@@ -26,9 +26,9 @@ def balanced_(
 ) -> ModuleT:
     r"""Draw an end-to-end matrix for each linear layer and split it into balanced factors.
 
-    The entries of W are independent Gaussians of standard deviation ``scale / sqrt(n)``, n inputs;
-    a :class:`DeepLinear` gets exactly balanced factors of it, an ``nn.Linear`` W itself. So both
-    start from the same function, given the same generator state.
+    The entries of W are independent Gaussians of standard deviation ``scale / sqrt(n)`` for n
+    inputs. A :class:`DeepLinear` gets exactly balanced factors of W, an ``nn.Linear`` W itself. So
+    both start from the same function, given the same generator state.
 
     Args:
         module: a layer, or a module that contains layers.
@@ -39,7 +39,7 @@ def balanced_(
         ``module``.
 
     Raises:
-        TypeError: if ``scale`` is no real number.
+        TypeError: if ``scale`` is not a real number.
         ValueError: if ``scale`` is not positive and finite, or there is no linear layer.
 
     Source: arXiv 1810.02281, Procedure 1.
@@ -72,7 +72,7 @@ def identity_(module: ModuleT, scale: float = 1.0) -> ModuleT:
         ``module``.
 
     Raises:
-        TypeError: if ``scale`` is no real number.
+        TypeError: if ``scale`` is not a real number.
         ValueError: if ``scale`` is not positive and finite, or there is no linear layer.
 
     Source: arXiv 1810.02281, section 3 (identity initialization).
@@ -94,7 +94,7 @@ def near_zero_(
 ) -> ModuleT:
     """Draw every weight of every layer independently from a Gaussian near zero.
 
-    The customary layer-wise start: the factors of a :class:`DeepLinear` are only approximately
+    This is the usual layer-wise start: the factors of a :class:`DeepLinear` are only approximately
     balanced, and its product is of the order scale^N.
 
     Args:
@@ -106,7 +106,7 @@ def near_zero_(
         ``module``.
 
     Raises:
-        TypeError: if ``scale`` is no real number.
+        TypeError: if ``scale`` is not a real number.
         ValueError: if ``scale`` is not positive and finite, or there is no linear layer.
 
     Source: arXiv 1810.02281, section 5 (layer-wise independent initialization).
@@ -122,6 +122,7 @@ def near_zero_(
 
 @torch.no_grad()
 def _set_end_to_end(module: ModuleT, scale: float, draw: Callable[[Tensor], Tensor]) -> ModuleT:
+    """Give every layer the end-to-end matrix that ``draw`` makes for its shape."""
     for layer in _layers(module, scale):
         if isinstance(layer, DeepLinear):
             layer.set_end_to_end_(draw(layer.end_to_end()))
@@ -131,6 +132,7 @@ def _set_end_to_end(module: ModuleT, scale: float, draw: Callable[[Tensor], Tens
 
 
 def _layers(module: nn.Module, scale: float) -> list[nn.Linear | DeepLinear]:
+    """List the linear layers of a module; refuse a bad scale, or a module without any."""
     if isinstance(scale, bool) or not isinstance(scale, Real):
         raise TypeError(f"scale: expected a finite number > 0 but got {scale!r}")
     if not 0 < scale < float("inf"):
@@ -148,6 +150,7 @@ def _layers(module: nn.Module, scale: float) -> list[nn.Linear | DeepLinear]:
 
 
 def _linear_layers(module: nn.Module) -> Iterator[nn.Linear | DeepLinear]:
+    """Find every nn.Linear and DeepLinear in a module, but not the layers of a DeepLinear."""
     if isinstance(module, (nn.Linear, DeepLinear)):
         yield module
         return

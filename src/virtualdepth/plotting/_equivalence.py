@@ -95,7 +95,7 @@ def plot_gap(ax: Axes, lrs: Sequence[float], gaps: Sequence[float]) -> Axes:
 
 
 def _square_limits(x: Sequence[float], y: Sequence[float]) -> dict[str, tuple[float, float]]:
-    """Give both axes as many decades, those of the wider data and a margin."""
+    """Give both axes the same number of decades: those of the wider data and a margin."""
     ends = {"xlim": (min(x), max(x)), "ylim": (min(y), max(y))}
     factor = 1.5 * max(high / low for low, high in ends.values()) ** 0.5
     return {

@@ -18,16 +18,16 @@ def plot_singular_values(
     values: Mapping[int, Curve],
     theory: Mapping[int, Curve] | None = None,
 ) -> Axes:
-    """Draw singular values over steps, with those that theory predicts as dashes over them.
+    """Draw singular values over steps, and those that theory predicts as dashes over them.
 
-    A singular value keeps its colour, given its name, also where it crosses another; colours and
-    line styles repeat after seven names.
+    A name keeps its colour where its singular value crosses another. Colours repeat after seven
+    names, with dotted lines.
 
     Args:
         ax: where to draw.
         steps: of the records, rising.
         values: name -> one singular value per record, NaN where it was not recorded.
-        theory: the same of what is predicted.
+        theory: the predicted ones, in the same form.
 
     Returns:
         ``ax``.
@@ -56,10 +56,12 @@ def plot_singular_values(
 
 
 def _color(name: int) -> str:
+    """Return the colour of a name, 1, 2, ..."""
     return PALETTE[(name - 1) % len(PALETTE)]
 
 
 def _line(name: int) -> str:
+    """Return the line style of a name: dotted for every second seven."""
     return "-" if (name - 1) // len(PALETTE) % 2 == 0 else ":"
 
 
@@ -95,7 +97,7 @@ def plot_alignment(ax: Axes, steps: Sequence[int], diagonal: Curve, off_diagonal
         ax: where to draw.
         steps: of the records, rising.
         diagonal: one mean per record.
-        off_diagonal: the same of the entries beside the diagonal.
+        off_diagonal: the same for the entries off the diagonal.
 
     Returns:
         ``ax``.
@@ -107,7 +109,7 @@ def plot_alignment(ax: Axes, steps: Sequence[int], diagonal: Curve, off_diagonal
     """
     ax.plot(steps, diagonal, color=PALETTE[0], linewidth=1.8, label="diagonal")
     ax.plot(steps, off_diagonal, "--", color=PALETTE[1], linewidth=1.8, label="off-diagonal")
-    if max(*diagonal, *off_diagonal) > 0:  # else there is nothing to take the logarithm of
+    if max(*diagonal, *off_diagonal) > 0:  # else there is no logarithm to draw
         ax.set_yscale("log")
     ax.set_ylabel(r"mean $|(U^\top G V)_{rs}|$")
     _finish(ax, steps)
@@ -121,7 +123,7 @@ def plot_balancedness(ax: Axes, steps: Sequence[int], defects: Sequence[Sequence
     Args:
         ax: where to draw.
         steps: of the records, rising.
-        defects: per record one relative defect for each pair, the layers applied first first.
+        defects: for each record one relative defect for each pair, from the first layers on.
 
     Returns:
         ``ax``.
@@ -136,9 +138,9 @@ def plot_balancedness(ax: Axes, steps: Sequence[int], defects: Sequence[Sequence
         label = f"layers {number}, {number + 1}"
         ax.plot(steps, curve, color=color, linewidth=1.8, label=label)
     largest = max(max(row) for row in defects)
-    if largest > 0:  # else there is nothing to take the logarithm of
+    if largest > 0:  # else there is no logarithm to draw
         ax.set_yscale("log")
-        # an exactly balanced start is 1e-16, which would leave the rest of the figure no room
+        # an exactly balanced start has 1e-16, which would squeeze the rest of the figure
         ax.set_ylim(bottom=largest * 1e-6)
     ax.set_ylabel("relative imbalance of adjacent layers")
     _finish(ax, steps)
@@ -170,6 +172,7 @@ def plot_gap_history(ax: Axes, steps: Sequence[int], gaps: Curve) -> Axes:
 
 
 def _finish(ax: Axes, steps: Sequence[int]) -> None:
+    """Label the axis of steps and draw the grid."""
     ax.set_xlabel("optimizer step")
     if steps[0] < steps[-1]:
         ax.set_xlim(steps[0], steps[-1])

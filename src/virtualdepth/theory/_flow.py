@@ -69,7 +69,7 @@ def integrate_flow(
         weight: the start W(0), (m, n), finite.
         depth: number of layers N, real, 1 <= N <= inf; at inf time is rescaled by 1/N.
         time: how long to flow, > 0; may be infinite if ``stop_loss`` is given.
-        stop_loss: end as soon as the loss is no larger.
+        stop_loss: end as soon as the loss is at most this.
         rtol: relative tolerance of a step where the loss has not fallen yet, > 0.
         max_evaluations: end after about this many gradients.
 

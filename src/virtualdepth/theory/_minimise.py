@@ -24,7 +24,7 @@ class Minimum:
         weight: W at the end, in the shape and dtype of the start.
         loss: of ``weight``.
         evaluations: of the gradient.
-        finished: whether the loss is no larger than ``stop_loss``.
+        finished: whether the loss is at most ``stop_loss``.
     """
 
     weight: Tensor
@@ -59,7 +59,7 @@ def minimise_over_factors(
         objective: W -> (gradient, loss), as for :func:`integrate_flow`.
         weight: the start, (m, n), finite.
         depth: number of layers N, an integer.
-        stop_loss: end as soon as the loss is no larger, >= 0.
+        stop_loss: end as soon as the loss is at most this, >= 0.
         max_evaluations: end after about this many gradients.
 
     Returns:
@@ -113,7 +113,7 @@ def _minimise(
     )
     if not math.isfinite(found.fun):
         raise FloatingPointError(
-            f"objective: expected a finite loss but got {found.fun} at the start or beside it"
+            f"objective: expected a finite loss but got {found.fun} at or near the start"
         )
     return Minimum(
         weight=coordinates.weight(torch.from_numpy(found.x)).to(weight),

@@ -30,7 +30,7 @@ def end_to_end_gap(weight: Tensor, reference: Tensor) -> Tensor:
     _check_pair(weight, reference, "reference")
     distance = torch.linalg.matrix_norm(widened(weight) - widened(reference))
     size = torch.linalg.matrix_norm(widened(reference))
-    # written so that 0 / 0 is 0 and its derivative is no NaN
+    # so 0 / 0 is 0, and its derivative is not NaN
     ratio: Tensor = distance / torch.where(distance > 0, size, 1.0)
     return ratio
 
