@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--workers",
-        type=_integer,
+        type=_count,
         default=1,
         metavar="N",
         help="processes on this machine (default: %(default)s)",
@@ -51,19 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the study, and return the exit status."""
-    from virtualdepth_lab.ablate.commands import AblateOptions, ablate
+    from virtualdepth_lab.ablate.command import ablate
 
-    return ablate(
-        AblateOptions(
-            study=options.study,
-            overrides=options.more,
-            output=options.output,
-            storage=options.storage,
-            workers=options.workers,
-            dry_run=options.dry_run,
-            cell=options.cell,
-        )
-    )
+    return ablate(options)
 
 
 def report(folder: Path) -> None:
@@ -73,8 +63,11 @@ def report(folder: Path) -> None:
     print(write_report(folder))
 
 
-def _integer(text: str) -> int:
+def _count(text: str) -> int:
     try:
-        return int(text)
+        number = int(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"expected an integer but got {text!r}") from error
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer >= 1 but got {number}")
+    return number

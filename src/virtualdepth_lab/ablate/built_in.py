@@ -7,55 +7,41 @@ from torch import Tensor
 
 from virtualdepth.data import Completion, load_problem, low_rank_problem
 from virtualdepth.runs import UnusableError
+from virtualdepth_lab.ablate.checks import check_count, check_not_negative
 from virtualdepth_lab.ablate.matrix import Metrics, Report, train
-from virtualdepth_lab.ablate.options import MatrixOptions, count
+from virtualdepth_lab.ablate.options import MatrixOptions
 
-STEPS = 2000
+STEPS = 2000  # unless the study has budget.steps
+
+Samples = tuple[Tensor, Tensor]  # inputs (samples, n), targets (samples, m)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatrixCompletion(MatrixOptions):
-    """Complete a low-rank matrix, arXiv 1905.13655; see MatrixOptions for the other arguments.
+class CompletionProblem(MatrixOptions):
+    """Complete a low-rank matrix whose entries have mean square 1, arXiv 1905.13655.
 
-    The truth has Frobenius norm ``size``, so its entries have mean square 1. "error" is the mean
-    over all entries of (W - truth)^2, "loss" that over the observed ones.
-
-    Attributes:
-        size: rows and columns.
-        rank: of the truth.
-        observed: how many entries.
-        noise: standard deviation of Gaussian noise on the observed entries.
+    "error" is the mean over all entries of (W - truth)^2, "loss" that over the observed ones.
     """
 
-    size: int = 100
-    rank: int = 5
-    observed: int = 2000
-    noise: float = 0.0
+    size: int = 100  # rows and columns
+    rank: int = 5  # of the truth
+    observed: int = 2000  # how many entries
+    noise: float = 0.0  # standard deviation of Gaussian noise on the observed entries
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        count("size", self.size)
-        count("rank", self.rank, self.size)
-        count("observed", self.observed, self.size**2)
-        not_negative("noise", self.noise)
+        check_count("size", self.size)
+        check_count("rank", self.rank, self.size)
+        check_count("observed", self.observed, self.size**2)
+        check_not_negative("noise", self.noise)
 
     def train(self, steps: int | None, report: Report | None = None) -> Metrics:
-        """Run one cell.
-
-        Args:
-            steps: the most gradient evaluations; default 2000.
-            report: told now and then where it stands.
-
-        Returns:
-            The metrics.
-        """
+        """Run one cell."""
         problem = low_rank_problem(self.size, self.rank, self.observed, self.seed)
         seen = problem.truth
         if self.noise:
             generator = torch.Generator().manual_seed(self.seed + 2)
-            seen = seen + self.noise * torch.randn(
-                seen.shape, generator=generator, dtype=seen.dtype
-            )
+            seen = seen + self.noise * _gaussian_like(seen, generator)
         noisy = Completion(truth=seen, mask=problem.mask).to(getattr(torch, self.dtype))
         return train(
             self,
@@ -69,46 +55,28 @@ class MatrixCompletion(MatrixOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regression(MatrixOptions):
-    """Fit W x to y on whitened features; see MatrixOptions for the other arguments.
+class RegressionProblem(MatrixOptions):
+    """Fit W x to y on whitened features.
 
     "loss" is the mean over the training samples of ||W x - y||^2 / 2; "error" that over the
     samples left out. Without ``samples`` all are trained on, and there is no error.
-
-    Attributes:
-        data: "digits", "ethanol", "synthetic" or a CSV file with a header.
-        targets: of a CSV file, the columns to predict, separated by commas.
-        data_dir: folder of the ethanol data; default the variable VIRTUALDEPTH_DATA.
-        samples: how many to train on, drawn anew for each seed.
-        noise: standard deviation of Gaussian noise on the targets trained on.
     """
 
-    data: str = "digits"
-    targets: str = ""
-    data_dir: str | None = None
-    samples: int | None = None
-    noise: float = 0.0
+    data: str = "digits"  # "ethanol", "synthetic" or a CSV file with a header
+    targets: str = ""  # of a CSV file: the columns to predict, separated by commas
+    data_dir: str | None = None  # of the ethanol data; None: the variable VIRTUALDEPTH_DATA
+    samples: int | None = None  # how many to train on, drawn anew for each seed
+    noise: float = 0.0  # standard deviation of Gaussian noise on the targets trained on
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        not_negative("noise", self.noise)
+        check_not_negative("noise", self.noise)
         if self.samples is not None:
-            count("samples", self.samples)
+            check_count("samples", self.samples)
 
     def train(self, steps: int | None, report: Report | None = None) -> Metrics:
-        """Run one cell.
-
-        Args:
-            steps: the most gradient evaluations; default 2000.
-            report: told now and then where it stands.
-
-        Returns:
-            The metrics.
-
-        Raises:
-            UnusableError: if the data cannot be used, or have no samples to leave out.
-        """
-        inputs, targets, left_out = self._samples()
+        """Run one cell."""
+        (inputs, targets), left_out = self._samples()
 
         def objective(weight: Tensor) -> tuple[Tensor, Tensor]:
             residual = inputs @ weight.T - targets
@@ -130,11 +98,12 @@ class Regression(MatrixOptions):
             report=report,
         )
 
-    def _samples(self) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
-        """Inputs and targets to train on, and those left out."""
+    def _samples(self) -> tuple[Samples, Samples | None]:
+        """Return the samples to train on, and those left out."""
         names = [name.strip() for name in self.targets.split(",")] if self.targets else []
         problem = load_problem(self.data, targets=names, data_dir=self.data_dir, seed=self.seed)
         x, y = problem.inputs, problem.targets
+        dtype = getattr(torch, self.dtype)
         generator = torch.Generator().manual_seed(self.seed + 2)
         left_out = None
         if self.samples is not None:
@@ -144,24 +113,12 @@ class Regression(MatrixOptions):
                 )
             order = torch.randperm(len(x), generator=generator)
             chosen, left = order[: self.samples], order[self.samples :]
-            x, y, left_out = x[chosen], y[chosen], (x[left], y[left])
+            left_out = x[left].to(dtype), y[left].to(dtype)
+            x, y = x[chosen], y[chosen]
         if self.noise:
-            y = y + self.noise * torch.randn(y.shape, generator=generator, dtype=y.dtype)
-        dtype = getattr(torch, self.dtype)
-        if left_out is not None:
-            left_out = left_out[0].to(dtype), left_out[1].to(dtype)
-        return x.to(dtype), y.to(dtype), left_out
+            y = y + self.noise * _gaussian_like(y, generator)
+        return (x.to(dtype), y.to(dtype)), left_out
 
 
-def not_negative(name: str, given: object) -> None:
-    """Refuse what is not a number >= 0.
-
-    Args:
-        name: of the option.
-        given: its value.
-
-    Raises:
-        UnusableError: if it is something else.
-    """
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < 1e300:
-        raise UnusableError(name, f"expected a number >= 0 but got {given!r}")
+def _gaussian_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)

@@ -2,35 +2,33 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import product
-from typing import Any
 
-from virtualdepth_lab.ablate.config import StudyConfig, Value
+from virtualdepth_lab.ablate.study import StudyConfig, Value
+
+
+class Status(StrEnum):
+    """How a cell ended; in tables and storages it is this word."""
+
+    COMPLETE = "complete"
+    DIVERGED = "diverged"
+    PRUNED = "pruned"
+    FAILED = "failed"  # it raised an error, or killed its workers
+    UNFINISHED = "unfinished"  # it waits or runs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One run of the problem.
+    """One run of the problem."""
 
-    Attributes:
-        name: which cell of the study it is; unique in it.
-        config: every argument of the problem but the seed; of a search only what is settled.
-        seed: of everything random.
-    """
-
-    name: str
-    config: Mapping[str, Value]
+    name: str  # unique in the study
+    config: Mapping[str, Value]  # every argument but the seed; of a search only the settings
     seed: int
 
 
 def cells_of(study: StudyConfig) -> list[Cell]:
-    """List the cells of a study, seeds varying fastest.
-
-    Args:
-        study: a grid, or a search.
-
-    Returns:
-        All combinations of a grid, or as many cells as a search has trials.
+    """List all combinations of a grid, seeds varying fastest, or as many cells as a search has.
 
     >>> study = StudyConfig(name="a", problem="regression", grid={"depth": [1, "inf"]}, seeds=[0, 1])
     >>> [cell.name for cell in cells_of(study)]
@@ -41,35 +39,15 @@ def cells_of(study: StudyConfig) -> list[Cell]:
             Cell(name=f"trial={number}", config=study.settings, seed=study.seeds[0])
             for number in range(study.budget["trials"])
         ]
-    return [
-        cell(study, dict(zip(study.grid, point, strict=True)), seed)
-        for point in product(*study.grid.values())
-        for seed in study.seeds
-    ]
+    cells = []
+    for point in product(*study.grid.values()):
+        varied = dict(zip(study.grid, point, strict=True))
+        for seed in study.seeds:
+            name = ",".join(f"{axis}={entry}" for axis, entry in {**varied, "seed": seed}.items())
+            cells.append(Cell(name=name, config={**study.settings, **varied}, seed=seed))
+    return cells
 
 
-def cell(study: StudyConfig, point: Mapping[str, Value], seed: int) -> Cell:
-    """Make one cell of a grid.
-
-    Args:
-        study: whose settings it has.
-        point: axis -> value.
-        seed: of everything random.
-
-    Returns:
-        The cell.
-    """
-    name = ",".join(f"{axis}={entry}" for axis, entry in [*point.items(), ("seed", seed)])
-    return Cell(name=name, config={**study.settings, **point}, seed=seed)
-
-
-def axes(study: StudyConfig) -> dict[str, Any]:
-    """List what varies between the cells, but for the seed.
-
-    Args:
-        study: any.
-
-    Returns:
-        Argument -> its values or range.
-    """
-    return dict(study.search or study.grid)
+def one_line(error: BaseException) -> str:
+    """Write an error in one line, as the reason of a cell."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -7,7 +7,7 @@ import threading
 
 
 def die_with_parent() -> None:
-    """Watch standard input, a pipe that its parent never writes to again and that ends with it.
+    """Watch standard input, a pipe that ends with the parent; nothing more is written to it.
 
     The process takes with it those of its group, which what it runs may have started.
     """
@@ -15,7 +15,7 @@ def die_with_parent() -> None:
 
 
 def _watch() -> None:
-    # not sys.stdin, whose lock a thread must not hold when the interpreter ends
+    # Not sys.stdin: a thread must not hold its lock when the interpreter ends.
     while os.read(0, 1):
         pass
     if sys.platform == "win32":

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from virtualdepth.runs import UnusableError
+from virtualdepth_lab.ablate.cells import one_line
 from virtualdepth_lab.ablate.matrix import Metrics, Report
 
 FLAVOURS = ("pytorch_lightning", "lightning.pytorch")
-QUIET = {
+DEFAULTS = {
     "devices": 1,  # not all there are, which other workers use too
     "logger": False,
     "enable_checkpointing": False,
@@ -33,47 +34,27 @@ def fit(
 ) -> Metrics:
     """Fit a module, in whichever of Lightning's import styles it is written.
 
-    Args:
-        module: a LightningModule.
-        data: a LightningDataModule.
-        options: of the Trainer; its strategies train one cell over several devices.
-        steps: ``max_steps`` of the Trainer, if any.
-        objective: the metric that has to stay finite.
-        report: told the metrics after each epoch.
-
-    Returns:
-        Every number that the module logged, as it was last.
-
-    Raises:
-        FloatingPointError: if the objective stops being finite.
-        UnusableError: if these are no module and data module, or an option is unknown.
+    ``options`` and ``steps``, its max_steps, are the Trainer's. The metrics are every number that
+    the module logged, as it was last; FloatingPointError says that the objective is not finite.
     """
     lightning = _flavour(module, data)
-    _check(lightning, options)
-
+    _check_names(lightning, options)
     limit = {} if steps is None else {"max_steps": steps}
-    given = {**QUIET, **limit, **options}
-    watch = watch_over(lightning.__name__, objective, report)
-    given["callbacks"] = [*(options.get("callbacks") or []), watch]
-    trainer = lightning.Trainer(**given)
+    check = objective_check(lightning.__name__, objective, report)
+    callbacks = [*(options.get("callbacks") or []), check]
+    trainer = lightning.Trainer(**{**DEFAULTS, **limit, **options, "callbacks": callbacks})
     trainer.fit(module, datamodule=data)
     return _numbers(trainer.callback_metrics)
 
 
-def watch_over(package: str, objective: str, report: Report | None) -> Any:
-    """Make the callback that ends a cell whose objective is not finite.
+def objective_check(package: str, objective: str, report: Report | None) -> Any:
+    """Make the callback, of either flavour, that ends a cell whose objective is not finite.
 
-    Args:
-        package: one of the two that Lightning's Callback is in.
-        objective: the metric.
-        report: told the metrics after each epoch.
-
-    Returns:
-        The callback.
+    It also reports the metrics after each epoch.
     """
     callback = importlib.import_module(package).Callback
 
-    class Watch(callback):  # type: ignore[misc, valid-type]
+    class ObjectiveCheck(callback):  # type: ignore[misc, valid-type]
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
             found = _numbers(trainer.callback_metrics)
             value = found.get(objective, 0.0)
@@ -85,20 +66,13 @@ def watch_over(package: str, objective: str, report: Report | None) -> Any:
                 report(trainer.current_epoch, found)
 
         def __reduce__(self) -> Any:  # for the processes that ddp_spawn starts
-            return watch_over, (package, objective, report)
+            return objective_check, (package, objective, report)
 
-    return Watch()
+    return ObjectiveCheck()
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse options that a Trainer does not have or take, if Lightning is loaded to say so.
-
-    Args:
-        options: of the Trainer.
-
-    Raises:
-        UnusableError: if one is unknown, impossible, or asks for what this machine has not.
-    """
+    """Refuse options that a Trainer does not have or take, if Lightning is loaded to say so."""
     if options.get("num_nodes", 1) != 1:
         raise UnusableError(
             "trainer.num_nodes",
@@ -106,44 +80,11 @@ def check_options(options: Mapping[str, Any]) -> None:
         )
     for name in FLAVOURS:
         if name in sys.modules and options:
-            _check(sys.modules[name], options)
-            _try(sys.modules[name], options)
+            _check_names(sys.modules[name], options)
+            _check_values(sys.modules[name], options)
 
 
-def _try(lightning: Any, options: Mapping[str, Any]) -> None:
-    """Make a Trainer, as a cell will, without what it says about this machine."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            lightning.Trainer(**{**QUIET, **options})
-    except Exception as error:  # Lightning has many kinds
-        raise UnusableError(
-            "trainer",
-            "expected options that a Trainer takes on this machine but got "
-            f"{type(error).__name__}: {' '.join(str(error).split())}",
-        ) from error
-    finally:
-        logging.disable(before)
-
-
-def spread_out(options: Mapping[str, Any]) -> bool:
-    """Tell whether Lightning may start more processes for a cell.
-
-    Args:
-        options: of the Trainer.
-
-    Returns:
-        Whether they name several devices or a strategy.
-
-    >>> spread_out({"devices": 2}), spread_out({"devices": 1}), spread_out({"max_epochs": 3})
-    (True, False, False)
-    """
-    return options.get("devices", 1) != 1 or "strategy" in options
-
-
-def _check(lightning: Any, options: Mapping[str, Any]) -> None:
+def _check_names(lightning: Any, options: Mapping[str, Any]) -> None:
     known = list(inspect.signature(lightning.Trainer.__init__).parameters)[1:]
     for name in options:
         if name not in known:
@@ -153,8 +94,34 @@ def _check(lightning: Any, options: Mapping[str, Any]) -> None:
             )
 
 
+def _check_values(lightning: Any, options: Mapping[str, Any]) -> None:
+    """Make a Trainer, as a cell will, and silence what it says about this machine."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            lightning.Trainer(**{**DEFAULTS, **options})
+    except Exception as error:  # Lightning raises many kinds
+        raise UnusableError(
+            "trainer",
+            f"expected options that a Trainer takes on this machine but got {one_line(error)}",
+        ) from error
+    finally:
+        logging.disable(before)
+
+
+def is_multi_device(options: Mapping[str, Any]) -> bool:
+    """Return whether Lightning may start more processes for a cell.
+
+    >>> [is_multi_device(o) for o in ({"devices": 2}, {"devices": 1}, {"max_epochs": 3})]
+    [True, False, False]
+    """
+    return options.get("devices", 1) != 1 or "strategy" in options
+
+
 def _flavour(module: Any, data: Any) -> Any:
-    """The package that both are written in; a user of one need not have the other."""
+    """Return the package that both are written in; a user of one need not have the other."""
     for name in FLAVOURS:
         package = sys.modules.get(name)
         if (

@@ -19,12 +19,12 @@ from virtualdepth.maths import (
 from virtualdepth.optim import EndToEndSGD, with_depth
 from virtualdepth_lab.ablate.options import MatrixOptions
 
-Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
+Objective = Callable[[Tensor], tuple[Tensor, Tensor]]  # W -> gradient and loss
 Metrics = dict[str, float]
-Report = Callable[[int, Metrics], None]
+Report = Callable[[int, Metrics], None]  # takes a step number and the metrics so far
 
-REPORTS = 20  # a cell that may be pruned says so often how it stands
-TORCH = {
+REPORTS = 20  # how often a cell that may be pruned reports
+TORCH_OPTIMIZERS = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "rmsprop": torch.optim.RMSprop,
@@ -42,23 +42,10 @@ def train(
     steps: int,
     report: Report | None = None,
 ) -> Metrics:
-    """Train until the loss asked for, or as many gradients, are reached.
+    """Train W of ``shape`` until the loss asked for, for at most ``steps`` gradients.
 
-    Args:
-        options: what to train and how.
-        shape: of W, (m, n).
-        objective: W -> gradient and loss.
-        smoothness: the largest curvature of the loss in W.
-        measure: W -> metrics.
-        steps: the most gradient evaluations.
-        report: told now and then where the training stands.
-
-    Returns:
-        The metrics at the end, "loss", "effective_rank", "nuclear_norm", "evaluations" and
-        "reached", whether the loss asked for was.
-
-    Raises:
-        FloatingPointError: if it diverges.
+    ``smoothness`` is the largest curvature of the loss in W; ``measure`` takes W. The metrics are
+    those of ``measure``, "loss", "effective_rank", "nuclear_norm", "evaluations" and "reached".
     """
     factors = [factor.requires_grad_() for factor in start_of(options, shape)]
     optimizer = _optimizer(options, factors, smoothness)
@@ -97,36 +84,19 @@ def train(
 
 
 def start_of(options: MatrixOptions, shape: tuple[int, int]) -> list[Tensor]:
-    """Draw the start.
-
-    Args:
-        options: depth, kind of start, scale and seed.
-        shape: of W, (m, n).
-
-    Returns:
-        [W], or the layers of an explicit network, first applied first.
+    """Draw [W(0)] of shape (m, n), or the layers of an explicit network, first applied first.
 
     >>> options = MatrixOptions(seed=0, depth=3, start="identity", init_scale=0.5)
     >>> start_of(options, (2, 2))
     [tensor([[0.5000, 0.0000],
             [0.0000, 0.5000]], dtype=torch.float64)]
     """
-    dtype = getattr(torch, options.dtype)
-    # the truth of a problem has the seed itself
+    # The truth of a problem is drawn from the seed itself.
     generator = torch.Generator().manual_seed(options.seed + 1)
     explicit = options.model == "explicit"
     if options.start == "layers":
-        layers = int(options.depth)
-        sizes = layer_sizes(shape[1], shape[0], layers, options.width)
-        drawn = [
-            gaussian_start(
-                torch.empty(rows, columns, dtype=torch.float64),
-                options.init_scale ** (1 / layers),
-                generator,
-            )
-            for columns, rows in pairwise(sizes)
-        ]
-        factors = drawn if explicit else [end_to_end_product(drawn)]
+        layers = _gaussian_layers(options, shape, generator)
+        factors = layers if explicit else [end_to_end_product(layers)]
     else:
         weight = torch.eye(*shape, dtype=torch.float64) * options.init_scale
         if options.start == "balanced":
@@ -136,7 +106,22 @@ def start_of(options: MatrixOptions, shape: tuple[int, int]) -> list[Tensor]:
             if explicit
             else [weight]
         )
-    return [factor.to(dtype) for factor in factors]
+    return [factor.to(getattr(torch, options.dtype)) for factor in factors]
+
+
+def _gaussian_layers(
+    options: MatrixOptions, shape: tuple[int, int], generator: torch.Generator
+) -> list[Tensor]:
+    depth = int(options.depth)
+    sizes = layer_sizes(shape[1], shape[0], depth, options.width)
+    return [
+        gaussian_start(
+            torch.empty(rows, columns, dtype=torch.float64),
+            options.init_scale ** (1 / depth),
+            generator,
+        )
+        for columns, rows in pairwise(sizes)
+    ]
 
 
 def _optimizer(options: MatrixOptions, factors: list[Tensor], smoothness: float) -> Optimizer:
@@ -150,7 +135,7 @@ def _optimizer(options: MatrixOptions, factors: list[Tensor], smoothness: float)
         return EndToEndSGD(
             factors, lr=lr, depth=depth, step_scale=options.step_scale, cap=options.cap
         )
-    optimizer: Optimizer = TORCH[options.optimizer](factors, lr=lr)
+    optimizer: Optimizer = TORCH_OPTIMIZERS[options.optimizer](factors, lr=lr)
     if depth == 1:
         return optimizer
     return with_depth(optimizer, depth, step_scale=options.step_scale, cap=options.cap)

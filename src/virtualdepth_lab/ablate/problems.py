@@ -2,9 +2,11 @@
 
 A problem is anything callable with keyword arguments, ``seed`` among them, that returns
 
-- an object with ``train(steps, report)``, which returns metrics, or
+- an object with ``train(steps, report)``, which returns a mapping of metrics to numbers, or
 - a LightningModule and a LightningDataModule, which are fitted.
 
+``steps`` is the study's budget, or None. ``report`` is None unless cells may be pruned: ``train``
+then calls it now and then with a step number and the metrics so far, and lets what it raises pass.
 FloatingPointError, or an objective that is not finite, says that the cell diverged.
 """
 
@@ -14,57 +16,26 @@ import math
 import random
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
 
 from virtualdepth.runs import UnusableError
-from virtualdepth_lab.ablate.built_in import MatrixCompletion, Regression
-from virtualdepth_lab.ablate.cells import Cell
-from virtualdepth_lab.ablate.config import StudyConfig
-from virtualdepth_lab.ablate.lightning_cell import check_options, fit, spread_out
+from virtualdepth_lab.ablate.built_in import CompletionProblem, RegressionProblem
+from virtualdepth_lab.ablate.cells import Cell, one_line
+from virtualdepth_lab.ablate.lightning_cell import check_options, fit, is_multi_device
 from virtualdepth_lab.ablate.matrix import Metrics, Report
+from virtualdepth_lab.ablate.study import StudyConfig
 
 BUILT_IN: dict[str, Callable[..., Any]] = {
-    "matrix-completion": MatrixCompletion,
-    "regression": Regression,
+    "matrix-completion": CompletionProblem,
+    "regression": RegressionProblem,
 }
 
 
-@runtime_checkable
-class Trainable(Protocol):
-    """What a problem may return: something that trains itself."""
-
-    def train(self, steps: int | None, report: Report | None = None) -> Mapping[str, float]:
-        """Run the cell.
-
-        Args:
-            steps: the study's ``budget.steps``, if any.
-            report: for a search with pruning, to be called now and then with a step number and the
-                metrics so far; it ends the cell by an exception that must pass.
-
-        Returns:
-            Name -> number; the study's objective among them.
-        """
-
-
 def factory_of(problem: str) -> Callable[..., Any]:
-    """Find what makes the problem of a cell.
-
-    Args:
-        problem: "matrix-completion", "regression" or "package.module:factory", found from the
-            working directory or where Python finds packages.
-
-    Returns:
-        A callable with keyword arguments.
-
-    Raises:
-        UnusableError: if there is none.
-
-    >>> factory_of("regression").__name__
-    'Regression'
-    """
+    """Return the built-in problem of this name, or import "package.module:factory"."""
     if problem in BUILT_IN:
         return BUILT_IN[problem]
     module, colon, name = problem.partition(":")
@@ -74,7 +45,7 @@ def factory_of(problem: str) -> Callable[..., Any]:
             f"expected {', '.join(BUILT_IN)} or package.module:factory but got {problem!r}",
         )
     if "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` does, which a console script does not
+        sys.path.insert(0, "")  # the working directory, as for `python -m`
     try:
         factory = importlib.import_module(module)
         for part in name.split("."):
@@ -83,7 +54,7 @@ def factory_of(problem: str) -> Callable[..., Any]:
         raise UnusableError(
             "problem",
             f"expected a module that can be imported with the factory {name} in it but got, from "
-            f"{module}, {type(error).__name__}: {' '.join(str(error).split())}",
+            f"{module}, {one_line(error)}",
         ) from error
     if not callable(factory):
         raise UnusableError("problem", f"expected a callable but got {factory!r}")
@@ -91,29 +62,20 @@ def factory_of(problem: str) -> Callable[..., Any]:
 
 
 def check_cells(study: StudyConfig, cells: Iterable[Cell]) -> None:
-    """Check every cell as far as that is possible without running it.
-
-    Args:
-        study: which problem.
-        cells: of it.
-
-    Raises:
-        UnusableError: if an argument is unknown, missing or, for a built-in problem, impossible.
-    """
-    factory = factory_of(study.problem)
-    signature = inspect.signature(factory)
-    _check_arguments(study, signature)
+    """Check every cell as far as that is possible without running it."""
+    factory, is_built_in = factory_of(study.problem), study.problem in BUILT_IN
+    _check_arguments(study, inspect.signature(factory))
     check_options(study.trainer)
-    if spread_out(study.trainer) and study.pruner != "NopPruner":
+    if is_multi_device(study.trainer) and study.pruner != "NopPruner":
         raise UnusableError(
             "pruner", f"expected none with trainer.devices or strategy but got {study.pruner}"
         )
-    if study.problem in BUILT_IN:
-        if study.trainer:
-            raise UnusableError("trainer", f"expected none with {study.problem} but got some")
+    if is_built_in and study.trainer:
+        raise UnusableError("trainer", f"expected none with {study.problem} but got some")
+    if is_built_in:
         for cell in cells:
-            factory(**{**lowest(study), **cell.config}, seed=cell.seed)
-    if study.problem not in BUILT_IN and study.objective is None:
+            factory(**{**example_point(study), **cell.config}, seed=cell.seed)
+    elif study.objective is None:
         raise UnusableError(
             "objective", "expected the metric to compare cells by, one that is logged, but got none"
         )
@@ -121,7 +83,7 @@ def check_cells(study: StudyConfig, cells: Iterable[Cell]) -> None:
 
 def _check_arguments(study: StudyConfig, signature: inspect.Signature) -> None:
     kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
-    open_ended = inspect.Parameter.VAR_KEYWORD in kinds.values()
+    takes_any = inspect.Parameter.VAR_KEYWORD in kinds.values()
     known = [
         name
         for name, kind in kinds.items()
@@ -129,13 +91,13 @@ def _check_arguments(study: StudyConfig, signature: inspect.Signature) -> None:
     ]
     for section in ("settings", "grid", "search"):
         for name in getattr(study, section):
-            if name not in known and not open_ended:
+            if name not in known and not takes_any:
                 raise UnusableError(
                     f"{section}.{name}",
                     f"expected arguments of {study.problem}, which are {', '.join(known)}, but "
                     f"got {name!r}",
                 )
-    if "seed" not in known and not open_ended:
+    if "seed" not in known and not takes_any:
         raise UnusableError("problem", f"expected an argument seed but {study.problem} has none")
     given = {*study.settings, *study.grid, *study.search, "seed"}
     for name in known:
@@ -145,15 +107,8 @@ def _check_arguments(study: StudyConfig, signature: inspect.Signature) -> None:
             )
 
 
-def lowest(study: StudyConfig) -> dict[str, Any]:
-    """Choose one point of a search, to check or time the rest with.
-
-    Args:
-        study: any.
-
-    Returns:
-        Argument -> its first or lowest value; empty for a grid.
-    """
+def example_point(study: StudyConfig) -> dict[str, Any]:
+    """Return the first or lowest value of everything a search varies; nothing for a grid."""
     return {
         name: given["low"] if isinstance(given, Mapping) else given[0]
         for name, given in study.search.items()
@@ -161,47 +116,30 @@ def lowest(study: StudyConfig) -> dict[str, Any]:
 
 
 def objective_of(study: StudyConfig) -> str:
-    """Name the metric that cells are compared by.
-
-    Args:
-        study: checked.
-
-    Returns:
-        What the study says, else "error", or "loss" where a regression leaves nothing out.
-    """
+    """Return the metric to compare cells by: what the study says, else the problem's own."""
     if study.objective is not None:
         return study.objective
-    left_out = {*study.settings, *study.grid, *study.search}
-    return "loss" if study.problem == "regression" and "samples" not in left_out else "error"
+    given = {*study.settings, *study.grid, *study.search}
+    leaves_none_out = study.problem == "regression" and "samples" not in given
+    return "loss" if leaves_none_out else "error"
 
 
 def run_cell(
     study: StudyConfig, config: Mapping[str, Any], seed: int, report: Report | None = None
 ) -> Metrics:
-    """Run one cell.
+    """Run one cell: every argument of the problem is in ``config``, but for the seed.
 
-    Args:
-        study: of which it is.
-        config: every argument of the problem but the seed.
-        seed: also of the global random generators.
-        report: for pruning.
-
-    Returns:
-        Its metrics, the objective among them, all finite.
-
-    Raises:
-        FloatingPointError: if it diverged.
-        UnusableError: if the problem returns something else than it should.
+    The objective among the metrics is finite; FloatingPointError says that the cell diverged.
     """
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     made = factory_of(study.problem)(**config, seed=seed)
     objective, steps = objective_of(study), study.budget.get("steps")
-    if isinstance(made, Trainable) and not isinstance(made, tuple):
-        metrics = _numbers(made.train(steps, report))
-    elif isinstance(made, tuple) and len(made) == 2:
+    if isinstance(made, tuple) and len(made) == 2:
         metrics = fit(*made, options=study.trainer, steps=steps, objective=objective, report=report)
+    elif hasattr(made, "train"):
+        metrics = _numbers(made.train(steps, report))
     else:
         raise UnusableError(
             "problem",
@@ -218,7 +156,7 @@ def run_cell(
 
 
 def _numbers(found: object) -> Metrics:
-    """Make plain numbers of metrics that may be scalars of numpy or torch."""
+    """Turn metrics that may be scalars of numpy or torch into plain numbers."""
     if not isinstance(found, Mapping):
         raise UnusableError(
             "problem", f"expected metrics, a name and a number each, from train but got {found!r}"

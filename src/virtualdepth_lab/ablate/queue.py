@@ -1,21 +1,20 @@
 """The queue of cells: rows of an Optuna study, each of which one worker takes and finishes.
 
-A cell is one row for life: waiting, running, and then complete; PRUNED where it diverged or was
-pruned, FAIL where it raised an error. Its user attributes hold
+A cell keeps one row, a trial of Optuna: WAITING, RUNNING, then COMPLETE, PRUNED (it diverged or
+was pruned) or FAIL (it raised an error). The trial's user attributes hold
 
-- "cell", "config", "seed": which it is;
-- "run": who took it, for the how-manieth time, with which versions;
+- "cell", "config", "seed": which cell it is;
+- "run": the worker that took it last, its versions, and how many attempts there were;
 - "result": status, reason, metrics and seconds.
 """
 
 import os
-import platform
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 import optuna
@@ -24,47 +23,38 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from virtualdepth.runs import UnusableError
-from virtualdepth_lab.ablate.cells import Cell
-from virtualdepth_lab.ablate.config import StudyConfig, plain, value
-from virtualdepth_lab.ablate.sampling import distribution_of, distributions, sampler_of, suggest
+from virtualdepth.runs import UnusableError, plain
+from virtualdepth.runs import versions as versions_of
+from virtualdepth_lab.ablate.cells import Cell, Status
+from virtualdepth_lab.ablate.sampling import (
+    distribution_of,
+    pruner_of,
+    sampler_of,
+    suggest,
+)
 from virtualdepth_lab.ablate.storage import CellStorage
+from virtualdepth_lab.ablate.study import StudyConfig, value
 
-MOST_ATTEMPTS = 3
-PACKAGES = ("virtualdepth", "torch", "optuna")
-COMPLETE, DIVERGED, PRUNED, FAILED = "complete", "diverged", "pruned", "failed"
 STATES = {
-    COMPLETE: TrialState.COMPLETE,
-    DIVERGED: TrialState.PRUNED,  # a sampler then keeps away from it
-    PRUNED: TrialState.PRUNED,
-    FAILED: TrialState.FAIL,
+    Status.COMPLETE: TrialState.COMPLETE,
+    Status.DIVERGED: TrialState.PRUNED,  # a sampler then keeps away from it
+    Status.PRUNED: TrialState.PRUNED,
+    Status.FAILED: TrialState.FAIL,
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A cell that this worker, and no other, runs.
+class ClaimedCell:
+    """A cell that this worker, and no other, runs."""
 
-    Attributes:
-        trial_id: of its row.
-        cell: which it is.
-        trial: of a search, what Optuna's sampler and pruner work on.
-        attempt: for the how-manieth time it is run.
-    """
-
-    trial_id: int
+    trial_id: int  # of its row
     cell: Cell
-    trial: Trial | None
-    attempt: int
+    trial: Trial | None  # of a search: what Optuna's sampler and pruner work on
+    attempt: int  # 1 the first time it is run
 
 
 class Queue:
-    """The rows of one study.
-
-    Args:
-        storage: where they are.
-        study: which.
-    """
+    """The rows of one study."""
 
     def __init__(self, storage: CellStorage, study: StudyConfig) -> None:
         self.storage = storage
@@ -76,44 +66,34 @@ class Queue:
             direction=StudyDirection[study.direction.upper()],
             load_if_exists=True,
             sampler=sampler_of(study, 0),
-            pruner=getattr(optuna.pruners, study.pruner)() if study.search else None,
+            pruner=pruner_of(study),
         )
         self._id = storage.get_study_id_from_name(study.name)
 
     def latest(self) -> dict[str, FrozenTrial]:
-        """List the row of each cell; of one that failed and was added again, the last.
-
-        Returns:
-            Name of the cell -> row.
-        """
+        """Return the row of each cell by its name; the last one of a cell that was added again."""
         trials = self.study.get_trials(deepcopy=False)
         return {trial.user_attrs["cell"]: trial for trial in trials if "cell" in trial.user_attrs}
 
     def add(self, cells: Sequence[Cell]) -> None:
-        """Add the cells that the study does not have yet, and those that failed, once more.
+        """Add the cells that the study does not have yet, and again those that failed.
 
-        Only under :func:`virtualdepth_lab.ablate.storage.lock`: no other process adds meanwhile.
-
-        Args:
-            cells: all of the study.
-
-        Raises:
-            UnusableError: if the storage holds another study of this name.
+        The caller holds :func:`virtualdepth_lab.ablate.storage.lock`: no other process adds cells
+        meanwhile.
         """
         known = self.latest()
         self._check_same(known, cells)
         self.study.set_user_attr("study", self.config.to_json())
-        fixed = {} if self.config.search else distributions(self.config)
+        varied = {} if self.config.search else {**self.config.grid, "seed": self.config.seeds}
+        fixed = {name: distribution_of(given) for name, given in varied.items()}
         for cell in cells:
             if cell.name in known and known[cell.name].state is not TrialState.FAIL:
                 continue
+            arguments = {**cell.config, "seed": cell.seed}
             self.study.add_trial(
                 create_trial(
                     state=TrialState.WAITING,
-                    params={
-                        name: plain(cell.seed if name == "seed" else cell.config[name])
-                        for name in fixed
-                    },
+                    params={name: plain(arguments[name]) for name in fixed},
                     distributions=dict(fixed),
                     user_attrs={
                         "cell": cell.name,
@@ -129,26 +109,25 @@ class Queue:
         if before is None:
             return
         if self.study.direction.name.lower() != self.config.direction:
-            raise self._other("direction", self.study.direction.name.lower())
-        now, growing = self.config.to_json(), {"grid", "seeds"}
-        if self.config.search:
-            growing = {"budget"}
+            raise self._differs("direction", self.study.direction.name.lower())
+        now = self.config.to_json()
+        growing = {"budget"} if self.config.search else {"grid", "seeds"}
         for key in {*before, *now} - growing:
             if before.get(key) != now.get(key):
-                raise self._other(key, before.get(key))
+                raise self._differs(key, before.get(key))
         if missing := known.keys() - {cell.name for cell in cells}:
-            raise self._other("the cell", min(missing))
+            raise self._differs("the cell", min(missing))
         old, new = before.get("grid", {}), now.get("grid", {})
         if old.keys() != new.keys():
-            raise self._other("grid", list(old))
+            raise self._differs("grid", list(old))
         for axis, entries in old.items():
-            categorical = isinstance(
+            is_categorical = isinstance(
                 distribution_of(self.config.grid[axis]), CategoricalDistribution
             )
-            if categorical and entries != new[axis]:
-                raise self._other(f"grid.{axis}", entries)
+            if is_categorical and entries != new[axis]:
+                raise self._differs(f"grid.{axis}", entries)
 
-    def _other(self, key: str, before: object) -> UnusableError:
+    def _differs(self, key: str, before: object) -> UnusableError:
         return UnusableError(
             "output",
             f"expected a new folder, or a storage without a study {self.config.name!r}, since the "
@@ -156,12 +135,8 @@ class Queue:
             "and more trials can be added; for the rest choose another folder or name",
         )
 
-    def claim(self) -> Claim | None:
-        """Take a cell that waits.
-
-        Returns:
-            The cell; None if none waits now.
-        """
+    def claim(self) -> ClaimedCell | None:
+        """Take a cell that waits; None if none waits now."""
         waiting = self.storage.waiting(self._id)
         if not waiting:
             self._give_back_dead()
@@ -174,8 +149,8 @@ class Queue:
             waiting = self.storage.waiting(self._id)
         return None
 
-    def _take(self, trial_id: int) -> Claim | None:
-        # the heartbeat first: a running cell without one would never count as abandoned
+    def _take(self, trial_id: int) -> ClaimedCell | None:
+        # The heartbeat comes first: a running cell without one would never count as abandoned.
         try:
             self.storage.record_heartbeat(trial_id)
             if not self.storage.set_trial_state_values(trial_id, TrialState.RUNNING):
@@ -189,58 +164,40 @@ class Queue:
         trial = None
         config = {name: value(name, v) for name, v in stored.user_attrs["config"].items()}
         if self.config.search:
-            # a sampler for each cell: the workers must not draw the same points
             self.study.sampler = sampler_of(self.config, stored.number)
             trial = Trial(self.study, trial_id)
             for name, given in self.config.search.items():
                 config[name] = suggest(trial, name, given)
         cell = Cell(name=stored.user_attrs["cell"], config=config, seed=stored.user_attrs["seed"])
-        return Claim(trial_id=trial_id, cell=cell, trial=trial, attempt=attempt)
+        return ClaimedCell(trial_id=trial_id, cell=cell, trial=trial, attempt=attempt)
 
-    def finish(self, claim: Claim, result: Mapping[str, Any], objective: float | None) -> None:
-        """Record how a cell ended; unless another worker, who thought this one dead, has.
-
-        Args:
-            claim: the cell.
-            result: "status", and "reason", "metrics", "seconds".
-            objective: of a complete cell.
-        """
+    def finish(
+        self, claimed: ClaimedCell, result: Mapping[str, Any], objective: float | None
+    ) -> None:
+        """Record how a cell ended, unless a worker that took this one for dead has done so."""
         values = [objective] if objective is not None else None
         try:
-            self.storage.set_trial_user_attr(claim.trial_id, "result", plain(result))
-            self.storage.set_trial_state_values(claim.trial_id, STATES[result["status"]], values)
+            self.storage.set_trial_user_attr(claimed.trial_id, "result", plain(result, nan="nan"))
+            self.storage.set_trial_state_values(claimed.trial_id, STATES[result["status"]], values)
         except UpdateFinishedTrialError:
             return
 
-    def unfinished(self) -> int:
-        """Count the cells that wait or run.
-
-        Returns:
-            How many.
-        """
-        counts = self.storage.counts(self._id)
-        return counts.get("WAITING", 0) + counts.get("RUNNING", 0)
-
     def counts(self) -> dict[str, int]:
-        """Count rows by state.
-
-        Returns:
-            See :meth:`CellStorage.counts`.
-        """
+        """Count rows by the name of their TrialState."""
         return self.storage.counts(self._id)
 
+    def unfinished(self) -> int:
+        """Count the cells that wait or run."""
+        counts = self.counts()
+        return counts.get("WAITING", 0) + counts.get("RUNNING", 0)
+
     def give_back(self, workers: Sequence[str], *, blameless: bool = False) -> int:
-        """Let the running cells of workers that are known to be dead wait again.
+        """Let the running cells of dead workers, named "host:process", wait again; count them.
 
-        Args:
-            workers: as "host:process".
-            blameless: the user stopped them, so it does not count as an attempt.
-
-        Returns:
-            How many cells.
+        ``blameless``: the user stopped the workers, so it does not count as an attempt.
         """
         given_back = 0
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        for trial in self._running():
             run = trial.user_attrs.get("run", {})
             if run.get("worker") in workers:
                 if blameless:
@@ -253,35 +210,27 @@ class Queue:
         self.storage.give_back_stale(self._id)
         if self.storage.engine.name != "sqlite" or sys.platform == "win32":
             return
-        # the file is on this machine, whose processes can be asked for; not those of Windows,
-        # where os.kill would end them: there a worker counts as dead when its heartbeat stops
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        workers = {trial.user_attrs.get("run", {}).get("worker", "") for trial in running}
+        # SQLite's file is on this machine, which knows whether a process lives. Not so on Windows:
+        # os.kill would end it, so there a worker counts as dead when its heartbeat stops.
+        workers = {trial.user_attrs.get("run", {}).get("worker", "") for trial in self._running()}
         host = f"{socket.gethostname()}:"
-        self.give_back(
-            [
-                worker
-                for worker in workers
-                if worker.startswith(host) and not _alive(int(worker.removeprefix(host)))
-            ]
-        )
+        here = [worker for worker in workers if worker.startswith(host)]
+        self.give_back([name for name in here if not _is_alive(int(name.removeprefix(host)))])
+
+    def _running(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
 @cache
 def versions() -> dict[str, str]:
-    """List what runs a cell.
-
-    Returns:
-        Name -> version.
-    """
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    """Return the versions of what runs a cell."""
+    return versions_of("virtualdepth", "torch", "optuna")
 
 
-def _alive(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
-        os.kill(process, 0)
+        with suppress(PermissionError):  # it is another user's
+            os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
     return True

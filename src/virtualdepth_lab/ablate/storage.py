@@ -16,37 +16,31 @@ from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from virtualdepth.runs import UnusableError
 
-# seconds between two signs of life of a running cell, and after which its worker counts as dead
+# Seconds between two heartbeats of a running cell, and after which its worker counts as dead.
 HEARTBEAT, GRACE = 5, 60
 _WAIT_FOR_LOCK = 60.0  # seconds; a writer holds SQLite's lock for milliseconds
 
 
 class CellStorage(RDBStorage):
-    """Optuna's RDBStorage; here a cell whose worker died waits again, in the same row.
+    """Optuna's RDBStorage, but a cell whose worker died waits again, in the same row.
 
     Optuna's own way fails the row and adds another one. A process killed between the two would lose
     the cell, and two processes that see the same death could add it twice.
-
-    Args:
-        url: "sqlite:///FILE" or "postgresql://USER@HOST/DATABASE".
-        heartbeat: seconds between two signs of life.
-        grace: seconds without one after which a worker counts as dead.
     """
 
     def __init__(self, url: str, *, heartbeat: int = HEARTBEAT, grace: int = GRACE) -> None:
-        parsed = make_url(url)
-        options: dict[str, Any]
-        if parsed.get_backend_name() == "sqlite":
-            options = {"connect_args": {"timeout": _WAIT_FOR_LOCK}}
-        else:
-            options = {"pool_pre_ping": True}  # a cell may outlive its connection
-            # the driver that this package asks for, whatever SQLAlchemy takes by default
-            parsed = parsed.set(drivername="postgresql+psycopg")
+        parsed = _with_driver(make_url(url))
+        is_sqlite = parsed.get_backend_name() == "sqlite"
+        options: dict[str, Any] = (
+            {"connect_args": {"timeout": _WAIT_FOR_LOCK}}
+            if is_sqlite
+            else {"pool_pre_ping": True}  # a cell may outlive its connection
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # of the heartbeat
             super().__init__(
@@ -56,7 +50,7 @@ class CellStorage(RDBStorage):
                 heartbeat_interval=heartbeat,
                 grace_period=grace,
             )
-        if parsed.get_backend_name() == "sqlite":
+        if is_sqlite:
             _serialise(self.engine)
 
     def close(self) -> None:
@@ -65,37 +59,19 @@ class CellStorage(RDBStorage):
         self.engine.dispose()
 
     def give_back(self, trial_id: int) -> bool:
-        """Let a cell wait again whose worker is gone.
-
-        Args:
-            trial_id: of its row.
-
-        Returns:
-            Whether it was not finished.
-        """
+        """Let a cell whose worker is gone wait again; return whether it was unfinished."""
         try:
             return self.set_trial_state_values(trial_id, TrialState.WAITING)
         except UpdateFinishedTrialError:
             return False
 
     def give_back_stale(self, study_id: int) -> None:
-        """Let cells wait again whose workers have shown no sign of life for the grace period.
-
-        Args:
-            study_id: of the study.
-        """
+        """Let cells wait again whose workers have sent no heartbeat for the grace period."""
         for trial_id in self._get_stale_trial_ids(study_id):
             self.give_back(trial_id)
 
     def waiting(self, study_id: int) -> list[int]:
-        """List the first rows that wait, as :meth:`counts` in one query.
-
-        Args:
-            study_id: of the study.
-
-        Returns:
-            Their ids: a few, since other workers take them meanwhile.
-        """
+        """Return the ids of the first rows that wait; a few, since other workers take them too."""
         query = sqlalchemy.text(
             "SELECT trial_id FROM trials WHERE study_id = :study AND state = 'WAITING' "
             "ORDER BY number LIMIT 8"
@@ -104,13 +80,9 @@ class CellStorage(RDBStorage):
             return [int(row[0]) for row in connection.execute(query, {"study": study_id})]
 
     def counts(self, study_id: int) -> dict[str, int]:
-        """Count rows by state: one query, where loading a thousand trials takes a second.
+        """Count rows by the name of their TrialState.
 
-        Args:
-            study_id: of the study.
-
-        Returns:
-            Name of an optuna.trial.TrialState -> number, if not 0.
+        One query: Optuna would load every trial, and a thousand of them take a second.
         """
         query = sqlalchemy.text(
             "SELECT state, COUNT(*) FROM trials WHERE study_id = :study GROUP BY state"
@@ -129,8 +101,8 @@ def _serialise(engine: sqlalchemy.Engine) -> None:
     @sqlalchemy.event.listens_for(engine, "connect")
     def connect(connection: Any, _: object) -> None:
         connection.isolation_level = None  # the driver begins no transaction of its own
-        # With a log written ahead a commit outlives the process without waiting for the disk:
-        # a tenth of a millisecond where it took ten, seven times a cell.
+        # With a write-ahead log a commit survives the death of the process without waiting for the
+        # disk: it takes a tenth of a millisecond instead of ten, seven times a cell.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
 
@@ -141,46 +113,33 @@ def _serialise(engine: sqlalchemy.Engine) -> None:
     engine.dispose()  # connections made before this
 
 
+def _with_driver(url: URL) -> URL:
+    """Name the driver of PostgreSQL that this package requires; SQLAlchemy's default is another."""
+    if url.get_backend_name() == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    return url
+
+
 def check_url(url: str) -> str:
-    """Refuse a storage of another kind.
-
-    Args:
-        url: of the storage.
-
-    Returns:
-        ``url``.
-
-    Raises:
-        UnusableError: if it is neither a file of SQLite nor a PostgreSQL database.
-
-    >>> check_url("redis://localhost")
-    Traceback (most recent call last):
-    virtualdepth.runs._errors.UnusableError: storage: expected sqlite:///FILE or postgresql://USER@HOST/DATABASE but got redis://localhost
-    """  # noqa: E501 (a message is one line)
+    """Return the address; refuse what is neither a file of SQLite nor a PostgreSQL database."""
     try:
         parsed = make_url(url)
+        backend, database = parsed.get_backend_name(), parsed.database
     except SQLAlchemyError:
-        parsed = None
-    backend = None if parsed is None else parsed.get_backend_name()
-    kept = parsed is not None and parsed.database not in {None, "", ":memory:"}
-    if not kept or backend not in {"sqlite", "postgresql"}:
+        backend, database = None, None
+    if backend not in {"sqlite", "postgresql"} or database in {None, "", ":memory:"}:
         raise UnusableError(
             "storage",
-            f"expected sqlite:///FILE or postgresql://USER@HOST/DATABASE but got {shown(url)}",
+            "expected sqlite:///FILE or postgresql://USER@HOST/DATABASE but got "
+            f"{without_password(url)}",
         )
     return url
 
 
-def shown(url: str) -> str:
-    """Write a storage without its password.
+def without_password(url: str) -> str:
+    """Write the address of a storage for people to read.
 
-    Args:
-        url: of the storage.
-
-    Returns:
-        Text.
-
-    >>> shown("postgresql://me:secret@host/studies")
+    >>> without_password("postgresql://me:secret@host/studies")
     'postgresql://me:***@host/studies'
     """
     try:
@@ -191,29 +150,19 @@ def shown(url: str) -> str:
 
 @contextmanager
 def storage_errors(url: str) -> Iterator[None]:
-    """Turn what a database and its driver raise into one line.
-
-    Args:
-        url: of the storage.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        UnusableError: in place of such an error.
-    """
+    """Turn what a database and its driver raise into one UnusableError."""
     try:
         yield
     except (StorageInternalError, SQLAlchemyError, ImportError) as error:
         raise UnusableError(
             "storage",
-            f"expected to read and write {shown(url)} but got: {_reason(error)}; every cell "
-            "recorded by then is kept: put this right and run the same command again",
+            f"expected to read and write {without_password(url)} but got: {_reason(error)}; every "
+            "cell recorded by then is kept: solve this and run the same command again",
         ) from error
 
 
 def _reason(error: BaseException) -> str:
-    """What the driver said, without the statement that SQLAlchemy adds."""
+    """Return what the driver said, without the statement that SQLAlchemy adds."""
     if isinstance(error, StorageInternalError) and error.__cause__ is not None:
         error = error.__cause__
     original = getattr(error, "orig", None) or error
@@ -225,11 +174,7 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Keep Optuna's remarks on studies and trials off the terminal, here and only here.
-
-    Yields:
-        Nothing.
-    """
+    """Silence Optuna's remarks on studies and trials in the block."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -240,21 +185,13 @@ def quiet_optuna() -> Iterator[None]:
 
 @contextmanager
 def lock(url: str, study: str) -> Iterator[None]:
-    """Keep others from making tables or adding cells; the death of a process frees the lock.
-
-    Args:
-        url: of the storage.
-        study: name.
-
-    Yields:
-        Nothing.
-    """
-    parsed = make_url(url)
+    """Let no other process make tables or add cells; the death of a process frees the lock."""
+    parsed = _with_driver(make_url(url))
     if parsed.get_backend_name() == "sqlite":
         with FileLock(f"{parsed.database}.lock"):
             yield
         return
-    engine = sqlalchemy.create_engine(parsed.set(drivername="postgresql+psycopg"))
+    engine = sqlalchemy.create_engine(parsed)
     try:
         with engine.connect() as connection:
             connection.execute(

@@ -1,73 +1,48 @@
-"""Read a study from a YAML or TOML file, with keys overridden from the command line."""
+"""The study file: YAML or TOML, with keys overridden from the command line."""
 
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser, set_loader
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from virtualdepth.runs import UnusableError
-from virtualdepth_lab.ablate.config import StudyConfig
+from virtualdepth_lab.ablate.checks import check_mapping
+from virtualdepth_lab.ablate.study import SECTIONS, StudyConfig
 
-STUDY = "study.yaml"  # what a run leaves of its study
+STUDY = "study.yaml"  # the study as a run leaves it in its folder
 KEYS = tuple(field.name for field in fields(StudyConfig))
-SECTIONS = ("settings", "grid", "search", "budget", "trainer")
-EXCLUSIVE = ("settings", "grid", "search")
-
-_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?$")
+EXCLUSIVE = ("settings", "grid", "search")  # an argument is in one of them at most
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML, but ``1:4`` and ``2026-01-31`` are words, and no key stands twice.
-
-    YAML 1.1 reads 64 and a date, and PyYAML the last of several values.
-    """
-
-    yaml_implicit_resolvers: ClassVar = {
-        first: [
-            ("tag:yaml.org,2002:str", _BASE_60),  # the first to match decides
-            *(each for each in resolvers if each[0] != "tag:yaml.org,2002:timestamp"),
-        ]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    # as it is composed: what is merged into a mapping later may repeat its keys
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        """Refuse a key that stands twice."""
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        last = {key.value: key for key in keys}
-        for key in keys:
-            if key is not last[key.value]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"found the key {key.value!r} twice", last[key.value].start_mark
-                )
-        return node
+class _Constructor(SafeConstructor):
+    """Reads a date as a word."""
 
 
-def _load_yaml(text: str) -> Any:
-    return yaml.load(text, _Loader)
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
 
+# YAML 1.2: 1:4 is a word, 1e-3 is a number, and a key that appears twice is an error.
+_YAML = YAML(typ="safe", pure=True)
+_YAML.Constructor = _Constructor
+_YAML.resolver.add_implicit_resolver(  # as in YAML 1.1, which study files were written in
+    "tag:yaml.org,2002:bool", re.compile(r"(yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$"), "yYnNoO"
+)
+_YAML.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # annotated as None
+_YAML.default_flow_style = False
 
-set_loader("virtualdepth-study", _load_yaml, (yaml.YAMLError,))
+set_loader("virtualdepth-study", _YAML.load, (YAMLError,))
 
 
 def read_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
-    """Read and check a study.
+    """Read and check the study in a file, or in the folder of an earlier run.
 
-    Args:
-        path: a file, or the folder that a run of a study left.
-        overrides: words like ``--grid.depth 1,2,inf`` or ``--seeds=0,1``.
-
-    Returns:
-        The study; its name is that of the file unless it says another.
-
-    Raises:
-        UnusableError: if a key is unknown or a value impossible.
+    ``overrides`` are words such as ``--grid.depth 1,2,inf`` or ``--seeds=0,1``.
     """
     path = path / STUDY if path.is_dir() else path
     given = _content(path)
@@ -83,14 +58,8 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
 
 
 def write_study(study: StudyConfig, folder: Path) -> None:
-    """Write a study as :func:`read_study` reads it.
-
-    Args:
-        study: with its overrides.
-        folder: where.
-    """
-    text = yaml.safe_dump(study.to_json(), sort_keys=False, allow_unicode=True)
-    (folder / STUDY).write_text(text, encoding="utf-8")
+    """Write a study, with its overrides, as :func:`read_study` reads it."""
+    _YAML.dump(study.to_json(), folder / STUDY)
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -102,11 +71,11 @@ def _content(path: Path) -> dict[str, Any]:
             "study", f"expected a YAML or TOML file but got {path}: {reason}"
         ) from error
     try:
-        content = tomllib.loads(text) if path.suffix == ".toml" else _load_yaml(text)
-    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        content = tomllib.loads(text) if path.suffix == ".toml" else _YAML.load(text)
+    except (tomllib.TOMLDecodeError, YAMLError) as error:
         kind = "TOML" if path.suffix == ".toml" else "YAML"
         raise UnusableError(
-            "study", f"expected {kind} but got, in {path}: {' '.join(str(error).split())}"
+            "study", f"expected {kind} but got, in {path}: {_what_is_wrong(error)}"
         ) from error
     if not content:
         raise UnusableError(
@@ -117,20 +86,20 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
+def _what_is_wrong(error: Exception) -> str:
+    """Say what and where in one line, without the advice to programmers that ruamel.yaml adds."""
+    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split())
+    mark = error.problem_mark
+    problem = ", ".join(part for part in (error.context, error.problem) if part)
+    return f"{problem}, line {mark.line + 1}, column {mark.column + 1}"
+
+
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
-    """Parse the words that override keys of the file.
+    """Parse the words of the command line into keys and values; a name keeps its dots.
 
-    Args:
-        words: of the command line.
-
-    Returns:
-        Key -> value, nested as in a file.
-
-    Raises:
-        UnusableError: if they name no key of a study.
-
-    >>> parse_overrides(["--grid.depth", "[1, 2]", "--budget.steps=7"])
-    {'grid': {'depth': [1, 2]}, 'budget': {'steps': 7}}
+    >>> parse_overrides(["--search.lr.high", "0.1", "--budget.steps=7"])
+    {'search': {'lr.high': 0.1}, 'budget': {'steps': 7}}
     """
     parser = ArgumentParser(exit_on_error=False, add_help=False, parser_mode="virtualdepth-study")
     for key in KEYS:
@@ -142,56 +111,33 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
         raise UnusableError(
             "arguments", f"expected --KEY VALUE with keys of a study but got: {problem}"
         ) from error
-    given = {key: entry for key, entry in parsed.as_dict().items() if entry is not None}
-    return {key: _nested(entry) if key in SECTIONS else entry for key, entry in given.items()}
-
-
-def _nested(entries: Mapping[str, Any]) -> dict[str, Any]:
-    """Take ``depth.high`` for a key within a key."""
-    found: dict[str, Any] = {}
-    for name, entry in entries.items():
-        outer, dot, inner = name.partition(".")
-        found[outer] = {**found.get(outer, {}), inner: entry} if dot else entry
-    return found
+    return {key: entry for key, entry in parsed.as_dict().items() if entry is not None}
 
 
 def merge(given: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Put overrides in place of what a file says.
+    """Replace what a file says by what the command line says.
 
-    What was a setting becomes an axis if a grid or search of the command line has it, and the
-    other way round.
-
-    Args:
-        given: of the file.
-        overrides: of the command line.
-
-    Returns:
-        Both.
-
-    Raises:
-        UnusableError: if a section of the file has no names.
+    An argument that the command line varies is no longer a setting, and the other way round.
 
     >>> merge({"grid": {"depth": [1, 2], "lr": [1]}}, {"settings": {"depth": 3}})
     {'grid': {'lr': [1]}, 'settings': {'depth': 3}}
     """
-    merged = {
-        key: dict(entry) if key in SECTIONS and isinstance(entry, Mapping) else entry
-        for key, entry in given.items()
-    }
+    merged = {**given}
+    for key in SECTIONS:
+        if key in given:
+            check_mapping(key, given[key])
+            merged[key] = {**given[key]}
     for key, entry in overrides.items():
         if key not in SECTIONS:
             merged[key] = entry
             continue
         section = merged.setdefault(key, {})
-        if not isinstance(section, dict):
-            raise UnusableError(key, f"expected names with values but got {section!r}")
         for name, new in entry.items():
-            old = section.get(name)
-            if isinstance(old, Mapping) and isinstance(new, Mapping):
-                new = {**old, **new}
-            section[name] = new
-        for other in set(EXCLUSIVE) - {key} if key in EXCLUSIVE else ():
-            if isinstance(merged.get(other), dict):
-                for name in entry:
-                    merged[other].pop(name, None)
+            argument, dot, end = name.partition(".")
+            update = {end: new} if dot else new
+            old = section.get(argument)
+            both = isinstance(old, Mapping) and isinstance(update, Mapping)
+            section[argument] = {**old, **update} if both else update  # an end of a range may stay
+            for other in set(EXCLUSIVE) & merged.keys() - {key} if key in EXCLUSIVE else ():
+                merged[other].pop(argument, None)
     return merged

@@ -9,30 +9,19 @@ from optuna.trial import FrozenTrial
 from pyarrow import csv, parquet
 
 from virtualdepth.runs import UnusableError
-from virtualdepth_lab.ablate.cells import Cell
-from virtualdepth_lab.ablate.config import StudyConfig, value
-from virtualdepth_lab.ablate.queue import COMPLETE
+from virtualdepth_lab.ablate.cells import Cell, Status
+from virtualdepth_lab.ablate.study import StudyConfig, value
 
 CSV, PARQUET = "results.csv", "results.parquet"
-UNFINISHED = "unfinished"
-RUN = ("seconds", "threads", "started", "attempts", "worker")
+RUN = ("seconds", "threads", "started", "attempts", "worker")  # columns about the run of a cell
 Row = dict[str, Any]
 
 
 def rows_of(study: StudyConfig, cells: list[Cell], trials: Mapping[str, FrozenTrial]) -> list[Row]:
-    """Make the rows of a study.
-
-    Args:
-        study: which.
-        cells: all of them.
-        trials: name of a cell -> its row in the storage.
-
-    Returns:
-        A row for each cell, in their order; metrics of complete cells only.
-    """
+    """Make a row for each cell, in their order, from its trial by the cell's name."""
     rows = [_row(study, cell, trials.get(cell.name)) for cell in cells]
     names = dict.fromkeys(name for row in rows for name in row)
-    # metrics, which rows may lack, before what every row has of its run
+    # Metrics, which a row may lack, come before the columns of the run, which all rows have.
     order = sorted(names, key=_is_of_run)
     return [{name: row.get(name) for name in order} for row in rows]
 
@@ -43,19 +32,21 @@ def _row(study: StudyConfig, cell: Cell, trial: FrozenTrial | None) -> Row:
     for name in study.search:
         drawn = None if trial is None else trial.params.get(name)
         config[name] = None if drawn is None else value(name, drawn)
-    finished = trial is not None and trial.state.is_finished()
-    result = attributes.get("result", {}) if finished else {}
+    is_finished = trial is not None and trial.state.is_finished()
+    result = attributes.get("result", {}) if is_finished else {}
     run = attributes.get("run", {})
     row: Row = {
         "cell": cell.name,
-        "status": result.get("status", UNFINISHED),
+        "status": result.get("status", str(Status.UNFINISHED)),
         "reason": result.get("reason"),
         "problem": study.problem,
         **config,
         "seed": cell.seed,
     }
     for name, number in result.get("metrics", {}).items():
-        row[metric_column(name, row)] = float(number) if isinstance(number, str) else number
+        is_taken = name in row or _is_of_run(name)
+        column = f"metric_{name}" if is_taken else name
+        row[column] = float(number) if isinstance(number, str) else number
     started = trial.datetime_start if trial is not None else None
     return row | {
         "seconds": result.get("seconds"),
@@ -67,44 +58,17 @@ def _row(study: StudyConfig, cell: Cell, trial: FrozenTrial | None) -> Row:
     }
 
 
-def metric_column(name: str, row: Mapping[str, Any]) -> str:
-    """Name the column of a metric.
+def metric_column(metric: str, row: Mapping[str, Any]) -> str:
+    """Return the column of a metric, whose own name may have been taken.
 
-    Args:
-        name: of the metric.
-        row: the columns that there are.
-
-    Returns:
-        ``name``, after "metric_" if it is taken.
-    """
-    return f"metric_{name}" if name in row or _is_of_run(name) else name
-
-
-def column_of(name: str, row: Mapping[str, Any]) -> str:
-    """Find the column that :func:`metric_column` named.
-
-    Args:
-        name: of the metric.
-        row: of a table.
-
-    Returns:
-        Name of the column.
-
-    >>> column_of("seconds", {"seconds": 1.5, "metric_seconds": 7.0})
+    >>> metric_column("seconds", {"seconds": 1.5, "metric_seconds": 7.0})
     'metric_seconds'
     """
-    return f"metric_{name}" if f"metric_{name}" in row else name
+    return f"metric_{metric}" if f"metric_{metric}" in row else metric
 
 
 def metrics_of(rows: list[Row]) -> list[str]:
-    """List the columns with metrics.
-
-    Args:
-        rows: of a table.
-
-    Returns:
-        Names: of what comes after the seed and is not of the run.
-    """
+    """Return the columns with metrics: those after the seed that do not describe the run."""
     names = list(rows[0])
     return [name for name in names[names.index("seed") + 1 :] if not _is_of_run(name)]
 
@@ -113,15 +77,14 @@ def _is_of_run(name: str) -> bool:
     return name in RUN or name.startswith("version_")
 
 
-def write_table(rows: list[Row], folder: Path) -> None:
-    """Write both files, each whole or not at all.
+def complete(rows: list[Row]) -> list[Row]:
+    """Return the rows of complete cells, which have metrics."""
+    return [row for row in rows if row["status"] == Status.COMPLETE]
 
-    Args:
-        rows: of :func:`rows_of`.
-        folder: where.
-    """
-    columns = {name: _column([row[name] for row in rows]) for name in rows[0]}
-    table = pa.table(columns)
+
+def write_table(rows: list[Row], folder: Path) -> None:
+    """Write both files, each whole or not at all."""
+    table = pa.table({name: _column([row[name] for row in rows]) for name in rows[0]})
     for name, write in ((CSV, csv.write_csv), (PARQUET, parquet.write_table)):
         path = folder / f"{name}.part"
         write(table, path)
@@ -129,6 +92,7 @@ def write_table(rows: list[Row], folder: Path) -> None:
 
 
 def _column(entries: list[Any]) -> pa.Array:
+    """Make integers and floats floats, and any other mixture text."""
     kinds = {type(entry) for entry in entries if entry is not None}
     if kinds <= {int, float} and float in kinds:
         return pa.array([None if e is None else float(e) for e in entries], pa.float64())
@@ -138,17 +102,7 @@ def _column(entries: list[Any]) -> pa.Array:
 
 
 def read_table(folder: Path) -> list[Row]:
-    """Read the table back.
-
-    Args:
-        folder: where.
-
-    Returns:
-        Its rows.
-
-    Raises:
-        UnusableError: if there is none, or it cannot be read.
-    """
+    """Read the rows back."""
     path = folder / PARQUET
     try:
         rows: list[Row] = parquet.read_table(path).to_pylist()
@@ -159,15 +113,3 @@ def read_table(folder: Path) -> list[Row]:
             f"{' '.join(str(error).split())}",
         ) from error
     return rows
-
-
-def complete(rows: list[Row]) -> list[Row]:
-    """Choose the rows with metrics.
-
-    Args:
-        rows: of a table.
-
-    Returns:
-        Those of complete cells.
-    """
-    return [row for row in rows if row["status"] == COMPLETE]

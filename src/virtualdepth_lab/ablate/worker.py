@@ -1,7 +1,7 @@
 """A process that takes cells from a study's queue until none is left.
 
-Started by ``virtualdepth ablate``, which says on standard input, in one line of JSON, which study
-in which storage; when that end closes, since its process died, the worker dies too.
+`virtualdepth ablate` starts it and writes one line of JSON to its standard input: which study, in
+which storage. When that pipe closes, since the command died, the worker dies too.
 """
 
 import json
@@ -13,50 +13,39 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
 
-import optuna
 import torch
 from optuna.exceptions import StorageInternalError, TrialPruned
 from optuna.trial import Trial
 
 from virtualdepth.runs import UnusableError
-from virtualdepth_lab.ablate.config import StudyConfig
+from virtualdepth_lab.ablate.cells import Status, one_line
 from virtualdepth_lab.ablate.lifeline import die_with_parent
 from virtualdepth_lab.ablate.matrix import Metrics, Report
 from virtualdepth_lab.ablate.multi_device import run
 from virtualdepth_lab.ablate.problems import objective_of
-from virtualdepth_lab.ablate.queue import (
-    COMPLETE,
-    DIVERGED,
-    FAILED,
-    MOST_ATTEMPTS,
-    PRUNED,
-    Claim,
-    Queue,
-)
+from virtualdepth_lab.ablate.queue import ClaimedCell, Queue
 from virtualdepth_lab.ablate.storage import HEARTBEAT, CellStorage, quiet_optuna, storage_errors
+from virtualdepth_lab.ablate.study import StudyConfig
 
-STORAGE_LOST = 3
+STORAGE_LOST = 3  # exit status: the storage cannot be used
+MOST_ATTEMPTS = 3
 _POLL = 0.5  # seconds between looks for cells that other workers gave up
 
 
 def main() -> int:
-    """Work off a queue.
-
-    Returns:
-        0 when no cell waits or runs any more, 3 if the storage cannot be used.
-    """
+    """Work through a queue; return the exit status: 0 when no cell waits or runs any more."""
     line = sys.stdin.readline()
     if not line:
         return 0  # the study was refused
-    order = json.loads(line)
+    task = json.loads(line)
     die_with_parent()
-    torch.set_num_threads(order["threads"])
-    study = StudyConfig(**order["study"])
+    torch.set_num_threads(task["threads"])
+    study = StudyConfig(**task["study"])
     try:
         with (
             quiet_optuna(),
-            storage_errors(order["storage"]),
-            closing(CellStorage(order["storage"])) as storage,
+            storage_errors(task["storage"]),
+            closing(CellStorage(task["storage"])) as storage,
         ):
             work(Queue(storage, study))
     except UnusableError as error:
@@ -66,59 +55,47 @@ def main() -> int:
 
 
 def work(queue: Queue) -> None:
-    """Run cells until none waits or runs any more.
-
-    Args:
-        queue: of the study.
-    """
+    """Run cells until none waits or runs any more."""
     while True:
-        claim = queue.claim()
-        if claim is not None:
-            with _beating(queue, claim):
-                result, objective = outcome(queue.config, claim)
-            queue.finish(claim, result, objective)
+        claimed = queue.claim()
+        if claimed is not None:
+            with _heartbeat(queue, claimed):
+                result, objective = run_claimed(queue.config, claimed)
+            queue.finish(claimed, result, objective)
         elif queue.unfinished():
-            time.sleep(_POLL)  # one that runs elsewhere may yet lose its worker
+            time.sleep(_POLL)  # a cell that runs elsewhere may yet lose its worker
         else:
             return
 
 
-def outcome(study: StudyConfig, claim: Claim) -> tuple[dict[str, Any], float | None]:
-    """Run a cell, whatever happens in it.
-
-    Args:
-        study: of which it is.
-        claim: the cell.
-
-    Returns:
-        Status, reason, metrics and seconds; and the objective of a complete cell.
-    """
-    if claim.attempt > MOST_ATTEMPTS:
+def run_claimed(study: StudyConfig, claimed: ClaimedCell) -> tuple[dict[str, Any], float | None]:
+    """Run a cell, whatever happens in it; return its result, and the objective if complete."""
+    if claimed.attempt > MOST_ATTEMPTS:
         died = f"its worker died in each of {MOST_ATTEMPTS} attempts; of too little memory?"
-        return _result(FAILED, died, {}, 0.0), None
+        return _result(Status.FAILED, died, {}, 0.0), None
     begin = time.perf_counter()
     report = None
-    if claim.trial is not None and study.pruner != "NopPruner":
-        report = _report(claim.trial, objective_of(study))
-    status: str = COMPLETE
+    if claimed.trial is not None and study.pruner != "NopPruner":
+        report = _pruning_report(claimed.trial, objective_of(study))
+    status = Status.COMPLETE
     reason: str | None = None
     metrics: Metrics = {}
     try:
-        metrics = run(study, claim.cell.config, claim.cell.seed, report)
+        metrics = run(study, claimed.cell.config, claimed.cell.seed, report)
     except FloatingPointError as error:
-        status, reason = DIVERGED, str(error)
+        status, reason = Status.DIVERGED, str(error)
     except TrialPruned as error:
-        status, reason = PRUNED, str(error)
+        status, reason = Status.PRUNED, str(error)
     except (Exception, SystemExit) as error:  # what a cell raises is a result of the study
         traceback.print_exc()
-        status, reason = FAILED, f"{type(error).__name__}: {' '.join(str(error).split())}"
+        status, reason = Status.FAILED, one_line(error)
     seconds = time.perf_counter() - begin
-    objective = metrics[objective_of(study)] if status == COMPLETE else None
+    objective = metrics[objective_of(study)] if status is Status.COMPLETE else None
     return _result(status, reason, metrics, seconds), objective
 
 
 def _result(
-    status: str, reason: str | None, metrics: Mapping[str, float], seconds: float
+    status: Status, reason: str | None, metrics: Mapping[str, float], seconds: float
 ) -> dict[str, Any]:
     return {
         "status": status,
@@ -129,7 +106,9 @@ def _result(
     }
 
 
-def _report(trial: Trial, objective: str) -> Report:
+def _pruning_report(trial: Trial, objective: str) -> Report:
+    """Return a report that ends the cell if Optuna's pruner says so."""
+
     def report(step: int, metrics: Metrics) -> None:
         trial.report(metrics[objective], step)
         if trial.should_prune():
@@ -139,14 +118,14 @@ def _report(trial: Trial, objective: str) -> Report:
 
 
 @contextmanager
-def _beating(queue: Queue, claim: Claim) -> Iterator[None]:
-    """Show signs of life of a running cell."""
+def _heartbeat(queue: Queue, claimed: ClaimedCell) -> Iterator[None]:
+    """Record a sign of life of the cell, again and again, in the block."""
     done = threading.Event()
 
     def beat() -> None:
         while not done.wait(HEARTBEAT):
             try:
-                queue.storage.record_heartbeat(claim.trial_id)
+                queue.storage.record_heartbeat(claimed.trial_id)
             except StorageInternalError:
                 continue  # whether the storage can be used shows when the cell is recorded
 
@@ -160,5 +139,4 @@ def _beating(queue: Queue, claim: Claim) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     sys.exit(main())

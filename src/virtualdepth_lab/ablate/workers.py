@@ -1,4 +1,8 @@
-"""The worker processes of this machine: started, watched, replaced when killed."""
+"""The worker processes of this machine: started, watched, and replaced when killed.
+
+They are started by subprocess, not by multiprocessing: each has its own environment, log and
+session before its first line of Python runs, and does not import the caller's ``__main__``.
+"""
 
 import json
 import os
@@ -8,8 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
@@ -23,14 +28,7 @@ _MOST_DEATHS = 5  # of workers in a row, without a cell finished in between
 
 
 def threads_per_worker(workers: int) -> int:
-    """Divide the cores among the workers, so that their threads do not wait for each other.
-
-    Args:
-        workers: how many processes.
-
-    Returns:
-        $OMP_NUM_THREADS if that is set, else cores / workers, at least 1.
-    """
+    """Return $OMP_NUM_THREADS if that is set, else the worker's share of the cores."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdigit() and int(asked) > 0:
         return int(asked)
@@ -41,16 +39,10 @@ def threads_per_worker(workers: int) -> int:
 
 
 def gpus_of(number: int, workers: int, devices: object) -> dict[str, str]:
-    """Share the GPUs that this process sees out among the workers, so that not all take the first.
+    """Return the variable that gives worker ``number``, from 0, its share of the visible GPUs.
 
-    Args:
-        number: of the worker, from 0.
-        workers: how many; one alone sees them all.
-        devices: of a cell, as Lightning's Trainer takes them; what is no number of GPUs, such as
-            "auto" or a list, chooses among them all.
-
-    Returns:
-        What is to be in the worker's environment: nothing, or CUDA_VISIBLE_DEVICES.
+    Each takes ``devices`` of them in turn. Nothing is set for a single worker, nor where
+    ``devices`` is not a number of GPUs but, say, "auto" or a list, which chooses among them all.
     """
     count = torch.cuda.device_count()
     if workers == 1 or not isinstance(devices, int) or not 1 <= devices <= count:
@@ -61,96 +53,72 @@ def gpus_of(number: int, workers: int, devices: object) -> dict[str, str]:
     return {VISIBLE: ",".join(mine)}
 
 
-class Crew:
+class Workers:
     """Worker processes; as a context manager it leaves none behind.
 
-    Each loads what it needs at once and waits for :meth:`start`, so that this takes no time of its
-    own.
-
-    Args:
-        workers: how many.
-        folder: where what they print goes, to worker-1.log and so on.
-        devices: of a cell, for :func:`gpus_of`.
-
-    Attributes:
-        names: of all workers so far, as "host:process".
-        deaths: what became of workers that were replaced, in words.
+    Each loads torch at once and waits for :meth:`start`, while this process prepares the queue.
+    What a worker prints goes to worker-1.log and so on in ``folder``.
     """
 
-    def __init__(self, workers: int, folder: Path, devices: object = 1) -> None:
-        self.names: list[str] = []
-        self.deaths: list[str] = []
+    def __init__(self, number: int, folder: Path, devices: object = 1) -> None:
+        self.names: list[str] = []  # of all workers so far, as "host:process"
+        self._number = number
         self._folder = folder
-        self._order = b""
-        self._threads = threads_per_worker(workers)
-        self._logs: list[IO[bytes]] = []
+        self._devices = devices  # of a cell
+        self._threads = threads_per_worker(number)
+        self._task = b""
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._workers = workers
-        self._devices = devices
 
-    def __enter__(self) -> "Crew":
-        self._logs = [self._log(number).open("wb") for number in range(self._workers)]
-        for number in range(self._workers):
+    def __enter__(self) -> "Workers":
+        for number in range(self._number):
+            self._log(number).unlink(missing_ok=True)  # of an earlier run
             self._spawn(number)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.kill()
-        for log in self._logs:
-            log.close()
-            if Path(log.name).stat().st_size == 0:
-                Path(log.name).unlink()
+        for number in range(self._number):
+            if self._log(number).stat().st_size == 0:
+                self._log(number).unlink()
 
     def _log(self, number: int) -> Path:
         return self._folder / f"worker-{number + 1}.log"
 
     def _spawn(self, number: int) -> None:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "virtualdepth_lab.ablate.worker"],
-            stdin=subprocess.PIPE,
-            stdout=self._logs[number],
-            stderr=subprocess.STDOUT,
-            env={
-                **os.environ,
-                **dict.fromkeys(THREADS, str(self._threads)),
-                **gpus_of(number, self._workers, self._devices),
-            },
-            start_new_session=True,  # Ctrl-C is for this process, which then stops them
-        )
+        threads = dict.fromkeys(THREADS, str(self._threads))
+        gpus = gpus_of(number, self._number, self._devices)
+        with self._log(number).open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "virtualdepth_lab.ablate.worker"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **threads, **gpus},
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then stops them
+            )
         self._processes[number] = process
-        self.names.append(f"{socket.gethostname()}:{process.pid}")
-        if self._order:
-            self._tell(process)
+        self.names.append(_name(process))
+        if self._task:
+            self._send_task(process)
 
     def start(self, storage: str, study: dict[str, Any]) -> None:
-        """Let the workers begin.
-
-        Args:
-            storage: its address.
-            study: as :meth:`StudyConfig.to_json` has it.
-        """
-        order = {"storage": storage, "study": study, "threads": self._threads}
-        self._order = json.dumps(order).encode() + b"\n"
+        """Let the workers begin on a study, as to_json has it, in the storage of this address."""
+        task = {"storage": storage, "study": study, "threads": self._threads}
+        self._task = json.dumps(task).encode() + b"\n"
         for process in self._processes.values():
-            self._tell(process)
+            self._send_task(process)
 
-    def _tell(self, process: subprocess.Popen[bytes]) -> None:
+    def _send_task(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
-        try:
-            process.stdin.write(self._order)
+        with suppress(BrokenPipeError):  # killed already, which watch() will find
+            process.stdin.write(self._task)
             process.stdin.flush()
-        except BrokenPipeError:
-            return  # killed already, which the watch will find
 
-    def watch(self, on_poll: Callable[[], int], on_death: Callable[[str], None]) -> None:
-        """Wait until every worker has finished, replacing those that are killed.
+    def watch(self, on_poll: Callable[[], int], on_death: Callable[[str, str], None]) -> None:
+        """Wait until every worker has finished, and replace those that are killed.
 
-        Args:
-            on_poll: called all the time; returns how many cells are finished.
-            on_death: called with the name of a worker that died, to give its cell back.
-
-        Raises:
-            UnusableError: if a worker cannot use the storage, or workers die all the time.
+        ``on_poll`` is called all the time and returns how many cells are finished; ``on_death``
+        takes the name of a worker that died, and how, and gives its cell back.
         """
         finished, in_a_row = -1, 0
         while self._processes:
@@ -168,8 +136,7 @@ class Crew:
                 if status == STORAGE_LOST:
                     raise self._storage_lost(number)
                 in_a_row += 1
-                self.deaths.append(f"worker {process.pid} {_cause(status)}")
-                on_death(f"{socket.gethostname()}:{process.pid}")
+                on_death(_name(process), f"worker {process.pid} {_cause(status)}")
                 if in_a_row > _MOST_DEATHS:
                     raise UnusableError(
                         "workers",
@@ -183,7 +150,7 @@ class Crew:
         name, _, problem = self._last_line(number).partition(": ")
         if name == "storage":
             return UnusableError(name, problem)
-        return UnusableError(  # a full disk has no room for what it said either
+        return UnusableError(  # a full disk has no room for what the worker said either
             "storage",
             "expected to read and write it but a worker could not, nor could it say why; every "
             "cell recorded by then is kept: make room, and run the same command again",
@@ -194,7 +161,7 @@ class Crew:
         return lines[-1] if lines else "it said nothing"
 
     def kill(self) -> None:
-        """End the workers at once, with whatever processes their cells have started."""
+        """End the workers at once, with the processes that their cells have started."""
         for process in self._processes.values():
             if sys.platform == "win32":
                 process.kill()
@@ -205,12 +172,14 @@ class Crew:
         self._processes.clear()
 
 
+def _name(process: subprocess.Popen[bytes]) -> str:
+    return f"{socket.gethostname()}:{process.pid}"
+
+
 def _close(process: subprocess.Popen[bytes]) -> None:
-    if process.stdin is not None:
-        try:
-            process.stdin.close()
-        except BrokenPipeError:
-            return
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.close()
 
 
 def _cause(status: int) -> str:

@@ -23,7 +23,7 @@ from virtualdepth_lab.ablate.queue import Queue
 from virtualdepth_lab.ablate.storage import CellStorage, quiet_optuna
 from virtualdepth_lab.ablate.study_file import read_study, write_study
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MODULE = [sys.executable, "-m", "virtualdepth", "ablate"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
 OWN = """

@@ -14,10 +14,10 @@ import virtualdepth as vd
 from virtualdepth.cli import main
 from virtualdepth.runs import UnusableError
 from virtualdepth_lab.ablate.cells import cells_of
-from virtualdepth_lab.ablate.config import StudyConfig
 from virtualdepth_lab.ablate.problems import check_cells, run_cell
+from virtualdepth_lab.ablate.study import StudyConfig
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 OPTIONS = {"accelerator": "cpu", "max_epochs": 4}
 
 

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from virtualdepth.data import low_rank_problem
 from virtualdepth.maths import balancedness
 from virtualdepth.runs import UnusableError
-from virtualdepth_lab.ablate.built_in import MatrixCompletion, Regression
+from virtualdepth_lab.ablate.built_in import CompletionProblem, RegressionProblem
 from virtualdepth_lab.ablate.matrix import start_of
 from virtualdepth_lab.ablate.options import MatrixOptions
 
@@ -19,7 +19,7 @@ SMALL: dict[str, Any] = {"size": 12, "rank": 1, "observed": 100, "seed": 3}
 
 
 def test_depth_1_fills_in_what_is_observed_and_leaves_the_rest() -> None:
-    found = MatrixCompletion(depth=1, init_scale=0.5, **SMALL).train(50)
+    found = CompletionProblem(depth=1, init_scale=0.5, **SMALL).train(50)
     problem = low_rank_problem(12, 1, 100, seed=3)
     (start,) = start_of(MatrixOptions(seed=3, depth=1, init_scale=0.5), (12, 12))
     unseen = (start - problem.truth).square() * (1 - problem.mask)
@@ -28,7 +28,7 @@ def test_depth_1_fills_in_what_is_observed_and_leaves_the_rest() -> None:
 
 
 def test_depth_3_finds_the_truth_and_depth_1_does_not() -> None:
-    found = MatrixCompletion(depth=3, init_scale=1e-3, stop_loss=2e-6, **SMALL).train(400)
+    found = CompletionProblem(depth=3, init_scale=1e-3, stop_loss=2e-6, **SMALL).train(400)
     truth = low_rank_problem(12, 1, 100, seed=3).truth
     assert found["reached"]
     assert found["error"] < 1e-5
@@ -37,8 +37,8 @@ def test_depth_3_finds_the_truth_and_depth_1_does_not() -> None:
 
 
 def test_noise_is_on_what_is_seen_and_not_in_the_error() -> None:
-    clean = MatrixCompletion(depth=1, **SMALL).train(50)
-    noisy = MatrixCompletion(depth=1, noise=0.3, **SMALL).train(50)
+    clean = CompletionProblem(depth=1, **SMALL).train(50)
+    noisy = CompletionProblem(depth=1, noise=0.3, **SMALL).train(50)
     assert noisy["loss"] < 1e-20
     excess = (noisy["error"] - clean["error"]) * 144 / 100
     assert excess == pytest.approx(0.09, rel=0.5)  # the variance of the noise, over 100 entries
@@ -53,8 +53,8 @@ def test_one_matrix_follows_the_explicit_network(depth: int, width: int | None) 
     }  # fmt: skip
     gaps = []
     for lr, steps in ((0.2, 100), (0.1, 200)):
-        single = MatrixCompletion(model="single", lr=lr, **same).train(steps)
-        deep = MatrixCompletion(model="explicit", lr=lr, width=width, **same).train(steps)
+        single = CompletionProblem(model="single", lr=lr, **same).train(steps)
+        deep = CompletionProblem(model="explicit", lr=lr, width=width, **same).train(steps)
         gaps.append(abs(single["loss"] / deep["loss"] - 1))
     assert gaps[0] < 0.1
     assert gaps[1] < 0.7 * gaps[0]
@@ -69,7 +69,7 @@ def test_every_optimizer_lowers_the_loss(
     optimizer: str, model: str, depth: float, step_scale: str
 ) -> None:
     lr = 5.0 if (optimizer, model) == ("sgd", "single") and step_scale == "unit" else 0.02
-    problem = MatrixCompletion(
+    problem = CompletionProblem(
         model=model, depth=depth, step_scale=step_scale, optimizer=optimizer, lr=lr,
         init_scale=0.5, **SMALL,
     )  # fmt: skip
@@ -79,7 +79,7 @@ def test_every_optimizer_lowers_the_loss(
 
 
 def test_divergence_raises() -> None:
-    problem = MatrixCompletion(depth=3, lr=1e4, step_scale="raw", init_scale=1.0, **SMALL)
+    problem = CompletionProblem(depth=3, lr=1e4, step_scale="raw", init_scale=1.0, **SMALL)
     with pytest.raises(FloatingPointError):
         problem.train(200)
 
@@ -114,7 +114,7 @@ def test_explicit_starts(depth: int, width: int | None, dtype: str) -> None:
 
 def test_regression_at_depth_1_is_least_squares() -> None:
     data, labels = load_digits(return_X_y=True)
-    found = Regression(depth=1, seed=0, init_scale=1.0).train(20)
+    found = RegressionProblem(depth=1, seed=0, init_scale=1.0).train(20)
     x = data - data.mean(0)
     y = np.eye(10)[labels] - np.eye(10)[labels].mean(0)
     fitted = x @ np.linalg.lstsq(x, y, rcond=None)[0]
@@ -123,23 +123,23 @@ def test_regression_at_depth_1_is_least_squares() -> None:
 
 
 def test_regression_leaves_samples_out() -> None:
-    found = Regression(data="synthetic", depth=2, samples=40, seed=1, stop_loss=0).train(300)
-    again = Regression(data="synthetic", depth=2, samples=40, seed=1, stop_loss=0).train(300)
+    found = RegressionProblem(data="synthetic", depth=2, samples=40, seed=1, stop_loss=0).train(300)
+    again = RegressionProblem(data="synthetic", depth=2, samples=40, seed=1, stop_loss=0).train(300)
     assert found == again
     # 12 weights for each target from 40 samples with noise 0.1: overfitted by 12 / 40 and more
     assert found["loss"] < found["error"] < 4 * found["loss"]
-    noisy = Regression(data="synthetic", depth=2, samples=40, seed=1, noise=1.0, stop_loss=0)
+    noisy = RegressionProblem(data="synthetic", depth=2, samples=40, seed=1, noise=1.0, stop_loss=0)
     assert noisy.train(300)["error"] > 10 * found["error"]
 
 
 def test_more_samples_than_there_are_is_refused() -> None:
     with pytest.raises(UnusableError, match="samples: expected fewer than the 200 there are"):
-        Regression(data="synthetic", samples=200, seed=0).train(1)
+        RegressionProblem(data="synthetic", samples=200, seed=0).train(1)
 
 
 def test_reports_say_where_it_stands() -> None:
     told: list[tuple[int, float]] = []
-    MatrixCompletion(depth=2, init_scale=0.1, **SMALL).train(
+    CompletionProblem(depth=2, init_scale=0.1, **SMALL).train(
         40, lambda step, metrics: told.append((step, metrics["loss"]))
     )
     assert [step for step, _ in told] == list(range(2, 41, 2))

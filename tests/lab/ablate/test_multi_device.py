@@ -11,17 +11,17 @@ import pytest
 from tests.lab.ablate.parallel import INPUTS
 
 from virtualdepth.runs import UnusableError
-from virtualdepth_lab.ablate.config import StudyConfig
-from virtualdepth_lab.ablate.lightning_cell import watch_over
+from virtualdepth_lab.ablate.lightning_cell import objective_check
 from virtualdepth_lab.ablate.multi_device import run
 from virtualdepth_lab.ablate.problems import check_cells
+from virtualdepth_lab.ablate.study import StudyConfig
 
 TWO = {"accelerator": "cpu", "devices": 2, "strategy": "ddp", "max_epochs": 3}
 
 
 @pytest.fixture(autouse=True)
 def _found_by_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     path = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
 
@@ -43,7 +43,7 @@ def test_two_devices_train_as_one_on_all_samples() -> None:
 
 
 def test_the_callback_reaches_the_processes_of_ddp_spawn() -> None:
-    sent = watch_over("pytorch_lightning", "loss", None)
+    sent = objective_check("pytorch_lightning", "loss", None)
     arrived = pickle.loads(pickle.dumps(sent))
     trainer = SimpleNamespace(callback_metrics={"loss": math.inf}, current_epoch=7)
     with pytest.raises(FloatingPointError, match="loss is inf after epoch 7"):

@@ -21,9 +21,9 @@ from tests.lab.ablate.test_ablate import (
 
 from virtualdepth.runs import UnusableError
 from virtualdepth_lab.ablate.cells import cells_of
-from virtualdepth_lab.ablate.config import StudyConfig
 from virtualdepth_lab.ablate.queue import Queue
 from virtualdepth_lab.ablate.storage import CellStorage, lock, quiet_optuna
+from virtualdepth_lab.ablate.study import StudyConfig
 
 REASON = missing()
 pytestmark = [pytest.mark.skipif(REASON is not None, reason=str(REASON)), pytest.mark.slow]

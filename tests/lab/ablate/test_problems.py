@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from virtualdepth.runs import UnusableError
-from virtualdepth_lab.ablate.config import StudyConfig
 from virtualdepth_lab.ablate.matrix import Metrics
 from virtualdepth_lab.ablate.problems import run_cell
+from virtualdepth_lab.ablate.study import StudyConfig
 
 
 def metrics_of(found: Any, monkeypatch: pytest.MonkeyPatch) -> Metrics:

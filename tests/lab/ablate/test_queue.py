@@ -16,10 +16,10 @@ from optuna.trial import TrialState
 
 from virtualdepth.runs import UnusableError
 from virtualdepth_lab.ablate.cells import cells_of
-from virtualdepth_lab.ablate.config import StudyConfig
-from virtualdepth_lab.ablate.queue import Claim, Queue
+from virtualdepth_lab.ablate.queue import ClaimedCell, Queue
 from virtualdepth_lab.ablate.storage import CellStorage, lock, quiet_optuna
-from virtualdepth_lab.ablate.worker import outcome, work
+from virtualdepth_lab.ablate.study import StudyConfig
+from virtualdepth_lab.ablate.worker import run_claimed, work
 
 OWN = "tests.lab.ablate.own:factory"
 
@@ -47,7 +47,7 @@ def queue_of(url: str, study: StudyConfig, *, grace: int = 60) -> Queue:
     return queue
 
 
-def claim(queue: Queue) -> Claim:
+def claim(queue: Queue) -> ClaimedCell:
     found = queue.claim()
     assert found is not None
     return found
@@ -305,7 +305,7 @@ def test_a_cell_taken_over_keeps_what_the_sampler_chose(url: str) -> None:
 def test_pruning(url: str) -> None:
     queue = queue_of(url, search(pruner="MedianPruner", budget={"trials": 12, "steps": 5}))
     while (found := queue.claim()) is not None:
-        result, objective = outcome(queue.config, found)
+        result, objective = run_claimed(queue.config, found)
         queue.finish(found, result, objective)
     trials = queue.study.get_trials()
     pruned = [t for t in trials if t.state is TrialState.PRUNED]

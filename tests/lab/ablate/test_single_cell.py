@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from virtualdepth_lab.ablate.cells import cells_of
-from virtualdepth_lab.ablate.config import StudyConfig
 from virtualdepth_lab.ablate.single_cell import run_again
+from virtualdepth_lab.ablate.study import StudyConfig
 from virtualdepth_lab.ablate.table import write_table
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from virtualdepth_lab.ablate.workers import Crew, gpus_of
+from virtualdepth_lab.ablate.workers import Workers, gpus_of
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -45,8 +45,8 @@ def test_gpus_are_taken_in_turn(
 def test_each_process_gets_its_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv(VISIBLE, "4,6")
-    with Crew(3, tmp_path) as crew:
-        found = [environment(name)[VISIBLE] for name in crew.names]
+    with Workers(3, tmp_path) as workers:
+        found = [environment(name)[VISIBLE] for name in workers.names]
     assert found == ["4", "6", "4"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from virtualdepth.cli import main
 from virtualdepth.runs import UnusableError
 from virtualdepth_lab.ablate.cells import cells_of
-from virtualdepth_lab.ablate.config import StudyConfig
+from virtualdepth_lab.ablate.study import StudyConfig
 from virtualdepth_lab.ablate.study_file import read_study, write_study
 
 YAML = """
@@ -83,6 +83,15 @@ def test_what_looks_like_no_number_is_none(word: str, tmp_path: Path) -> None:
     assert read_study(tmp_path) == study
 
 
+def test_words_of_yaml_1_1_are_booleans_and_a_word_in_quotes_stays_one(tmp_path: Path) -> None:
+    given = "problem: a:b\nsettings: {x: yes, y: Off, z: 'on'}\ngrid: {w: [no, 'no', 1e-3]}\n"
+    study = read_study(written(tmp_path, given))
+    assert study.settings == {"x": True, "y": False, "z": "on"}
+    assert study.grid == {"w": (False, "no", 0.001)}
+    write_study(study, tmp_path)
+    assert read_study(tmp_path) == study
+
+
 @pytest.mark.parametrize(
     ("text", "key", "line"),
     [
@@ -92,7 +101,7 @@ def test_what_looks_like_no_number_is_none(word: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_key_that_stands_twice_is_refused(text: str, key: str, line: int, tmp_path: Path) -> None:
-    with pytest.raises(UnusableError, match=f"study: .* the key '{key}' twice .* line {line}, col"):
+    with pytest.raises(UnusableError, match=f'study: .* duplicate key "{key}" .* line {line}, col'):
         read_study(written(tmp_path, text))
 
 
@@ -246,7 +255,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_options_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "ablations.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "ablations.md").read_text(encoding="utf-8")
     with pytest.raises(SystemExit):
         main(["ablate", "--help"])
     offered = set(re.findall(r"^ +(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE))
