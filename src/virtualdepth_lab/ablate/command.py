@@ -34,10 +34,7 @@ _REFRESH = 1.0  # seconds between two looks at the storage, for the bar
 
 
 def ablate(options: Namespace) -> int:
-    """Run a study, or what is left of it; leave its table and report; return the exit status.
-
-    The options are those of arguments.py; ``more`` are the words that override keys of the study.
-    """
+    """Run a study, or what is left of it; leave its table and report; return the exit status."""
     study = read_study(Path(options.study), options.more)
     cells = cells_of(study)
     if study.search:
@@ -116,7 +113,6 @@ def _follow(queue: Queue, workers: Workers, total: int) -> None:
     """Show a bar over the cells until the workers have finished."""
     failed_before = queue.counts().get("FAIL", 0)
     next_look, finished = 0.0, 0
-
     with tqdm(total=total, initial=total - queue.unfinished(), unit="cell", disable=None) as bar:
 
         def look() -> int:

@@ -24,20 +24,19 @@ _WIDE = 10.0  # largest over smallest value: above it the scale is logarithmic
 def draw_lines(rows: list[Row], axes: Sequence[str], metric: str) -> Figure:
     """Draw a metric against the first axis, a line with a band for each value of the second.
 
-    A gap stays where no cell is complete. Further axes make panels. The first axis is not to scale,
-    so that infinity has a place.
+    Further axes make panels. The first axis is not to scale, so that infinity has a place.
     """
     found = by_configuration(rows, axes, metric)
     entries = _entries(rows, axes)
     figure, panels = _panels(entries[2:])
     for ax, point in panels:
-        lines = [(line,) for line in entries[1]] if len(axes) > 1 else [()]
-        colours = colormaps["viridis"](np.linspace(0, 0.9, len(lines)))
-        for line, colour in zip(lines, colours, strict=True):
-            low, median, high = _along(found, [(x, *line, *point) for x in entries[0]]).T
+        seconds = [(entry,) for entry in entries[1]] if len(axes) > 1 else [()]
+        colours = colormaps["viridis"](np.linspace(0, 0.9, len(seconds)))
+        for second, colour in zip(seconds, colours, strict=True):
+            low, median, high = _along(found, [(x, *second, *point) for x in entries[0]]).T
             places = range(len(median))
             ax.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
-            name = ", ".join(map(label, line))
+            name = ", ".join(map(label, second))
             ax.plot(places, median, color=colour, marker="o", markersize=4, label=name)
         ax.set_xlim(-0.3, len(entries[0]) - 0.7)
         _label_panel(ax, axes, entries[0], point)
@@ -46,12 +45,9 @@ def draw_lines(rows: list[Row], axes: Sequence[str], metric: str) -> Figure:
             ax.set_yscale("log")
     figure.supylabel(f"{_words(metric)}, median and quartiles over seeds", fontsize="medium")
     if len(axes) > 1:
-        figure.legend(
-            *panels[0][0].get_legend_handles_labels(),
-            title=_words(axes[1]),
-            loc="outside right upper",
-            frameon=False,
-        )
+        lines = panels[0][0].get_lines()
+        legend = figure.legend(handles=lines, loc="outside right upper", title=_words(axes[1]))
+        legend.set_frame_on(False)
     return figure
 
 
@@ -61,10 +57,7 @@ def _along(found: dict[Point, Quartiles], points: Sequence[Point]) -> "np.ndarra
 
 
 def draw_heat_map(rows: list[Row], axes: Sequence[str], metric: str) -> Figure:
-    """Draw the medians of a metric over the first two axes, a cross where no cell is complete.
-
-    Further axes make panels.
-    """
+    """Draw the medians over the first two axes, with a cross where no cell is complete."""
     found = by_configuration(rows, axes, metric)
     entries = _entries(rows, axes)
     rising = list(reversed(entries[1]))  # the first row of an image is at the top
@@ -94,16 +87,9 @@ def draw_heat_map(rows: list[Row], axes: Sequence[str], metric: str) -> Figure:
 def _write_numbers(ax: Axes, medians: "np.ndarray[Any, Any]", norm: Normalize) -> None:
     for (row, column), median in np.ndenumerate(medians):
         is_missing = math.isnan(median)
-        is_light = not is_missing and norm(median) > 0.6
-        ax.text(
-            column,
-            row,
-            "×" if is_missing else f"{median:.2g}",
-            ha="center",
-            va="center",
-            fontsize=7,
-            color="black" if is_missing or is_light else "white",
-        )
+        text = "×" if is_missing else f"{median:.2g}"
+        colour = "black" if is_missing or norm(median) > 0.6 else "white"
+        ax.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
 
 
 def draw_search(rows: list[Row], axes: Sequence[str], metric: str) -> Figure:

@@ -48,10 +48,7 @@ def fit(
 
 
 def objective_check(package: str, objective: str, report: Report | None) -> Any:
-    """Make the callback, of either flavour, that ends a cell whose objective is not finite.
-
-    It also reports the metrics after each epoch.
-    """
+    """Make the callback that reports after each epoch, and ends a cell that has diverged."""
     callback = importlib.import_module(package).Callback
 
     class ObjectiveCheck(callback):  # type: ignore[misc, valid-type]
@@ -112,11 +109,7 @@ def _check_values(lightning: Any, options: Mapping[str, Any]) -> None:
 
 
 def is_multi_device(options: Mapping[str, Any]) -> bool:
-    """Return whether Lightning may start more processes for a cell.
-
-    >>> [is_multi_device(o) for o in ({"devices": 2}, {"devices": 1}, {"max_epochs": 3})]
-    [True, False, False]
-    """
+    """Return whether Lightning may start more processes for a cell."""
     return options.get("devices", 1) != 1 or "strategy" in options
 
 

@@ -76,11 +76,7 @@ def train(
             raise FloatingPointError(f"the loss is {loss} at evaluation {evaluations}")
         if report is not None and evaluations % max(1, steps // REPORTS) == 0:
             report(evaluations, measured(end))
-    return {
-        **measured(end),
-        "evaluations": evaluations,
-        "reached": loss <= options.stop_loss,
-    }
+    return {**measured(end), "evaluations": evaluations, "reached": loss <= options.stop_loss}
 
 
 def start_of(options: MatrixOptions, shape: tuple[int, int]) -> list[Tensor]:

@@ -82,13 +82,10 @@ def check_cells(study: StudyConfig, cells: Iterable[Cell]) -> None:
 
 
 def _check_arguments(study: StudyConfig, signature: inspect.Signature) -> None:
-    kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
-    takes_any = inspect.Parameter.VAR_KEYWORD in kinds.values()
-    known = [
-        name
-        for name, kind in kinds.items()
-        if kind in {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
-    ]
+    parameters = signature.parameters.values()
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    named = [p for p in parameters if p.kind in {p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD}]
+    known = [p.name for p in named]
     for section in ("settings", "grid", "search"):
         for name in getattr(study, section):
             if name not in known and not takes_any:
@@ -100,10 +97,10 @@ def _check_arguments(study: StudyConfig, signature: inspect.Signature) -> None:
     if "seed" not in known and not takes_any:
         raise UnusableError("problem", f"expected an argument seed but {study.problem} has none")
     given = {*study.settings, *study.grid, *study.search, "seed"}
-    for name in known:
-        if signature.parameters[name].default is inspect.Parameter.empty and name not in given:
+    for p in named:
+        if p.default is p.empty and p.name not in given:
             raise UnusableError(
-                f"settings.{name}", f"expected a value, which {study.problem} needs, but got none"
+                f"settings.{p.name}", f"expected a value, which {study.problem} needs, but got none"
             )
 
 

@@ -89,17 +89,14 @@ class Queue:
         for cell in cells:
             if cell.name in known and known[cell.name].state is not TrialState.FAIL:
                 continue
-            arguments = {**cell.config, "seed": cell.seed}
+            config = plain(cell.config)
+            arguments = {**config, "seed": cell.seed}
             self.study.add_trial(
                 create_trial(
                     state=TrialState.WAITING,
-                    params={name: plain(arguments[name]) for name in fixed},
+                    params={name: arguments[name] for name in fixed},
                     distributions=dict(fixed),
-                    user_attrs={
-                        "cell": cell.name,
-                        "config": plain(cell.config),
-                        "seed": cell.seed,
-                    },
+                    user_attrs={"cell": cell.name, "config": config, "seed": cell.seed},
                 )
             )
 
@@ -121,10 +118,8 @@ class Queue:
         if old.keys() != new.keys():
             raise self._differs("grid", list(old))
         for axis, entries in old.items():
-            is_categorical = isinstance(
-                distribution_of(self.config.grid[axis]), CategoricalDistribution
-            )
-            if is_categorical and entries != new[axis]:
+            distribution = distribution_of(self.config.grid[axis])
+            if isinstance(distribution, CategoricalDistribution) and entries != new[axis]:
                 raise self._differs(f"grid.{axis}", entries)
 
     def _differs(self, key: str, before: object) -> UnusableError:

@@ -26,15 +26,8 @@ MOST_METRICS, MOST_LINES = 4, 60  # metrics with figures; lines of a table or li
 
 def write_result(study: StudyConfig, objective: str, folder: Path) -> None:
     """Write result.json: what the study is; the table says what it found."""
-    runs.write_result(
-        folder,
-        {
-            "command": "ablate",
-            "study": study.to_json(),
-            "objective": objective,
-            "versions": versions(),
-        },
-    )
+    what = {"command": "ablate", "study": study.to_json(), "objective": objective}
+    runs.write_result(folder, {**what, "versions": versions()})
 
 
 def write_report(folder: Path) -> str:
@@ -68,11 +61,7 @@ def write_report(folder: Path) -> str:
 
 
 def count(rows: list[Row]) -> str:
-    """Count the cells by their status.
-
-    >>> count([{"status": "complete"}, {"status": "complete"}, {"status": "diverged"}])
-    '3 cells: 2 complete, 1 diverged'
-    """
+    """Count the cells by their status, as in "3 cells: 2 complete, 1 diverged"."""
     counts = Counter(row["status"] for row in rows)
     found = ", ".join(f"{n} {status}" for status, n in counts.items())
     return f"{len(rows)} cell{'s' * (len(rows) > 1)}: {found}"

@@ -13,7 +13,7 @@ from optuna.distributions import (
 from optuna.trial import Trial
 
 from virtualdepth.runs import UnusableError, plain
-from virtualdepth_lab.ablate.checks import is_number
+from virtualdepth_lab.ablate.checks import check_choice, is_number
 from virtualdepth_lab.ablate.study import StudyConfig, Value, value
 
 
@@ -21,9 +21,7 @@ def check_search(study: StudyConfig) -> None:
     """Refuse a sampler or pruner that Optuna does not have, or that needs arguments."""
     for key, module in (("sampler", optuna.samplers), ("pruner", optuna.pruners)):
         name = getattr(study, key)
-        if name.startswith("_") or not isinstance(getattr(module, name, None), type):
-            known = [other for other in dir(module) if other.endswith(key.capitalize())]
-            raise UnusableError(key, f"expected one of {', '.join(known)} but got {name!r}")
+        check_choice(key, name, [n for n in dir(module) if n.endswith(key.capitalize())])
         try:
             sampler_of(study, 0) if key == "sampler" else pruner_of(study)
         except (TypeError, ImportError) as error:

@@ -5,7 +5,7 @@ machines.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from zlib import crc32
@@ -72,24 +72,23 @@ class CellStorage(RDBStorage):
 
     def waiting(self, study_id: int) -> list[int]:
         """Return the ids of the first rows that wait; a few, since other workers take them too."""
-        query = sqlalchemy.text(
+        query = (
             "SELECT trial_id FROM trials WHERE study_id = :study AND state = 'WAITING' "
             "ORDER BY number LIMIT 8"
         )
-        with self.engine.connect() as connection:
-            return [int(row[0]) for row in connection.execute(query, {"study": study_id})]
+        return [int(trial_id) for (trial_id,) in self._select(query, study_id)]
 
     def counts(self, study_id: int) -> dict[str, int]:
         """Count rows by the name of their TrialState.
 
         One query: Optuna would load every trial, and a thousand of them take a second.
         """
-        query = sqlalchemy.text(
-            "SELECT state, COUNT(*) FROM trials WHERE study_id = :study GROUP BY state"
-        )
+        query = "SELECT state, COUNT(*) FROM trials WHERE study_id = :study GROUP BY state"
+        return {str(state): int(number) for state, number in self._select(query, study_id)}
+
+    def _select(self, query: str, study_id: int) -> Sequence[Any]:
         with self.engine.connect() as connection:
-            rows = connection.execute(query, {"study": study_id}).all()
-        return {str(state): int(number) for state, number in rows}
+            return connection.execute(sqlalchemy.text(query), {"study": study_id}).all()
 
 
 def _serialise(engine: sqlalchemy.Engine) -> None:
@@ -137,11 +136,7 @@ def check_url(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """Write the address of a storage for people to read.
-
-    >>> without_password("postgresql://me:secret@host/studies")
-    'postgresql://me:***@host/studies'
-    """
+    """Write an address for people to read: postgresql://me:***@host/studies."""
     try:
         return make_url(url).render_as_string(hide_password=True)
     except SQLAlchemyError:

@@ -21,12 +21,7 @@ RANGE_KEYS = {"low", "high", "log"}
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    """The keys of a study file; an impossible value raises UnusableError.
-
-    >>> StudyConfig(name="a", problem="regression", grid={"depth": [1, 2, 2.0]})
-    Traceback (most recent call last):
-    virtualdepth.runs._errors.UnusableError: grid.depth: expected different values but got 2 twice
-    """
+    """The keys of a study file; an impossible value raises UnusableError."""
 
     name: str  # under which a storage keeps the study
     problem: str  # "matrix-completion", "regression" or "package.module:factory"
@@ -45,18 +40,15 @@ class StudyConfig:
         for name in ("name", "problem", "sampler", "pruner"):
             check_text(name, getattr(self, name))
         check_choice("direction", self.direction, ("minimize", "maximize"))
-        for name in SECTIONS:
-            check_mapping(name, getattr(self, name))
-        self._set("settings", {k: value(f"settings.{k}", v) for k, v in self.settings.items()})
-        self._set("grid", {k: values(f"grid.{k}", v) for k, v in self.grid.items()})
-        self._set("search", {k: space(f"search.{k}", v) for k, v in self.search.items()})
-        self._set("budget", {k: value(f"budget.{k}", v) for k, v in self.budget.items()})
-        self._set("seeds", _seeds(self.seeds))
+        for section in SECTIONS:
+            given = getattr(self, section)
+            check_mapping(section, given)
+            if check := ENTRIES.get(section):
+                checked = {name: check(f"{section}.{name}", entry) for name, entry in given.items()}
+                object.__setattr__(self, section, checked)  # the class is frozen
+        object.__setattr__(self, "seeds", _seeds(self.seeds))
         self._check_names()
         self._check_budget()
-
-    def _set(self, name: str, checked: Any) -> None:
-        object.__setattr__(self, name, checked)  # the class is frozen
 
     def _check_names(self) -> None:
         if self.grid and self.search:
@@ -162,3 +154,7 @@ def _seeds(given: object) -> tuple[int, ...]:
         if not is_number(seed) or not isinstance(seed, int) or not 0 <= seed < 2**32:
             raise UnusableError("seeds", f"expected integers >= 0 and < 2^32 but got {seed!r}")
     return tuple(seed for seed in checked if isinstance(seed, int))
+
+
+# What checks and normalises the entries of a section; those of "trainer" are Lightning's own.
+ENTRIES = {"settings": value, "grid": values, "search": space, "budget": value}

@@ -18,7 +18,7 @@ from virtualdepth_lab.ablate.study import SECTIONS, StudyConfig
 
 STUDY = "study.yaml"  # the study as a run leaves it in its folder
 KEYS = tuple(field.name for field in fields(StudyConfig))
-EXCLUSIVE = ("settings", "grid", "search")  # an argument is in one of them at most
+EXCLUSIVE = {"settings", "grid", "search"}  # an argument is in one of them at most
 
 
 class _Constructor(SafeConstructor):
@@ -138,6 +138,7 @@ def merge(given: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, A
             old = section.get(argument)
             both = isinstance(old, Mapping) and isinstance(update, Mapping)
             section[argument] = {**old, **update} if both else update  # an end of a range may stay
-            for other in set(EXCLUSIVE) & merged.keys() - {key} if key in EXCLUSIVE else ():
-                merged[other].pop(argument, None)
+            if key in EXCLUSIVE:
+                for other in EXCLUSIVE - {key}:
+                    merged.get(other, {}).pop(argument, None)
     return merged

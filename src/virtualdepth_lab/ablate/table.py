@@ -59,11 +59,7 @@ def _row(study: StudyConfig, cell: Cell, trial: FrozenTrial | None) -> Row:
 
 
 def metric_column(metric: str, row: Mapping[str, Any]) -> str:
-    """Return the column of a metric, whose own name may have been taken.
-
-    >>> metric_column("seconds", {"seconds": 1.5, "metric_seconds": 7.0})
-    'metric_seconds'
-    """
+    """Return the column of a metric: "metric_seconds" where "seconds" is another column's name."""
     return f"metric_{metric}" if f"metric_{metric}" in row else metric
 
 

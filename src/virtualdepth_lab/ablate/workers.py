@@ -32,10 +32,9 @@ def threads_per_worker(workers: int) -> int:
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdigit() and int(asked) > 0:
         return int(asked)
-    available = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return max(1, available // workers)
+    knows_cores = hasattr(os, "sched_getaffinity")  # those that this process may use
+    cores = len(os.sched_getaffinity(0)) if knows_cores else os.cpu_count() or 1
+    return max(1, cores // workers)
 
 
 def gpus_of(number: int, workers: int, devices: object) -> dict[str, str]:
