@@ -90,9 +90,9 @@ def _what_is_wrong(error: Exception) -> str:
     """Say what and where in one line, without the advice to programmers that ruamel.yaml adds."""
     if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
         return " ".join(str(error).split())
-    mark = error.problem_mark
-    problem = ", ".join(part for part in (error.context, error.problem) if part)
-    return f"{problem}, line {mark.line + 1}, column {mark.column + 1}"
+    mark, problem = error.problem_mark, str(error.problem).partition(" with value ")[0]
+    context = f"{error.context}, " if error.context else ""
+    return f"{context}{problem}, line {mark.line + 1}, column {mark.column + 1}"
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
