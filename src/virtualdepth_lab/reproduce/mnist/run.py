@@ -34,9 +34,10 @@ TITLE = (
     "The convolutional network of TensorFlow's MNIST tutorial of 2018, its dense layers plain, "
     "explicitly two layers deep, or virtually two layers deep: cross-entropy of the training "
     "batches, on one thread. An explicit network starts with every matrix drawn as the tutorial "
-    "draws, or with balanced factors of the plain network's; but for the former, all compute one "
-    "function at the start. Only the first of the tutorial's 8593 steps (how many: below), so that "
-    "its decay of the learning rate by the epoch plays no part."
+    "draws, or with balanced factors of the plain network's matrices. All networks but those with "
+    "drawn matrices compute the same function at the start. Only the first of the tutorial's 8593 "
+    "steps are taken (how many: below), so its decay of the learning rate by the epoch plays no "
+    "part."
 )
 RATE = 0.01  # the tutorial's; it decays by the epoch, which does not end here
 RATES = decades(range(-5, 0), (1, 5))
@@ -44,6 +45,8 @@ RATES = decades(range(-5, 0), (1, 5))
 
 @dataclass(frozen=True, kw_only=True)
 class _Extent:
+    """How large the networks are, and how long they are trained."""
+
     sizes: Sizes = field(default_factory=Sizes)
     steps: int = 300
     grid_steps: int = 60
@@ -107,15 +110,15 @@ def _losses_on_the_grid(
     rate are worse; the loss of training that diverges is infinite.
     """
 
-    def losses(grids: Mapping[str, Sequence[int]]) -> dict[str, list[float]]:
-        return {kind: [loss(kind, RATES[place]) for place in grids[kind]] for kind in grids}
-
     def loss(kind: str, lr: float) -> float:
         progress(f"{kind}, learning rate {lr:g}")
         curves = _train(data, [(kind, lr)], seed, extent.grid_steps, extent.sizes, progress)
-        losses = curves[kind, lr].loss
-        finished = len(losses) == extent.grid_steps
-        return round(mean(losses[-(extent.grid_steps // 3) :]), 4) if finished else math.inf
+        by_step = curves[kind, lr].loss
+        finished = len(by_step) == extent.grid_steps
+        return round(mean(by_step[-(extent.grid_steps // 3) :]), 4) if finished else math.inf
+
+    def losses(grids: Mapping[str, Sequence[int]]) -> dict[str, list[float]]:
+        return {kind: [loss(kind, RATES[place]) for place in grids[kind]] for kind in grids}
 
     first, places = RATES.index(RATE), range(len(RATES))
     grids = dict.fromkeys(NETWORKS, range(first - 1, first + 2))
