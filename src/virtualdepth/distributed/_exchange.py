@@ -110,8 +110,8 @@ def _packed(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
 
 
 def _bytes(tensor: Tensor) -> Tensor:
-    # flatten() leaves a stride in a single row or column, which cannot be viewed as bytes
     """View a tensor as a vector of bytes."""
+    # flatten() leaves a stride in a single row or column, which cannot be viewed as bytes
     return tensor.contiguous().as_strided([tensor.numel()], [1]).view(torch.uint8)
 
 

@@ -191,10 +191,10 @@ def _not_followed(loss: float, time: float) -> str:
 
 
 def _tolerance(rtol: float, loss: float, first_loss: float, dtype: torch.dtype) -> float:
-    # a loss that may be negative does not say how near the end is
     """Compute the relative tolerance tau of the next step."""
+    # a loss that may be negative does not say how near the end is
     fallen = loss / first_loss if loss > 0 and first_loss > 0 else 1.0
-    # where the gradient's rounding is an error larger than allowed, steps would shrink to nothing
+    # below this the rounding of the gradient alone exceeds the tolerance, and steps shrink to zero
     return min(rtol, max(rtol * math.sqrt(fallen), torch.finfo(dtype).eps / 4))
 
 

@@ -2,6 +2,7 @@
 
 import torch
 from tests.maths.matrices import gaussian, with_spectrum
+from tests.optim.truth import preconditioned
 from torch import Tensor
 
 SPECTRA = {
@@ -24,3 +25,8 @@ def moved(kind: str, size: float, seed: int = 2) -> tuple[Tensor, Tensor]:
 
 def error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
+
+
+def truth(weight: Tensor, grad: Tensor, depth: float) -> Tensor:
+    """P_W(G) by the literal formula in numpy."""
+    return torch.from_numpy(preconditioned(weight.numpy(), grad.numpy(), depth))

@@ -6,10 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.maths.jacobi.moved import error
+from tests.maths.jacobi.moved import error, truth
 from tests.maths.matrices import gaussian, with_spectrum
-from tests.optim.truth import preconditioned
-from torch import Tensor
 
 from virtualdepth.maths.jacobi import (
     exact_basis,
@@ -19,10 +17,6 @@ from virtualdepth.maths.jacobi import (
 )
 
 DEPTHS = [1.5, 2.0, 3.0, 8.0, 9.0, math.inf]
-
-
-def truth(weight: Tensor, grad: Tensor, depth: float) -> Tensor:
-    return torch.from_numpy(preconditioned(weight.numpy(), grad.numpy(), depth))
 
 
 @pytest.mark.parametrize("depth", DEPTHS)

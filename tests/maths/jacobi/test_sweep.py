@@ -4,10 +4,8 @@ import math
 
 import pytest
 import torch
-from tests.maths.jacobi.moved import SPECTRA, error, moved
+from tests.maths.jacobi.moved import SPECTRA, error, moved, truth
 from tests.maths.matrices import gaussian, with_spectrum
-from tests.optim.truth import preconditioned
-from torch import Tensor
 
 from virtualdepth.maths.jacobi import (
     MAX_RESIDUAL,
@@ -24,10 +22,6 @@ SMALL_SPECTRA = {
     + 1e-4 * torch.arange(24, dtype=torch.float64),
     "decades": torch.logspace(0, -3, 24, dtype=torch.float64),
 }
-
-
-def truth(weight: Tensor, grad: Tensor, depth: float) -> Tensor:
-    return torch.from_numpy(preconditioned(weight.numpy(), grad.numpy(), depth))
 
 
 @pytest.mark.parametrize("shifted", [False, True])

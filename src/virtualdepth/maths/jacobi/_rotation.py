@@ -18,8 +18,8 @@ from virtualdepth.maths.jacobi._blocks import BlockRotation
 
 # bounds an angle by 1 / (2 * 6): angles of close pairs are large, and add up in clusters
 _BOUND = 6.0
-# Mean square of the rows of F from which on the rotation takes F F^T into account, and from which
-# on its square too: by so much it may miss being orthogonal.
+# Mean square norm of the rows of F above which the rotation has a term in F F^T, and above which it
+# has one in the square too. Below, the terms left out keep it orthogonal well enough.
 _SECOND, _FOURTH = 5e-6, 1e-3
 
 
