@@ -1,50 +1,42 @@
-"""What the measurements share: arguments, a printed table, a JSON file and a figure."""
+"""What the measurements share: their options, one thread, a printed table and a JSON file."""
 
 import argparse
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from virtualdepth.runs import markdown_table, plain, versions
+
 Row = dict[str, Any]
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
+def arguments(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"), metavar="DIR")
     parser.add_argument("--quick", action="store_true", help="a few steps, to try the script")
     return parser
 
 
-def cell(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the options, make the output folder, and compute on one thread."""
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    return options
 
 
-def table(rows: list[Row]) -> str:
-    """A Markdown table."""
-    header = list(rows[0])
-    lines = [header, ["---"] * len(header), *([cell(row[key]) for key in header] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def plain(value: Any) -> Any:
-    """JSON has no infinity and no NaN."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else "inf"
-    return value
+def write(path: Path, result: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(plain(result), indent=1, allow_nan=False, default=str)
+    path.write_text(text + "\n", encoding="utf-8")
+    print(f"written to {path}")
 
 
 def report(name: str, output: Path, rows: list[Row], **more: Any) -> None:
-    output.mkdir(parents=True, exist_ok=True)
-    result = {"command": sys.argv, "torch": torch.__version__, "rows": rows, **more}
-    path = output / f"{name}.json"
-    path.write_text(json.dumps(plain(result), indent=1, allow_nan=False), encoding="utf-8")
-    print(table(rows))
-    print(f"written to {path}")
+    """Print the rows, and keep them with what else was measured."""
+    print(markdown_table(rows))
+    ran = {"command": sys.argv, "versions": versions("virtualdepth", "torch")}
+    write(output / f"{name}.json", {**ran, "rows": rows, **more})

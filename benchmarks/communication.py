@@ -22,7 +22,7 @@ from unittest.mock import patch
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
-from common import Row, arguments, report, table
+from common import Row, arguments, parse, report
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
@@ -31,6 +31,7 @@ from traffic import Traffic
 from virtualdepth.distributed import Scheme, ShardedMatrix, local_part, owners, plan, scheme_bytes
 from virtualdepth.maths import gram_block_size
 from virtualdepth.optim import EndToEndSGD, routing
+from virtualdepth.runs import markdown_table
 
 SHAPES, QUICK = ((4096, 4096), (11008, 4096), (50257, 768)), ((64, 64), (172, 64), (785, 12))
 SCHEMES = (Scheme.GATHER, Scheme.OWNER, Scheme.GRAM)
@@ -204,11 +205,11 @@ def layers_on_paper() -> list[Row]:
 
 
 def main() -> None:
-    options = arguments(__doc__ or "").parse_args()
+    options = parse(arguments(__doc__))
     rows = measured(QUICK if options.quick else SHAPES, 1024)
     paper, layers = on_paper(), layers_on_paper()
     report("communication", options.output, rows, paper=paper, layers=layers)
-    print(table(layers), table(paper), sep="\n\n")
+    print(markdown_table(layers), markdown_table(paper), sep="\n\n")
 
 
 if __name__ == "__main__":

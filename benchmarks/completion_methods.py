@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import arguments, report
+from common import arguments, parse, report
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
@@ -215,8 +215,7 @@ def run(seed: int, observed: int, noise: float, method: str, quick: bool) -> dic
 
 
 def main() -> None:
-    options = arguments(__doc__).parse_args()
-    torch.set_num_threads(1)
+    options = parse(arguments(__doc__))
     problems = list(product(SEEDS, OBSERVED, NOISES, METHODS))
     path = options.output / f"completion_methods{'_quick' * options.quick}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,16 +7,18 @@ A quadratic with curvatures from 0.01 to 1: ||(W - W*) H^{1/2}||^2 / 2, the star
 import math
 
 import torch
-from common import arguments, report
+from common import Row, arguments, parse, report
+from matplotlib.figure import Figure
 
 from virtualdepth import EndToEndSGD
+from virtualdepth.plotting import PALETTE, draw_grid, figure_grid
 
 DEPTHS = (1.0, 2.0, 4.0, 8.0, math.inf)
 SCALES = tuple(10.0**power for power in range(-3, 4))
 SIZE = 20
 
 
-def run(depth: float, scale: float, lr: float, step_scale: str, steps: int) -> dict[str, float]:
+def run(*, depth: float, scale: float, lr: float, step_scale: str, steps: int) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     target, start = torch.randn(2, SIZE, SIZE, generator=generator, dtype=torch.float64)
     curvature = torch.logspace(-2, 0, SIZE, dtype=torch.float64)
@@ -36,64 +38,53 @@ def run(depth: float, scale: float, lr: float, step_scale: str, steps: int) -> d
     return {"peak": max(losses) / losses[0], "end": losses[-1]}
 
 
-def figure(cells: list[dict], path) -> None:
-    import matplotlib.pyplot as plt
-
-    _, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
-    for ax, step_scale in zip(axes, ("raw", "unit"), strict=True):
-        for depth in DEPTHS:
-            own = [
-                c
-                for c in cells
-                if (c["depth"], c["step_scale"], c["lr"]) == (depth, step_scale, 1.0)
-            ]
-            ends = [min(c["end"], 1e9) for c in own]
-            ax.loglog([c["scale"] for c in own], ends, marker="o", label=f"depth {depth:g}")
+def draw(cells: list[Row]) -> Figure:
+    figure, [panels] = figure_grid(1, 2, size=(4.5, 3.6), sharey=True)
+    for ax, step_scale in zip(panels, ("raw", "unit"), strict=True):
+        for depth, color in zip(DEPTHS, PALETTE, strict=False):
+            own = cells_of(cells, step_scale, 1.0, depth)
+            scales, ends = [c["scale"] for c in own], [min(c["end"], 1e9) for c in own]
+            ax.loglog(scales, ends, marker="o", color=color, label=f"depth {depth:g}")
         ax.set_title(f'step_scale="{step_scale}", lr = 1')
         ax.set_xlabel("scale of the start")
-        ax.grid(alpha=0.3)
-    axes[0].set_ylabel("loss at the end (diverged: top)")
-    axes[1].legend()
-    plt.savefig(path, dpi=110)
+        draw_grid(ax)
+    panels[0].set_ylabel("loss at the end (diverged: top)")
+    panels[1].legend()
+    return figure
+
+
+def cells_of(cells: list[Row], step_scale: str, lr: float, depth: float) -> list[Row]:
+    key = (step_scale, lr, depth)
+    return [c for c in cells if (c["step_scale"], c["lr"], c["depth"]) == key]
 
 
 def main() -> None:
-    options = arguments(__doc__).parse_args()
-    torch.set_num_threads(1)
+    options = parse(arguments(__doc__))
     steps = 20 if options.quick else 800
-    cells = [
-        {
-            "step_scale": step_scale,
-            "lr": lr,
-            "depth": depth,
-            "scale": scale,
-            **run(depth, scale, lr, step_scale, steps),
-        }
+    settings = [
+        {"step_scale": step_scale, "lr": lr, "depth": depth}
         for step_scale, lr in (("raw", 1.0), ("unit", 1.0), ("unit", 1.9))
         for depth in DEPTHS
+    ]
+    cells = [
+        {**setting, "scale": scale, **run(scale=scale, steps=steps, **setting)}
+        for setting in settings
         for scale in SCALES
     ]
     rows = []
-    for step_scale, lr in (("raw", 1.0), ("unit", 1.0), ("unit", 1.9)):
-        for depth in DEPTHS:
-            own = [
-                c
-                for c in cells
-                if (c["step_scale"], c["lr"], c["depth"]) == (step_scale, lr, depth)
-            ]
-            rows.append(
-                {
-                    "step_scale": step_scale,
-                    "lr": lr,
-                    "depth": depth,
-                    "diverged": sum(not c["peak"] < 1.01 for c in own),
-                    "scales": len(own),
-                    "largest rise of the loss": max(c["peak"] for c in own),
-                    "worst loss at the end": max(c["end"] for c in own),
-                }
-            )
+    for setting in settings:
+        own = cells_of(cells, **setting)
+        rows.append(
+            {
+                **setting,
+                "diverged": sum(not c["peak"] < 1.01 for c in own),
+                "scales": len(own),
+                "largest rise of the loss": max(c["peak"] for c in own),
+                "worst loss at the end": max(c["end"] for c in own),
+            }
+        )
     report("learning_rate_transfer", options.output, rows, cells=cells, steps=steps)
-    figure(cells, options.output / "learning_rate_transfer.png")
+    draw(cells).savefig(options.output / "learning_rate_transfer.png", dpi=110)
 
 
 if __name__ == "__main__":

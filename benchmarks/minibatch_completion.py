@@ -9,9 +9,11 @@ mean square of W* is 1.
 from itertools import product
 
 import torch
-from common import arguments, report
+from common import Row, arguments, parse, report
+from matplotlib.figure import Figure
 
 from virtualdepth import EndToEndSGD, effective_rank, init
+from virtualdepth.plotting import PALETTE, draw_grid, figure_grid
 
 SIZE, RANK, OBSERVED, BATCH = 100, 5, 2000, 200
 RATES = (3.0, 10.0, 30.0)
@@ -53,31 +55,28 @@ def run(
     }
 
 
-def figure(grid: list[dict], path) -> None:
-    import matplotlib.pyplot as plt
-
-    _, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for ax, key in zip(axes, ("error", "effective rank"), strict=True):
-        for start, cap in product(STARTS, CAPS):
+def draw(grid: list[Row]) -> Figure:
+    figure, [panels] = figure_grid(1, 2, size=(4.5, 3.6))
+    for ax, key in zip(panels, ("error", "effective rank"), strict=True):
+        for (start, cap), color in zip(product(STARTS, CAPS), PALETTE, strict=False):
             own = [c for c in grid if (c["start"], c["cap"]) == (start, cap)]
-            style = "--" if start == STARTS[0] else "-"
+            look = {"ls": "--" if start == STARTS[0] else "-", "marker": "o", "color": color}
             label = f"start {start:g}, cap {cap:g}"
-            ax.loglog([c["lr"] for c in own], [c[key] for c in own], style, marker="o", label=label)
+            ax.loglog([c["lr"] for c in own], [c[key] for c in own], label=label, **look)
         ax.set_xlabel("learning rate")
         ax.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
         ax.set_yticks(TICKS[key], [f"{tick:g}" for tick in TICKS[key]])
         ax.minorticks_off()
         ax.set_title(key)
-        ax.grid(alpha=0.3, which="both")
-    axes[0].axhline(1e-2, color="k", lw=0.8)
-    axes[1].axhline(6, color="k", lw=0.8)
-    axes[0].legend(fontsize=8)
-    plt.savefig(path, dpi=110)
+        draw_grid(ax)
+    panels[0].axhline(1e-2, color="k", lw=0.8)
+    panels[1].axhline(6, color="k", lw=0.8)
+    panels[0].legend(fontsize=8)
+    return figure
 
 
 def main() -> None:
-    options = arguments(__doc__).parse_args()
-    torch.set_num_threads(1)
+    options = parse(arguments(__doc__))
     steps = 20 if options.quick else 1500
     grid = []
     for lr, start, cap in product(RATES, STARTS, CAPS):
@@ -87,23 +86,14 @@ def main() -> None:
         {"lr": lr, "start": 1e-3, "cap": 0.0, **run(lr, 1e-3, 1.0, 0, steps, 1, "raw")}
         for lr in (0.3, 1.0)
     ]
-    best = sorted(grid, key=lambda c: c["error"])[:3]
     rows = []
-    for setting in best:
-        values = (setting["lr"], setting["start"], setting["cap"])
+    for best in sorted(grid, key=lambda c: c["error"])[:3]:
+        setting = {name: best[name] for name in ("lr", "start", "cap")}
         for seed in (1, 2, 3):
-            rows.append(
-                {
-                    "lr": values[0],
-                    "start": values[1],
-                    "cap": values[2],
-                    "seed": seed,
-                    **run(*values, seed, steps),
-                }
-            )
+            rows.append({**setting, "seed": seed, **run(**setting, seed=seed, steps=steps)})
             print(rows[-1], flush=True)
     report("minibatch_completion", options.output, rows, grid=grid, depth_1=plain, steps=steps)
-    figure(grid, options.output / "minibatch_completion.png")
+    draw(grid).savefig(options.output / "minibatch_completion.png", dpi=110)
 
 
 if __name__ == "__main__":

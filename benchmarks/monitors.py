@@ -15,8 +15,7 @@ from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-from common import arguments, report
+from common import arguments, parse, report
 from pytorch_lightning import Callback, Trainer
 
 import virtualdepth as vd
@@ -132,8 +131,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--each", action="store_true", help="measure each monitor alone too")
     parser.add_argument("--no-cost", action="store_true", help="the errors only")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+    options = parse(parser)
     every = [row for interval in (1, 10) for row in errors(interval, options.quick)]
     report("monitors_error", options.output, every)
     if options.no_cost:

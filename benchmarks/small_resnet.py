@@ -8,12 +8,15 @@ import statistics
 from collections.abc import Callable
 
 import torch
-from common import arguments, report
+from common import Row, arguments, parse, report
+from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 
 import virtualdepth as vd
+from virtualdepth.plotting import color_cycle, draw_grid, figure_grid
+from virtualdepth_lab.reproduce.search import best_of
 
 
 class Block(nn.Module):
@@ -99,37 +102,34 @@ def run(make: Make, lr: float, seed: int, epochs: int) -> dict[str, object]:
     return {"end": curve[-1], "curve": curve}
 
 
-def figure(runs: dict[str, list[dict]], path) -> None:
-    import matplotlib.pyplot as plt
-
-    _, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    for name, own in runs.items():
+def draw(runs: dict[str, list[Row]]) -> Figure:
+    figure, [[ax]] = figure_grid(size=(7.5, 4.2))
+    for (name, own), color in zip(runs.items(), color_cycle(len(runs)), strict=True):
         curves = torch.tensor([each["curve"] for each in own])
         epochs = range(1, curves.shape[1] + 1)
         style = "--" if name.startswith("AdamW") else "-"
-        ax.semilogy(epochs, curves.mean(0), style, label=name)
+        ax.semilogy(epochs, curves.mean(0), style, color=color, label=name)
     ax.set_xlabel("epoch")
     ax.set_ylabel("training loss, mean of 3 seeds")
-    ax.grid(alpha=0.3)
+    draw_grid(ax)
     ax.legend(fontsize=8)
-    plt.savefig(path, dpi=110)
+    return figure
 
 
 def main() -> None:
-    options = arguments(__doc__).parse_args()
-    torch.set_num_threads(1)
+    options = parse(arguments(__doc__))
     epochs = 1 if options.quick else 10
     rows, runs, grids = [], {}, {}
     for name, (make, rates) in OPTIMIZERS.items():
         grids[name] = {lr: run(make, lr, 0, epochs)["end"] for lr in rates}
-        lr = min(grids[name], key=grids[name].get)
+        lr = best_of(grids[name], lambda end: end)
         runs[name] = [run(make, lr, seed, epochs) for seed in (1, 2, 3)]
         ends = [each["end"] for each in runs[name]]
         seeds = {f"seed {seed}": end for seed, end in zip((1, 2, 3), ends, strict=True)}
         rows.append({"optimizer": name, "lr": lr, **seeds, "mean": statistics.mean(ends)})
         print(rows[-1], flush=True)
     report("small_resnet", options.output, rows, grids=grids, runs=runs, epochs=epochs)
-    figure(runs, options.output / "small_resnet.png")
+    draw(runs).savefig(options.output / "small_resnet.png", dpi=110)
 
 
 if __name__ == "__main__":

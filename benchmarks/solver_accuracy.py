@@ -10,6 +10,7 @@ products of the same run.
 import argparse
 import copy
 from functools import partial
+from statistics import median
 from typing import Any
 
 import torch
@@ -18,7 +19,6 @@ from speed_common import (
     Job,
     alone,
     counts,
-    median,
     product,
     quantile,
     seconds,

@@ -17,12 +17,13 @@ import speed_processes
 import speed_scaling
 import speed_steps
 import speed_training
-import torch
-from common import Row, table
-from speed_common import Job, alike, arguments, machine, write
+from common import Row, parse, write
+from speed_common import Job, alike, arguments, machine
 from speed_figures import figures
 from speed_targets import Results, targets
 from tqdm import tqdm
+
+from virtualdepth.runs import markdown_table, plain
 
 PARTS: dict[str, Callable[[argparse.Namespace], list[Job]]] = {
     "steps": speed_steps.jobs,
@@ -45,7 +46,8 @@ def measure(options: argparse.Namespace) -> Results:
             bar.set_postfix_str(name)
             results[name] += job()
             # what was measured stays, whatever happens to the rest
-            (options.output / "speed_rows.json").write_text(json.dumps(results, default=str))
+            text = json.dumps(plain(results), default=str)
+            (options.output / "speed_rows.json").write_text(text, encoding="utf-8")
     return results
 
 
@@ -95,17 +97,17 @@ def tables(results: Results) -> dict[str, str]:
     scaling = [row for row in results["scaling"] if row["against"] in {"depth", "d"}]
     profiled = [row for row in results["scaling"] if row["against"] == "profile"]
     return {
-        "targets": table(targets(results)),
-        "steps": table(by_shape(results["steps"])),
-        "units": table(units(results["steps"])),
-        "break-even": table(speed_training.break_even(results["training"])),
-        "trajectories": table(trajectories(results["accuracy"])),
-        "runs": table(runs(results["accuracy"])),
-        "slopes": table(speed_scaling.slopes(scaling)),
-        "profile": table(profiled) if profiled else "not measured",
-        "processes": table(results["processes"]) if results["processes"] else "not measured",
+        "targets": markdown_table(targets(results)),
+        "steps": markdown_table(by_shape(results["steps"])),
+        "units": markdown_table(units(results["steps"])),
+        "break-even": markdown_table(speed_training.break_even(results["training"])),
+        "trajectories": markdown_table(trajectories(results["accuracy"])),
+        "runs": markdown_table(runs(results["accuracy"])),
+        "slopes": markdown_table(speed_scaling.slopes(scaling)),
+        "profile": markdown_table(profiled) or "not measured",
+        "processes": markdown_table(results["processes"]) or "not measured",
         **{
-            name: table(rows)
+            name: markdown_table(rows)
             for name, rows in zip(
                 ("overhead", "depth-1", "memory"), alike(results["overhead"]), strict=True
             )
@@ -126,9 +128,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--docs", action="store_true", help="write into the documentation too")
     parser.add_argument("--again", type=Path, metavar="JSON", help="no run: from an earlier file")
-    options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
+    options = parse(parser)
     if options.again:
         result: dict[str, Any] = read(options.again)
     else:

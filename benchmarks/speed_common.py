@@ -6,22 +6,19 @@ two synchronisations.
 """
 
 import argparse
-import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import Row, plain, table
+from common import Row, parse, write
 from common import arguments as common_arguments
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
@@ -29,6 +26,7 @@ from tqdm import tqdm
 
 from virtualdepth import EndToEndSGD
 from virtualdepth.optim._solvers import SOLVERS
+from virtualdepth.runs import markdown_table, versions
 
 Sample = Callable[[], float]
 Job = Callable[[], list[Row]]
@@ -39,27 +37,19 @@ PACKAGES = ("virtualdepth", "torch", "pytorch_optimizer", "numpy", "scipy", "pyt
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    parser = common_arguments(description or "")
+    parser = common_arguments(description)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     return parser
 
 
 def alone(description: str | None, jobs: Callable[[argparse.Namespace], list[Job]]) -> None:
     """Run one part by itself and print its rows."""
-    options = arguments(description).parse_args()
-    torch.set_num_threads(1)
+    options = parse(arguments(description))
     rows = [row for job in tqdm(jobs(options), disable=None) for row in job()]
     for own in alike(rows):
-        print(table(own), end="\n\n")
+        print(markdown_table(own), end="\n\n")
     written = {"machine": machine(options.device), "options": vars(options), "rows": rows}
     write(options.output / f"{Path(sys.argv[0]).stem}.json", written)
-
-
-def write(path: Path, result: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(plain(result), indent=1, allow_nan=False, default=str)
-    path.write_text(text + "\n", encoding="utf-8")
-    print(f"written to {path}")
 
 
 def alike(rows: list[Row]) -> list[list[Row]]:
@@ -77,8 +67,7 @@ def machine(device: str) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "commit": commit(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": versions(*PACKAGES),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": models[0] if models else platform.processor(),
         "cores": os.cpu_count(),
@@ -172,10 +161,6 @@ def spread(values: list[float]) -> str:
     return f"{quantile(values, 0.25):.3g} to {quantile(values, 0.75):.3g}"
 
 
-def median(values: Iterable[float]) -> float:
-    return statistics.median(values)
-
-
 def counts(optimizer: torch.optim.Optimizer) -> tuple[int, int]:
     """At how many steps so far a solver with memory decomposed W, and repaired what it knows."""
 
@@ -214,7 +199,7 @@ def silent() -> Iterator[None]:
 
 
 def peak_bytes(run: Callable[[], object], device: str) -> int:
-    """The most memory that ``run`` holds beyond what there was, as torch's allocator sees it."""
+    """The most memory that ``run`` holds beyond what was there, as torch's allocator sees it."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()

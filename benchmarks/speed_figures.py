@@ -4,24 +4,25 @@ import math
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from common import Row
+from matplotlib.figure import Figure
 from speed_training import EXPLICIT
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
+from virtualdepth.plotting import COLORS, PALETTE, draw_grid, figure_grid
 
 STYLES: dict[str, dict[str, Any]] = {
-    "svd": {"color": "C0", "marker": "o"},
-    "tracked": {"color": "C1", "marker": "s"},
-    "layers": {"color": "C2", "marker": "^"},
-    "polar": {"color": "C3", "marker": "D"},
+    "svd": {"color": COLORS["blue"], "marker": "o"},
+    "tracked": {"color": COLORS["vermilion"], "marker": "s"},
+    "layers": {"color": COLORS["green"], "marker": "^"},
+    "polar": {"color": COLORS["purple"], "marker": "D"},
 }
+OTHER = {"color": COLORS["black"], "marker": "o"}
 
 
 def style(name: str, number: int) -> dict[str, Any]:
-    color = ["C4", "C5", "C6", "C7", "C8", "C9", "k"][number % 7]
-    rival = {"color": color, "ls": "--", "marker": "xv*.+<1"[number % 7], "lw": 1}
+    """The look of a solver; of anything else, dashed lines and the marker of its number."""
+    own = number % len(PALETTE)
+    rival = {"color": PALETTE[own], "ls": "--", "marker": "xv*.+<1"[own], "lw": 1}
     return STYLES.get(name.split(" ")[0], rival)
 
 
@@ -30,9 +31,9 @@ def plain_ticks(ax: Any, values: list[float]) -> None:
     ax.minorticks_off()
 
 
-def steps(rows: list[Row], path: Path) -> None:
+def steps(rows: list[Row]) -> Figure:
     square = [row for row in rows if len(set(row["shape"].split(" x "))) == 1]
-    _, ax = plt.subplots(figsize=(8.6, 4.6), layout="constrained")
+    figure, [[ax]] = figure_grid(size=(8.6, 4.6))
     names = [n for n in dict.fromkeys(r["optimizer"] for r in square) if "momentum" not in n]
     rivals = [name for name in names if name not in STYLES]
     for name in names:
@@ -44,20 +45,17 @@ def steps(rows: list[Row], path: Path) -> None:
     plain_ticks(ax, sorted({int(row["shape"].split(" ")[0]) for row in square}))
     ax.set_xlabel("d, of a d x d matrix")
     ax.set_ylabel("one step, in d x d products")
-    ax.grid(alpha=0.3, which="both")
+    draw_grid(ax)
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    plt.savefig(path, dpi=110)
-    plt.close()
+    return figure
 
 
-def training(rows: list[Row], path: Path) -> None:
+def training(rows: list[Row]) -> Figure:
     size = max({row["d"] for row in rows}, key=lambda d: sum(row["d"] == d for row in rows))
     own = [row for row in rows if row["d"] == size and row["model"] != EXPLICIT]
     depths = sorted({row["depth"] for row in own})
-    _, axes = plt.subplots(
-        1, len(depths), figsize=(2.6 * len(depths) + 1, 3.6), sharey=True, layout="constrained"
-    )
-    for ax, depth in zip(axes, depths, strict=True):
+    figure, [panels] = figure_grid(1, len(depths), size=(2.85, 3.6), sharey=True)
+    for ax, depth in zip(panels, depths, strict=True):
         for name in dict.fromkeys(row["model"] for row in own):
             mine = [row for row in own if (row["model"], row["depth"]) == (name, depth)]
             x, y = [r["batch / d"] for r in mine], [r["of the explicit network"] for r in mine]
@@ -67,45 +65,43 @@ def training(rows: list[Row], path: Path) -> None:
         plain_ticks(ax, sorted({row["batch / d"] for row in own}))
         ax.set_title(f"N = {depth}")
         ax.set_xlabel("batch / d")
-        ax.grid(alpha=0.3, which="both")
+        draw_grid(ax)
     ticks = [0.1, 0.2, 0.5, 1, 2, 5]
-    axes[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes[0].set_ylabel(f"time of a training step, d = {size},\nof the explicit network's")
+    panels[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    panels[0].set_ylabel(f"time of a training step, d = {size},\nof the explicit network's")
     # "polar" has depth 2 only: the first panel has every solver
-    axes[0].legend(fontsize=8)
-    plt.savefig(path, dpi=110)
-    plt.close()
+    panels[0].legend(fontsize=8)
+    return figure
 
 
-def accuracy(rows: list[Row], path: Path) -> None:
+def accuracy(rows: list[Row]) -> Figure:
     size = max({row["d"] for row in rows}, key=lambda d: sum(row["d"] == d for row in rows))
     names = list(dict.fromkeys(row["trajectory"] for row in rows))
-    drawn, axes = plt.subplots(1, 2, figsize=(9.6, 4.4), sharey=True, layout="constrained")
-    for ax, depth in zip(axes, (2, 3), strict=True):
+    figure, [panels] = figure_grid(1, 2, size=(4.8, 4.4), sharey=True)
+    for ax, depth in zip(panels, (2, 3), strict=True):
         own = [row for row in rows if (row["d"], row["depth"], row["momentum"]) == (size, depth, 0)]
         solvers = list(dict.fromkeys(row["solver"] for row in rows))
         for place, solver in enumerate(solvers):
             mine = [row for row in own if row["solver"] == solver]
             y = [names.index(row["trajectory"]) + 0.16 * (place - 1.5) for row in mine]
             low, high = [r["error, median"] for r in mine], [r["largest"] for r in mine]
-            look = {"color": STYLES.get(solver, {}).get("color", "k")}
-            ax.hlines(y, low, high, lw=1.5, **look)
+            look = STYLES.get(solver, OTHER)
+            ax.hlines(y, low, high, lw=1.5, color=look["color"])
             label = f"{solver} (W itself)" if solver == "layers" else solver
-            ax.plot(low, y, STYLES.get(solver, {}).get("marker", "o"), ms=4, label=label, **look)
+            ax.plot(low, y, ls="", ms=4, label=label, **look)
         ax.set_xscale("log")
         ax.set_xlim(1e-8, 1e-1)
         ax.set_title(f"N = {depth}, d = {size}")
         ax.set_xlabel("error: median (mark) to largest")
-        ax.grid(alpha=0.3)
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].invert_yaxis()
-    drawn.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncol=6)
-    plt.savefig(path, dpi=110)
-    plt.close()
+        draw_grid(ax)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].invert_yaxis()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncol=6)
+    return figure
 
 
-def scaling(rows: list[Row], path: Path) -> None:
-    _, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.8), layout="constrained")
+def scaling(rows: list[Row]) -> Figure:
+    figure, [[left, right]] = figure_grid(1, 2, size=(4.8, 3.8))
     deep = [row for row in rows if row["against"] == "depth"]
     depths = sorted({row["depth"] for row in deep})
     for name in dict.fromkeys(row["solver"] for row in deep):
@@ -117,7 +113,7 @@ def scaling(rows: list[Row], path: Path) -> None:
     left.set_xlabel("depth N")
     left.set_ylabel(f"one step, in products, d = {deep[0]['d']}")
     left.set_ylim(bottom=0)
-    left.grid(alpha=0.3)
+    draw_grid(left)
     left.legend(fontsize=8)
     sized = [row for row in rows if row["against"] == "d"]
     for number, name in enumerate(dict.fromkeys(row["solver"] for row in sized)):
@@ -127,13 +123,12 @@ def scaling(rows: list[Row], path: Path) -> None:
     plain_ticks(right, sorted({row["d"] for row in sized}))
     right.set_xlabel("d")
     right.set_ylabel("CPU ms")
-    right.grid(alpha=0.3, which="both")
+    draw_grid(right)
     right.legend(fontsize=8)
-    plt.savefig(path, dpi=110)
-    plt.close()
+    return figure
 
 
 def figures(results: dict[str, list[Row]], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for draw in (steps, training, accuracy, scaling):
-        draw(results[draw.__name__], folder / f"{draw.__name__}.png")
+        draw(results[draw.__name__]).savefig(folder / f"{draw.__name__}.png", dpi=110)

@@ -10,6 +10,7 @@ holds beyond what there was, update included, in matrices of the parameter's siz
 
 import argparse
 from functools import partial
+from statistics import median
 from typing import Any
 
 import torch
@@ -19,7 +20,6 @@ from speed_common import (
     Sample,
     alone,
     interleaved,
-    median,
     peak_bytes,
     product,
     seconds,

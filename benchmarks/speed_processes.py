@@ -11,9 +11,10 @@ import sys
 import tempfile
 import time
 from functools import partial
+from statistics import median
 
 from common import Row
-from speed_common import Job, alone, median
+from speed_common import Job, alone
 
 COMPLETION = """
 import sys, numpy, torch, virtualdepth as vd

@@ -8,6 +8,7 @@ time, without what it calls.
 import argparse
 import math
 from functools import partial
+from statistics import median
 
 import torch
 from common import Row
@@ -16,7 +17,6 @@ from speed_common import (
     Job,
     alone,
     interleaved,
-    median,
     product,
     silent,
     solvers_at,

@@ -12,6 +12,7 @@ the larger shapes, and its step with products in float32 stands beside it.
 import argparse
 from functools import partial
 from itertools import product as pairs
+from statistics import median
 
 import torch
 from common import Row
@@ -24,7 +25,6 @@ from speed_common import (
     alone,
     counts,
     interleaved,
-    median,
     product,
     seconds,
     solvers_at,

@@ -1,10 +1,12 @@
 """Target by target: what was wanted, what was measured, and whether it holds."""
 
 from collections.abc import Callable, Iterable
+from statistics import median
 from typing import Any
 
-from common import Row, cell
-from speed_common import median
+from common import Row
+
+from virtualdepth.runs import shown
 
 Results = dict[str, list[Row]]
 FULL_RANK = ("regression", "completion", "regression, 4:1", "identity", "near-zero", "clusters")
@@ -17,7 +19,7 @@ def target(what: str, wanted: str, measured: Iterable[Any], holds: Callable[[Any
     return {
         "target": what,
         "wanted": wanted,
-        "measured": ", ".join(cell(value) for value in values) or "-",
+        "measured": ", ".join(shown(value) for value in values) or "-",
         "met": met,
     }
 
@@ -47,7 +49,7 @@ def tracked_steps(results: Results) -> list[Row]:
             sizes = ", ".join(str(row["d"]) for row in plain)
             what = f"tracked, mean over {name}, lr {rate:g}, d = {sizes}"
             rows.append(at_most(what, 9, [row["cost, mean"] for row in plain]))
-            heavy = [cell(row["cost, mean"]) for row in own if row["momentum"]]
+            heavy = [shown(row["cost, mean"]) for row in own if row["momentum"]]
             rows[-1]["with momentum"] = ", ".join(heavy)
     everywhere = [row for row in results["accuracy"] if row["solver"] == "tracked"]
     these = [row for row in runs if not row["momentum"]]

@@ -9,6 +9,7 @@ most that a step holds beyond them (gradients, activations, work).
 
 import argparse
 from functools import partial
+from statistics import median
 
 import torch
 from common import Row
@@ -17,7 +18,6 @@ from speed_common import (
     Job,
     alone,
     interleaved,
-    median,
     peak_bytes,
     product,
     seconds,

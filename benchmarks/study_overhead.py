@@ -19,7 +19,7 @@ from typing import Any
 
 import optuna
 import torch
-from common import arguments, report
+from common import arguments, parse, report
 
 from virtualdepth_lab.ablate.storage import CellStorage, quiet_optuna
 
@@ -96,7 +96,7 @@ def run_study(repeats: int, cells: int, workers: int) -> dict[str, float]:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--sleep", action="store_true", help="cells that wait")
-    options = parser.parse_args()
+    options = parse(parser)
     os.environ["OMP_NUM_THREADS"] = "1"
     cells, rounds = (4, 1) if options.quick else (24, 3)
     repeats = 0 if options.sleep else calibrate(SECONDS)
