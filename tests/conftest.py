@@ -1,12 +1,17 @@
 """Settings for the whole suite: one thread per worker, and the same examples on every run."""
 
 import os
+import signal
 
 import torch
 from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("WANDB_MODE", "offline")
+
+# Started in the background, a suite ignores Ctrl-C, and so would every process that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Workers of pytest-xdist share the cores, and small matrices are slower on many threads.
 torch.set_num_threads(1)

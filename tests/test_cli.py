@@ -324,7 +324,7 @@ def test_interrupt_keeps_what_is_finished(terminal: tuple[int, int], tmp_path: P
         shown = read_until("learning rate 1e-06", terminal[0])
         assert "learning rate 0.1" in shown
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate(timeout=300)
     assert process.returncode == 130
     assert out.splitlines()[-1] == "interrupted; files in run"
     assert "interrupted: 1 of 2 learning rates were finished" in out
@@ -345,7 +345,7 @@ def test_interrupt_before_training(tmp_path: Path) -> None:
         open("pipe.csv", "w"),  # opens once the command reads, which then waits for lines
     ):
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
     assert (process.returncode, out) == (130, "")
     assert err == "virtualdepth verify: interrupted\n"
     assert not (tmp_path / "run").exists()
