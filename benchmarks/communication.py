@@ -53,10 +53,10 @@ def without_arithmetic() -> ExitStack:
         return torch.zeros(gram_block_size(weight.shape[1]), dtype=torch.float64)
 
     stack, optim = ExitStack(), "virtualdepth.optim"
-    stack.enter_context(patch(f"{optim}.fetching.on_whole", lambda part, w, grad, guard: grad))
-    stack.enter_context(patch(f"{optim}.sharded.gram_block", block))
+    stack.enter_context(patch(f"{optim}._fetching.on_whole", lambda part, w, grad, guard: grad))
+    stack.enter_context(patch(f"{optim}._sharded.gram_block", block))
     stack.enter_context(
-        patch(f"{optim}.sharded._from_sum", lambda part, _: (0 * local_part(part.grad), 0.0))
+        patch(f"{optim}._sharded._from_sum", lambda part, _: (0 * local_part(part.grad), 0.0))
     )
     return stack
 
