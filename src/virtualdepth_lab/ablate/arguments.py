@@ -1,18 +1,18 @@
-"""The command ``ablate``: its options; what it needs is imported when it runs."""
+"""The command ``ablate``: its options. What a run needs is imported when it runs."""
 
 import argparse
 from pathlib import Path
 
 HELP = "run a study over depth, initial scale, seeds and more, on one machine or many"
 DESCRIPTION = (
-    "Run every cell of a study: each combination of a grid, or a search, once for each seed. Any "
-    "key of the study file is overridden by an option of its name, such as --grid.depth 1,2,inf or "
-    "--budget.steps 500. Run the same command again to resume. Leaves results.csv, "
+    "Run every cell of a study: each combination of a grid, or a search, once for each seed. An "
+    "option named like a key of the study file overrides it, such as --grid.depth 1,2,inf or "
+    "--budget.steps 500. Run the same command again to resume. Writes results.csv, "
     "results.parquet, report.md and figures."
 )
 EPILOG = (
     "Exit status: 0 every cell is complete or diverged, 1 a cell failed, 2 unusable arguments, 130 "
-    "after Ctrl-C, with the cells finished by then kept."
+    "after Ctrl-C; the cells that had finished are kept."
 )
 EXTRA = "studies"
 TAKES_MORE = True  # words that override keys of the study
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--output",
         metavar="DIR",
-        help="where the files go; a study that is there already is resumed "
+        help="folder for the results; a study that is already there is resumed "
         "(default: runs/ablate/<name of the study>)",
     )
     add(
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--dry-run",
         action="store_true",
-        help="check the study, run one cell, and say how many there are and how long they take",
+        help="check the study, run one cell, and print how many there are and how long they take",
     )
     add("--cell", metavar="NAME", help="run one cell again and compare it with the table")
 

@@ -62,7 +62,7 @@ class MatrixOptions:
             check_count("width", self.width)
             if self.model == "single":
                 raise UnusableError(
-                    "width", f"expected with model: explicit only but got {self.width!r}"
+                    "width", f"expected only with model: explicit but got {self.width!r}"
                 )
 
     def _check_step(self) -> None:

@@ -77,7 +77,7 @@ def check_cells(study: StudyConfig, cells: Iterable[Cell]) -> None:
             factory(**{**example_point(study), **cell.config}, seed=cell.seed)
     elif study.objective is None:
         raise UnusableError(
-            "objective", "expected the metric to compare cells by, one that is logged, but got none"
+            "objective", "expected the name of a logged metric, which compares cells, but got none"
         )
 
 
@@ -156,7 +156,7 @@ def _numbers(found: object) -> Metrics:
     """Turn metrics that may be scalars of numpy or torch into plain numbers."""
     if not isinstance(found, Mapping):
         raise UnusableError(
-            "problem", f"expected metrics, a name and a number each, from train but got {found!r}"
+            "problem", f"expected train to return names and numbers but got {found!r}"
         )
     metrics: Metrics = {}
     for name, number in found.items():

@@ -55,11 +55,9 @@ class StudyConfig:
             raise UnusableError("search", "expected either a grid or a search but got both")
         varied = {**self.grid, **self.search}
         for name in varied.keys() & self.settings.keys():
-            raise UnusableError(
-                name, "expected in settings, or varied in grid or search, but got both"
-            )
+            raise UnusableError(name, "expected it in settings, or in grid or search, but got both")
         if "seed" in varied or "seed" in self.settings:
-            raise UnusableError("seed", "expected under the key seeds but got it elsewhere")
+            raise UnusableError("seed", "expected it under the key seeds but got it elsewhere")
 
     def _check_budget(self) -> None:
         for name, amount in self.budget.items():
@@ -67,13 +65,15 @@ class StudyConfig:
                 raise UnusableError("budget", f"expected steps or trials but got {name!r}")
             check_count(f"budget.{name}", amount)
         if self.search and "trials" not in self.budget:
-            raise UnusableError("budget.trials", "expected how many cells to search but got none")
+            raise UnusableError(
+                "budget.trials", "expected the number of cells to search but got none"
+            )
         if self.search and len(self.seeds) != 1:
             raise UnusableError(
                 "seeds", f"expected one seed for a search but got {list(self.seeds)}"
             )
         if not self.search and "trials" in self.budget:
-            raise UnusableError("budget.trials", "expected with a search only, but got a grid")
+            raise UnusableError("budget.trials", "expected only with a search but got a grid")
 
     def to_json(self) -> dict[str, Any]:
         """Return what a study file says: plain values, without the keys that are empty."""

@@ -71,7 +71,7 @@ def work(queue: Queue) -> None:
 def run_claimed(study: StudyConfig, claimed: ClaimedCell) -> tuple[dict[str, Any], float | None]:
     """Run a cell, whatever happens in it; return its result, and the objective if complete."""
     if claimed.attempt > MOST_ATTEMPTS:
-        died = f"its worker died in each of {MOST_ATTEMPTS} attempts; of too little memory?"
+        died = f"its worker died in each of {MOST_ATTEMPTS} attempts; perhaps the memory ran out"
         return _result(Status.FAILED, died, {}, 0.0), None
     begin = time.perf_counter()
     report = None

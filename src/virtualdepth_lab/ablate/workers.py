@@ -139,8 +139,8 @@ class Workers:
                 if in_a_row > _MOST_DEATHS:
                     raise UnusableError(
                         "workers",
-                        f"expected processes that live but {in_a_row} ended one after the other, "
-                        f"the last one {_cause(status)}: {self._last_line(number)}; see "
+                        f"expected workers that stay alive but {in_a_row} ended one after the "
+                        f"other, the last one {_cause(status)}: {self._last_line(number)}; see "
                         f"{self._log(number)}",
                     )
                 self._spawn(number)
@@ -151,8 +151,8 @@ class Workers:
             return UnusableError(name, problem)
         return UnusableError(  # a full disk has no room for what the worker said either
             "storage",
-            "expected to read and write it but a worker could not, nor could it say why; every "
-            "cell recorded by then is kept: make room, and run the same command again",
+            "expected to read and write it but a worker could not, and gave no reason; every cell "
+            "recorded by then is kept: free some space and run the same command again",
         )
 
     def _last_line(self, number: int) -> str:

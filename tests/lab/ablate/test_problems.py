@@ -37,8 +37,8 @@ def test_a_scalar_of_any_library_is_a_plain_number(
 @pytest.mark.parametrize(
     ("found", "error"),
     [
-        (None, "problem: expected metrics, a name and a number each, from train but got None"),
-        (0.5, "problem: expected metrics, a name and a number each, from train but got 0.5"),
+        (None, "problem: expected train to return names and numbers but got None"),
+        (0.5, "problem: expected train to return names and numbers but got 0.5"),
         ({"loss": None}, "problem: expected a name and a number but got 'loss': None"),
         ({"loss": 0.1, "run": "b"}, "problem: expected a name and a number but got 'run': 'b'"),
         (

@@ -159,7 +159,7 @@ def test_a_cell_that_kills_its_workers_fails_with_the_reason(url: str) -> None:
     (trial,) = queue.study.get_trials()
     assert trial.state is TrialState.FAIL
     assert trial.user_attrs["result"]["reason"] == (
-        "its worker died in each of 3 attempts; of too little memory?"
+        "its worker died in each of 3 attempts; perhaps the memory ran out"
     )
 
 

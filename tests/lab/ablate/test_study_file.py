@@ -151,7 +151,7 @@ REFUSED = [
      "arguments of tests.lab.ablate.own:strict, which are x, width, seed, lr"),
     ("{problem: 'tests.lab.ablate.own:strict', grid: {x: [1], width: [1]}}",
      "objective: expected the "
-     "metric to compare cells by"),
+     "name of a logged metric"),
 ]  # fmt: skip
 CHANGED = [
     ("--grid.depth 0.5", "depth: expected a number from 1 to inf but got 0.5"),
@@ -162,7 +162,7 @@ CHANGED = [
     ("--grid.depth []", "grid.depth: expected a list of values but got []"),
     ("--grid.depth [[1,2]]", "grid.depth: expected a number or a word but got [1, 2]"),
     ("--grid.depths 2", "grid.depths: expected arguments of matrix-completion, which are seed, de"),
-    ("--grid.seed 1,2", "seed: expected under the key seeds but got it elsewhere"),
+    ("--grid.seed 1,2", "seed: expected it under the key seeds but got it elsewhere"),
     ("--settings.rank 11", "rank: expected an integer >= 1 and <= 10 but got 11"),
     ("--settings.rank 1.5", "rank: expected an integer >= 1 and <= 10 but got 1.5"),
     ("--settings.observed 101", "observed: expected an integer >= 1 and <= 100 but got 101"),
@@ -170,7 +170,7 @@ CHANGED = [
     ("--settings.start random", "start: expected one of balanced, layers, identity but got 'rand"),
     ("--settings.start layers", "depth: expected an integer with start: layers but got 1.5"),
     ("--settings.model=explicit --settings.step_scale=raw", "depth: expected an inte"),
-    ("--settings.width 9", "width: expected with model: explicit only but got 9"),
+    ("--settings.width 9", "width: expected only with model: explicit but got 9"),
     ("--settings.step_scale auto", "lr: expected none with step_scale: auto, which needs none, b"),
     ("--settings.step_scale=auto --settings.optimizer=adam", "step_scale: expected raw, unit or r"),
     ("--settings.optimizer lion", "optimizer: expected one of sgd, adam, adamw, rmsprop, adagrad"),
@@ -182,7 +182,7 @@ CHANGED = [
     ("--seeds=-1", "seeds: expected integers >= 0 and < 2^32 but got -1"),
     ("--budget.steps 0", "budget.steps: expected an integer >= 1 but got 0"),
     ("--budget.hours 2", "budget: expected steps or trials but got 'hours'"),
-    ("--budget.trials 2", "budget.trials: expected with a search only, but got a grid"),
+    ("--budget.trials 2", "budget.trials: expected only with a search but got a grid"),
     ("--direction down", "direction: expected one of minimize, maximize but got 'down'"),
     ("--trainer.devices 2", "trainer: expected none with matrix-completion but got some"),
     ("--depth 3", "arguments: expected --KEY VALUE with keys of a study but got: "),
@@ -230,7 +230,11 @@ def refused(text: str, words: str, capfd: pytest.CaptureFixture[str]) -> str:
         *((text, "", error) for text, error in REFUSED),
         *((YAML, words, error) for words, error in CHANGED),
         *((SEARCH, words, error) for words, error in SEARCHES),
-        (SEARCH.replace("trials: 4, ", ""), "", "budget.trials: expected how many cells to search"),
+        (
+            SEARCH.replace("trials: 4, ", ""),
+            "",
+            "budget.trials: expected the number of cells to search",
+        ),
         (SEARCH, "--grid.rank 1", "search: expected either a grid or a search but got both"),
     ],
 )
