@@ -143,7 +143,9 @@ def test_centre_is_the_mean_of_what_was_observed() -> None:
 @pytest.mark.parametrize("max_iter", [1, 20, 60, 100])
 def test_a_search_cut_short_is_said(max_iter: int) -> None:
     # the last descent need not be: its aim is how far the first one came
-    with pytest.warns(ConvergenceWarning, match="no end of early stopping.*raise max_iter or tol"):
+    with pytest.warns(
+        ConvergenceWarning, match="early stopping has not ended.*raise max_iter or tol"
+    ):
         MatrixCompletion(max_iter=max_iter, random_state=0).fit(low_rank().known)
 
 

@@ -16,8 +16,8 @@ from virtualdepth.estimators._observations import (
     observations,
     without_mask,
 )
-from virtualdepth.estimators._options import check_options
-from virtualdepth.estimators._training import Options, Training, train
+from virtualdepth.estimators._options import read_options
+from virtualdepth.estimators._training import Training, train
 from virtualdepth.maths import complete_rows, effective_rank_of_spectrum, thin_svd
 
 Matrix = NDArray[Any]
@@ -27,58 +27,61 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
     r"""Complete a matrix of low rank from some of its entries, without a rank or penalty to choose.
 
     One matrix W is trained on :math:`\frac{1}{|\Omega|} \sum_{(i,j) \in \Omega} (W_{ij} -
-    X_{ij})^2`, Omega the observed entries, from a small random start, as if it were the product of
-    ``depth`` matrices, whose gradient descent finds solutions of low rank: along
-    :func:`virtualdepth.theory.integrate_flow` while singular values grow (integer depths), then by
-    :class:`virtualdepth.EndToEndSGD` with ``step_scale="auto"``.
+    X_{ij})^2`, Omega the observed entries. It starts small and at random, and is trained as if it
+    were the product of ``depth`` matrices: gradient descent on such a product finds solutions of
+    low rank. At integer depths W follows :func:`virtualdepth.theory.integrate_flow` while its
+    singular values grow; :class:`virtualdepth.EndToEndSGD` with ``step_scale="auto"`` does the
+    rest.
 
     The observed entries of X are those that are not NaN, not masked in a ``numpy.ma.MaskedArray``,
-    or stored in a scipy sparse matrix, stored zeros among them. float32 stays float32, all else
-    becomes float64. Every column needs an observed entry. A row without one gets ``centre_``.
+    or stored in a scipy sparse matrix, including stored zeros. float32 stays float32; other types
+    become float64. Every column needs an observed entry. A row without one gets ``centre_``.
 
-    It is a transductive imputer: :meth:`fit_transform` returns X with what ``completed_`` holds for
-    its missing entries, while :meth:`transform` takes any rows as new ones, whose missing entries
-    it regresses on the observed ones.
+    :meth:`fit_transform` returns X, its missing entries filled from ``completed_``.
+    :meth:`transform` takes its rows as new ones, and regresses their missing entries on the
+    observed ones.
 
     Args:
         depth: number of layers N, real, 1 < N <= inf. 2 has a bias to low nuclear norm, 3 and more
             a stronger one to low rank; deeper takes longer. inf needs a square X.
-        init_scale: of the start, in units of the root mean square of the observed entries, > 0:
-            Gaussians of standard deviation ``init_scale / sqrt(n_features)``. Smaller is closer to
-            the limit of the theory, and takes longer.
-        max_iter: largest number of gradients that a descent evaluates, about, >= 1.
-        tol: a descent ends where the loss is no larger than this part of the observed entries' mean
-            square, 0 <= tol < 1.
-        validation_fraction: the share of the observed entries that decides when to stop, 0 <= it <
-            1. A first descent fits the others; W is then fitted to all, from the same start, until
-            the loss is what it was where the held-out error was smallest. 0, or so few entries that
-            none is held out: no early stopping, as befits data without noise.
+        init_scale: size of the start, > 0, in units of the root mean square of the observed
+            entries: Gaussians of standard deviation ``init_scale / sqrt(n_features)``. Smaller is
+            closer to the limit of the theory, and takes longer.
+        max_iter: about the largest number of gradients that a descent evaluates, >= 1.
+        tol: a descent ends when the loss is at most this part of the observed entries' mean square,
+            0 <= tol < 1.
+        validation_fraction: the share of the observed entries that is held out for early stopping,
+            0 <= validation_fraction < 1. A first descent fits the other entries. Then W is fitted
+            to all, from the same start, until the loss is what it was where the held-out error was
+            smallest. With 0, or so few entries that none is held out, there is no early stopping:
+            right for data without noise.
         warm_start: begin from the matrix of the last fit, whose X must have had the same shape.
-            The first descent of early stopping begins anew all the same: that matrix has seen the
-            entries that it holds out.
-        centre: subtract the mean of each column's observed entries first, and add it again.
-        random_state: None, an integer or a ``numpy.random.RandomState``: of the start and of the
-            entries held out, which are the same for every other option.
-        verbose: show a progress bar of each descent.
+            The first descent of early stopping still begins at a new start, because that matrix has
+            seen the entries held out.
+        centre: subtract the mean of each column's observed entries before the fit, and add it
+            afterwards.
+        random_state: None, an integer or a ``numpy.random.RandomState``; it decides the start and
+            the entries held out, whatever the other options are.
+        verbose: show a progress bar for each descent.
 
     Attributes:
         completed_: the low-rank estimate of every entry, observed ones too, (n_samples,
             n_features).
         centre_: means of the columns, or zeros, (n_features,).
-        singular_values_: of ``completed_ - centre_``, falling.
-        effective_rank_: of the same, see :func:`virtualdepth.effective_rank`.
-        noise_variance_: mean squared error of the held-out entries in the first descent; without
-            early stopping the loss.
-        n_iter_: gradients evaluated, of both descents together.
-        history_: mean squared errors in the squared units of X, at each gradient, trial steps among
-            them: "loss"; and with early stopping, of the first descent, "search_loss" and
-            "validation_loss".
-        n_features_in_: columns of X.
+        singular_values_: singular values of ``completed_ - centre_``, the largest first.
+        effective_rank_: effective rank of the same, see :func:`virtualdepth.effective_rank`.
+        noise_variance_: smallest mean squared error of the held-out entries in the first descent;
+            without early stopping the loss.
+        n_iter_: number of gradients evaluated, both descents together.
+        history_: mean squared errors in the squared units of X, one for each gradient, including
+            trial steps: "loss", and with early stopping "search_loss" and "validation_loss" of the
+            first descent.
+        n_features_in_: number of columns of X.
         feature_names_in_: their names, if X had names that are strings.
 
-    A fit that fails or is interrupted leaves the estimator as it was. No singular value crosses
-    zero, so that a square X of full rank of which every entry is observed may be missed by its
-    smallest one, with a warning; see the page on matrix completion.
+    A fit that fails or is interrupted leaves the estimator as it was. Singular values do not cross
+    zero: if X is square, of full rank and all observed, the fit may miss its smallest singular
+    value, and warns. The page on matrix completion says more.
 
     Source: arXiv 1802.06509, Theorem 1 (the rule); arXiv 1905.13655 (its bias).
 
@@ -129,8 +132,8 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         """Complete X.
 
         Args:
-            X: (n_samples, n_features); NaN, masked entries, and what a scipy sparse matrix does not
-                store, are missing.
+            X: (n_samples, n_features). NaN, masked entries and entries that a scipy sparse matrix
+                does not store are missing.
             y: ignored.
 
         Returns:
@@ -138,9 +141,9 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
 
         Raises:
             TypeError: if an option is of the wrong type.
-            ValueError: if an option is out of range; if X is infinite somewhere, or so large that
-                its squares are; if it has no observed entry, a column without one, or, with
-                ``warm_start``, another shape than before.
+            ValueError: if an option is out of range; if X has infinite entries, or entries whose
+                squares overflow; if X has no observed entry, or a column without one; if, with
+                ``warm_start``, it has another shape than before.
         """
         self._fit(X)
         return self
@@ -153,7 +156,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
             y: ignored.
 
         Returns:
-            (n_samples, n_features), dense: X where observed, else ``completed_``.
+            A dense array, (n_samples, n_features): X where observed, else ``completed_``.
 
         Raises:
             TypeError: if an option is of the wrong type.
@@ -165,21 +168,21 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
     def transform(self, X: Any) -> Matrix:
         r"""Fill the missing entries of new rows.
 
-        A row x with the observed entries O gets :math:`\mu + V S c`, where the c of minimal
-        :math:`\|x_O - \mu_O - (V S)_O c\|^2 + m\,\nu\,\|c\|^2` explains what was observed: the
-        mean of a Gaussian with the second moment of the m rows of :math:`W = U S V^\top`,
-        ``centre_`` :math:`\mu` and ``noise_variance_`` :math:`\nu`, given the observed entries. A
-        row without any gets ``centre_``.
+        A row x with the observed entries O gets :math:`\mu + V S c`, where c minimises
+        :math:`\|x_O - \mu_O - (V S)_O c\|^2 + m\,\nu\,\|c\|^2`. This is its conditional mean, given
+        the observed entries, under a Gaussian with mean :math:`\mu` (``centre_``), the second
+        moment of the m rows of :math:`W = U S V^\top`, and noise of variance :math:`\nu`
+        (``noise_variance_``). A row without an observed entry gets ``centre_``.
 
         Args:
             X: (n_rows, n_features), missing entries as in :meth:`fit`.
 
         Returns:
-            (n_rows, n_features), dense: X where observed.
+            A dense array, (n_rows, n_features): X where observed.
 
         Raises:
             NotFittedError: before a fit.
-            ValueError: if X is infinite somewhere or has another number of columns.
+            ValueError: if X has infinite entries or another number of columns.
         """
         check_is_fitted(self)
         values, mask = self._read(X, reset=False)
@@ -205,19 +208,10 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         try:
             observed = self._read(X, reset=True)
             shape = (observed.mask.shape[0], observed.mask.shape[1])
-            check_options(self.get_params(deep=False), shape)
+            options = read_options(self.get_params(deep=False), shape)
             check_observed(observed.mask)
             generator = torch.Generator()
             generator.manual_seed(int(check_random_state(self.random_state).randint(2**31 - 1)))
-            options = Options(
-                depth=float(self.depth),
-                init_scale=float(self.init_scale),
-                max_iter=int(self.max_iter),
-                tol=float(self.tol),
-                validation_fraction=float(self.validation_fraction),
-                centre=bool(self.centre),
-                verbose=bool(self.verbose),
-            )
             self._keep(train(observed, options, self._previous(shape), generator))
         except BaseException:  # Ctrl-C too
             self.__dict__ = before
@@ -225,7 +219,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         return observed
 
     def _previous(self, shape: tuple[int, int]) -> Tensor | None:
-        """Return what a warm start begins from, if there is any."""
+        """Return the matrix that a warm start begins from, (m, n), if there is one."""
         if not self.warm_start or not hasattr(self, "completed_"):
             return None
         if self.completed_.shape != shape:
@@ -236,7 +230,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         return torch.from_numpy(self.completed_)
 
     def _keep(self, training: Training) -> None:
-        """Set what was learnt."""
+        """Set the attributes that the fit learnt."""
         _, sigma, vh = thin_svd(training.weight)
         rows = training.rows
         self.completed_: Matrix = (training.weight + training.centre).numpy()

@@ -1,4 +1,4 @@
-"""What of a matrix was observed: from NaN, a mask, or the explicit entries of a sparse matrix."""
+"""Which entries of a matrix are observed, and which of them are held out."""
 
 from typing import Any, NamedTuple
 
@@ -21,51 +21,31 @@ class Observations(NamedTuple):
 
 
 def without_mask(data: Any) -> Any:
-    """Turn a masked array into one with NaN; numpy's conversions would drop the mask.
-
-    Args:
-        data: anything.
-
-    Returns:
-        An array where ``data`` was a masked array, else ``data``.
-    """
+    """Turn a masked array into one with NaN, and return all else as it is."""
     if isinstance(data, np.ma.MaskedArray):
-        # integers have no NaN; what cannot be a number is refused later
+        # scikit-learn's conversion would drop the mask. Integers have no NaN; what cannot be a
+        # number is refused later
         return np.ma.filled(data if data.dtype.kind in "fcO" else data.astype(float), np.nan)
     return data
 
 
 def observations(data: Any) -> Observations:
-    """Read which entries were observed.
-
-    Args:
-        data: a finite float array with NaN where nothing was observed, or a scipy sparse CSR
-            matrix whose explicit entries, zeros among them, were; duplicates add up.
-
-    Returns:
-        Values and mask, of their own memory.
-    """
+    """Read a float array, NaN where missing, or a CSR matrix whose stored entries are known."""
     if issparse(data):
         stored = data.copy()
         stored.data = np.ones_like(stored.data)
+        # toarray adds up duplicates
         values, mask = data.toarray(), stored.toarray() > 0
         mask &= ~np.isnan(values)
     else:
         values, mask = data, ~np.isnan(data)
     known = np.where(mask, values, values.dtype.type(0))
-    # numpy keeps the order of columns first
+    # numpy would keep the order of an array that is stored by columns
     return Observations(*(torch.from_numpy(np.ascontiguousarray(part)) for part in (known, mask)))
 
 
 def check_observed(mask: Tensor) -> None:
-    """Refuse a matrix of which nothing, or nothing of some column, is known.
-
-    Args:
-        mask: (m, n), true where observed.
-
-    Raises:
-        ValueError: if there is no observed entry, or a column without one.
-    """
+    """Refuse a mask, (m, n), without an observed entry, or with a column without one."""
     if not mask.any():
         raise ValueError("X: expected at least one observed entry but got none")
     empty = (~mask.any(0)).nonzero().flatten().tolist()
@@ -78,18 +58,9 @@ def check_observed(mask: Tensor) -> None:
 
 
 def hold_out(mask: Tensor, fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Split the observed entries at random; at least one is left to fit.
-
-    Args:
-        mask: (m, n), true where observed.
-        fraction: of the observed entries to hold out.
-        generator: of the draw.
-
-    Returns:
-        Masks of the entries to fit and of those held out, which may be none.
-    """
+    """Split the observed entries at random into two masks, (m, n): to fit, and held out."""
     places = mask.flatten().nonzero().flatten()
-    count = min(round(fraction * len(places)), len(places) - 1)
+    count = min(round(fraction * len(places)), len(places) - 1)  # one at least is left to fit
     # on the generator's device, whatever the user's default is
     order = torch.randperm(len(places), generator=generator, device=generator.device)
     chosen = places[order[:count]]

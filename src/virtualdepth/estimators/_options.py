@@ -1,67 +1,79 @@
-"""What the estimator's options may be."""
+"""The options of MatrixCompletion: one table says what each may be."""
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from virtualdepth.maths import check_depth
 
 
-def check_options(options: dict[str, Any], shape: tuple[int, int]) -> None:
-    """Refuse what has no meaning, before anything is computed.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The checked options of a fit, as plain numbers."""
 
-    Args:
-        options: of MatrixCompletion, by name.
-        shape: of X.
+    depth: float
+    init_scale: float
+    max_iter: int
+    tol: float
+    validation_fraction: float
+    centre: bool
+    verbose: bool
 
-    Raises:
-        TypeError: if an option is of the wrong type.
-        ValueError: if an option is out of range, or infinite depth meets a rectangular X.
-    """
-    _check_depth(options["depth"], shape)
-    _check_real("init_scale", options["init_scale"], "a finite number > 0", _positive)
-    for name in ("tol", "validation_fraction"):
-        _check_real(name, options[name], "a number >= 0 and < 1", _below_one)
-    steps = options["max_iter"]
-    if isinstance(steps, bool) or not isinstance(steps, Integral):
-        raise TypeError(f"max_iter: expected an integer >= 1 but got {steps!r}")
-    if steps < 1:
-        raise ValueError(f"max_iter: expected an integer >= 1 but got {steps!r}")
-    for name in ("centre", "warm_start"):
-        if not isinstance(options[name], (bool, np.bool_)):
-            raise TypeError(f"{name}: expected True or False but got {options[name]!r}")
-    if not isinstance(options["verbose"], (bool, np.bool_, Integral)):
-        raise TypeError(
-            f"verbose: expected True, False or an integer but got {options['verbose']!r}"
-        )
+
+class _Rule(NamedTuple):
+    types: tuple[type, ...]
+    holds: Callable[[Any], bool]
+    expected: str
+
+
+_FLAG = _Rule((bool, np.bool_), lambda value: True, "True or False")
+_SHARE = _Rule((Real,), lambda value: 0 <= value < 1, "a number >= 0 and < 1")
+_RULES = {
+    "init_scale": _Rule((Real,), lambda value: 0 < value < math.inf, "a finite number > 0"),
+    "tol": _SHARE,
+    "validation_fraction": _SHARE,
+    "max_iter": _Rule((Integral,), lambda value: value >= 1, "an integer >= 1"),
+    "centre": _FLAG,
+    "warm_start": _FLAG,
+    "verbose": _Rule((*_FLAG.types, Integral), _FLAG.holds, "True, False or an integer"),
+}
+
+
+def read_options(given: dict[str, Any], shape: tuple[int, int]) -> Options:
+    """Check the estimator's options, by name, for an X of this shape."""
+    _check_depth(given["depth"], shape)
+    for name, rule in _RULES.items():
+        value = given[name]
+        message = f"{name}: expected {rule.expected} but got {value!r}"
+        # Python counts True as an integer
+        is_other_bool = isinstance(value, bool) and bool not in rule.types
+        if is_other_bool or not isinstance(value, rule.types):
+            raise TypeError(message)
+        if not rule.holds(value):
+            raise ValueError(message)
+    return Options(
+        depth=float(given["depth"]),
+        init_scale=float(given["init_scale"]),
+        max_iter=int(given["max_iter"]),
+        tol=float(given["tol"]),
+        validation_fraction=float(given["validation_fraction"]),
+        centre=bool(given["centre"]),
+        verbose=bool(given["verbose"]),
+    )
 
 
 def _check_depth(depth: Any, shape: tuple[int, int]) -> None:
     if check_depth(depth) == 1:
         raise ValueError(
-            f"depth: expected a number > 1 or inf but got {depth!r}; plain gradient descent leaves "
-            "unobserved entries where they start"
+            f"depth: expected a number > 1 or inf but got {depth!r}; plain gradient descent never "
+            "moves unobserved entries"
         )
     if math.isinf(depth) and shape[0] != shape[1]:
         raise ValueError(
             f"depth: expected a finite number for X of shape {shape} but got {depth!r}; infinite "
-            "depth freezes the row and column spaces of the start, and needs a square X"
+            "depth keeps the row and column spaces of the start, and needs a square X"
         )
-
-
-def _check_real(name: str, value: Any, expected: str, holds: Callable[[float], bool]) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}: expected {expected} but got {value!r}")
-    if not holds(float(value)):
-        raise ValueError(f"{name}: expected {expected} but got {value!r}")
-
-
-def _below_one(value: float) -> bool:
-    return 0 <= value < 1
-
-
-def _positive(value: float) -> bool:
-    return 0 < value < math.inf

@@ -9,6 +9,7 @@ from virtualdepth.maths._checks import (
     check_matrix,
     check_rtol,
     check_same_shape,
+    widened,
     working_dtype,
 )
 from virtualdepth.maths._dynamics import (
@@ -133,5 +134,6 @@ __all__ = [
     "stable_rank",
     "thin_svd",
     "unit_scale",
+    "widened",
     "working_dtype",
 ]

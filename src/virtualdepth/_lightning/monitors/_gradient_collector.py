@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from virtualdepth._lightning.monitors._layers import WatchedLayer
+from virtualdepth.maths import widened
 from virtualdepth.networks import DeepLinear
 
 
@@ -55,16 +56,16 @@ class GradientCollector:
 
             def add(grad: Tensor) -> None:
                 rows, columns = grad.shape[-1], inputs.shape[-1]
-                samples = _at_least_float32(inputs).reshape(-1, columns)
+                samples = widened(inputs).reshape(-1, columns)
                 with torch.autocast(grad.device.type, enabled=False):
-                    self._add(_at_least_float32(grad).reshape(-1, rows).mT @ samples)
+                    self._add(widened(grad).reshape(-1, rows).mT @ samples)
 
             output.register_hook(add)  # type: ignore[no-untyped-call]  # torch declares no types
 
     def _watch_product(self, product: Tensor) -> None:
         if self.wanted and product.requires_grad and self.layer.trains:
             product.register_hook(  # type: ignore[no-untyped-call]
-                lambda grad: self._add(_at_least_float32(grad).clone())
+                lambda grad: self._add(widened(grad).clone())
             )
 
     def _add(self, grad: Tensor) -> None:
@@ -89,13 +90,9 @@ class GradientCollector:
                 f"{self.layer.name}: expected a gradient at each optimizer step but got none; "
                 "does the loss depend on it, through a call of the module or DeepLinear.end_to_end?"
             )
-        return _at_least_float32(found)
+        return widened(found)
 
     def remove(self) -> None:
         """Take the hooks off the module."""
         for hook in self._hooks:
             hook.remove()
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
-from virtualdepth.maths import check_finite, end_to_end_product
+from virtualdepth.maths import check_finite, end_to_end_product, widened
 from virtualdepth.networks import DeepLinear
 
 
@@ -44,10 +44,7 @@ class WatchedLayer:
 
     def factors(self) -> list[Tensor]:
         """Return [W_1, ..., W_N] as matrices, detached and at least in float32."""
-        matrices = [
-            weight.detach().flatten(1).to(torch.promote_types(weight.dtype, torch.float32))
-            for weight in self.weights
-        ]
+        matrices = [widened(weight.detach().flatten(1)) for weight in self.weights]
         for matrix in matrices:
             check_finite(matrix, self.name)
         return matrices
