@@ -1,8 +1,7 @@
-"""Run a function on several gloo processes of this machine, within a time that is not exceeded."""
+"""Run a function on several gloo processes of this machine."""
 
 import json
 import os
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing import get_context
@@ -16,7 +15,7 @@ from filelock import FileLock
 
 # loaded once, in the process that all others are forked from
 HEAVY = ["tests.distributed.equality", "torch.distributed.checkpoint", "torch.distributed.fsdp"]
-GROUP_TIMEOUT = 20.0  # seconds that a collective waits
+GROUP_TIMEOUT = timedelta(seconds=300)  # how long a collective waits
 
 Measure = Callable[[int, Path], Any]
 
@@ -33,7 +32,7 @@ def measured_once(measure: Measure, processes: int, factory: pytest.TempPathFact
         return list(json.loads(answers.read_text()))
 
 
-def on_processes(measure: Measure, processes: int, folder: Path, limit: float = 200) -> list[Any]:
+def on_processes(measure: Measure, processes: int, folder: Path) -> list[Any]:
     """What each process measured, by rank; None for one that ended without an answer."""
     context = get_context("forkserver")
     context.set_forkserver_preload(HEAVY)
@@ -43,12 +42,10 @@ def on_processes(measure: Measure, processes: int, folder: Path, limit: float = 
     ]
     for process in running:
         process.start()
-    deadline = time.monotonic() + limit
     try:
-        for rank, process in enumerate(running):
-            process.join(max(0.0, deadline - time.monotonic()))
-            assert process.exitcode is not None, f"rank {rank} still runs after {limit} s"
-    finally:
+        for process in running:
+            process.join()
+    finally:  # when pytest's own time limit ends the test, too
         for process in running:
             process.kill()
     answers = [folder / f"{rank}.json" for rank in range(processes)]
@@ -62,7 +59,7 @@ def _measure(measure: Measure, rank: int, processes: int, folder: Path) -> None:
         init_method=f"file://{folder / 'store'}",
         rank=rank,
         world_size=processes,
-        timeout=timedelta(seconds=GROUP_TIMEOUT),
+        timeout=GROUP_TIMEOUT,
     )
     answer = measure(rank, folder)
     (folder / f"{rank}.json").write_text(json.dumps(answer))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.distributed.faulty_processes import FAULTS, FAULTY, PROCESSES, measure
-from tests.distributed.gloo import GROUP_TIMEOUT, measured_once
+from tests.distributed.gloo import measured_once
 
 REFUSED = {
     "NaN, gram": f"FloatingPointError: rank {FAULTY}: long: expected a finite gradient",
@@ -72,5 +72,4 @@ def test_a_killed_process_ends_the_others(measured: list[Any]) -> None:
     assert len(left) == PROCESSES - 1
     for each in left:
         assert each["message"] != "none"
-        assert each["seconds"] < GROUP_TIMEOUT + 5
         assert each["same"]

@@ -19,7 +19,7 @@ def compute_on(rank: int, folder: Path) -> None:
         init_method=f"file://{folder / 'store'}",
         rank=rank,
         world_size=PROCESSES,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=300),
     )
     results = {}
     for name, case in CASES.items():

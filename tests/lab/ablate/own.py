@@ -51,7 +51,7 @@ class Cell:
         return {"loss": loss, "seed_again": self.seed}
 
     def _wait_for_others(self) -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while (
             self.crowd and len(Path(self.log).read_text(encoding="utf-8").split("\n")) <= self.crowd
         ):

@@ -22,7 +22,6 @@ def on_two(flavour: Flavour, folder: Path) -> None:
         env={**os.environ, "PYTHONPATH": source, "MASTER_ADDR": "127.0.0.1"},
         capture_output=True,
         text=True,
-        timeout=280,
     )
     assert done.returncode == 0, done.stderr
 
