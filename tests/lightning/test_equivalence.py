@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.lightning import literal
+from tests.lightning import equivalence_in_numpy
 from tests.lightning.conftest import IN_FEATURES, OUT_FEATURES, Flavour
 from torch import Tensor
 
@@ -46,7 +46,7 @@ def test_run_as_written_out(
     options: dict[str, Any],
 ) -> None:
     module = flavour.vd.EquivalenceModule(*SIZES, depth, 0.05, init_scale=0.8, **options)
-    weight, log = literal.run(
+    weight, log = equivalence_in_numpy.run(
         module.single.weight.detach().numpy(),
         widths_of(module),
         *(tensor.numpy() for tensor in data),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from lightning_utilities.core import rank_zero
-from tests.lightning import literal
+from tests.lightning import equivalence_in_numpy
 
 from virtualdepth.data import Problem, load_problem
 from virtualdepth.networks import init
@@ -47,7 +47,7 @@ def test_curve_as_written_out(
     curve = train(problem, depth=depth, optimizer_depth=optimizer_depth, seed=seed)
     start = torch.nn.Linear(12, 4, bias=False, dtype=torch.float64)
     init.balanced_(start, 0.3, generator=torch.Generator().manual_seed(seed))
-    _, log = literal.run(
+    _, log = equivalence_in_numpy.run(
         start.weight.detach().numpy(),
         [4] * (depth - 1),
         problem.inputs.numpy(),
