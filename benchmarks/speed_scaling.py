@@ -8,9 +8,8 @@ time, without what it calls.
 import argparse
 import math
 from functools import partial
-from statistics import median
+from statistics import linear_regression, median
 
-import torch
 from common import Row
 from speed_common import (
     PRODUCT,
@@ -84,16 +83,14 @@ def slopes(rows: list[Row]) -> list[Row]:
         own = [row for row in rows if row["solver"] == solver]
         sized = [row for row in own if row["against"] == "d"]
         sized = sized[len(sized) // 2 :] if len(sized) > 3 else sized
-        x = torch.tensor([row["d"] for row in sized], dtype=torch.float64).log()
-        y = torch.tensor([row["ms"] for row in sized], dtype=torch.float64).log()
-        slope = float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())
+        x, y = ([math.log(row[key]) for row in sized] for key in ("d", "ms"))
         deep = [row["ms"] for row in own if row["against"] == "depth"]
         found.append(
             {
                 "solver": solver,
                 "from d": sized[0]["d"],
                 "to d": sized[-1]["d"],
-                "slope of log time": slope,
+                "slope of log time": linear_regression(x, y).slope,
                 "dearest depth / cheapest": max(deep) / min(deep) if deep else None,
             }
         )

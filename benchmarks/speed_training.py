@@ -9,7 +9,7 @@ most that a step holds beyond them (gradients, activations, work).
 
 import argparse
 from functools import partial
-from statistics import median
+from statistics import LinearRegression, linear_regression, median
 
 import torch
 from common import Row
@@ -85,11 +85,9 @@ def measure(size: int, depth: int, ratio: int, device: str, budget: float) -> li
     ]
 
 
-def line(rows: list[Row]) -> tuple[float, float]:
-    """Least squares of products over batch / d: intercept and slope."""
-    x, y = (torch.tensor([float(row[key]) for row in rows]) for key in ("batch / d", "products"))
-    slope = float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())
-    return float(y.mean()) - slope * float(x.mean()), slope
+def line(rows: list[Row]) -> LinearRegression:
+    """Least squares of products over batch / d."""
+    return linear_regression([r["batch / d"] for r in rows], [r["products"] for r in rows])
 
 
 def break_even(rows: list[Row]) -> list[Row]:
@@ -100,10 +98,9 @@ def break_even(rows: list[Row]) -> list[Row]:
     found = []
     for (size, depth, model), own in groups.items():
         if model != EXPLICIT:
-            start, slope = line(own)
-            other_start, other_slope = line(groups[size, depth, EXPLICIT])
+            one, network = line(own), line(groups[size, depth, EXPLICIT])
             cost = median(row["step alone"] for row in own)
-            crossing = (start - other_start) / (other_slope - slope)
+            crossing = (one.intercept - network.intercept) / (network.slope - one.slope)
             found.append(
                 {
                     "d": size,

@@ -107,13 +107,15 @@ def run(options: argparse.Namespace) -> int:
         **{field.name: getattr(options, field.name) for field in fields(VerifyConfig)}
     )
     from virtualdepth.data import load_problem
-    from virtualdepth.verify._artifacts import OWN, save
-    from virtualdepth.verify._check import check
-    from virtualdepth.verify._report import terminal_table, verdict, write_report
 
     problem = load_problem(
         config.data, targets=config.targets, data_dir=config.data_dir, seed=config.seed
     )
+    # Lightning takes seconds to import, so data that cannot be used are refused before
+    from virtualdepth.verify._artifacts import OWN, save
+    from virtualdepth.verify._check import check
+    from virtualdepth.verify._report import terminal_table, verdict, write_report
+
     folder = claim_folder(options.output, "verify", OWN)
     print(problem, flush=True)
     result = check(config, problem)

@@ -57,7 +57,7 @@ def follow(
         with trainer.init_module(), torch.random.fork_rng(devices=[]):
             module = EquivalenceModule(inputs.shape[1], targets.shape[1], lr=lr, **module_options)
         recorder.start(module)
-        # which the optimizer raises instead of a step from or to numbers that are not finite
+        # the optimizer raises it instead of a step from or to numbers that are not finite
         with suppress(FloatingPointError):
             trainer.fit(module, datamodule=TensorDataModule(batch[0], batch[1]))
         with torch.no_grad():
