@@ -33,6 +33,7 @@ def numbers(pattern: str, text: str) -> list[float]:
     return [float(found) for found in re.findall(pattern + r" ([0-9.]+[0-9])", text)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [script.name for script in SCRIPTS])
 def test_it_runs_and_learns(name: str, tmp_path: Path) -> None:
     output = run(name, tmp_path)
