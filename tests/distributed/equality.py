@@ -97,18 +97,21 @@ def after_steps(
 
 
 def errors_at(
-    place: Place, schemes: Sequence[str], names: Sequence[str] = tuple(OPTIONS)
+    place: Place,
+    schemes: Sequence[str],
+    names: Sequence[str] = tuple(OPTIONS),
+    depths: Sequence[float] = DEPTHS,
 ) -> dict[str, float]:
-    """Over options by the plan's own choice, and over the schemes for one of them."""
+    """Over options by the plan's own choice, and over the schemes for one of them, at ``depths``."""
     weights = [well_conditioned(shape) for shape in SHAPES]
     singular = [deficient(shape) for shape in ((6, 6), (9, 4), (41, 3), (3, 41))]
     return {
         **{name: after_steps(place, weights, **OPTIONS[name]) for name in names},
         **{
-            scheme: after_steps(place, weights, scheme=scheme, **OPTIONS["momentum"])
+            scheme: after_steps(place, weights, depths=depths, scheme=scheme, **OPTIONS["momentum"])
             for scheme in schemes
         },
-        "rank 1": after_steps(place, singular, steps=1, scheme=schemes[0]),
+        "rank 1": after_steps(place, singular, steps=1, depths=depths, scheme=schemes[0]),
     }
 
 

@@ -77,7 +77,8 @@ def measure(rank: int, folder: Path) -> dict[str, Any]:
     both = fully_shard(tensor_parallel(meshes[GRID]["tp"]), mesh=meshes[GRID]["dp"])
     return {
         "errors": {
-            name: errors_at(place, PLACES[name][2], ("momentum", "unit"))
+            # what a scheme sends does not depend on the depth, which test_two_processes varies
+            name: errors_at(place, PLACES[name][2], ("momentum", "unit"), depths=[3])
             for name, place in places.items()
         },
         "models": trained_models(rank, meshes[FLAT], meshes[GRID]),
