@@ -1,5 +1,6 @@
-# `make verify` runs the main job, `make test` every check. On a fresh machine each first makes
-# .venv, with the versions of constraints.txt, and installs again when that list changes.
+# `make verify` runs the main job, `make test` every check, `make check` those that take a minute or
+# two, to run between edits. On a fresh machine each first makes .venv, with the versions of
+# constraints.txt, and installs again when that list changes.
 #
 #   PYTHON=...        the Python 3.11 to make .venv from
 #   TORCH_INDEX=...   another package index to take torch, and torch alone, from. The public wheel
@@ -8,28 +9,33 @@
 #   PYTEST_ARGS=...   arguments for pytest
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 2 -q
+# the mathematics and the optimizer, without what starts processes or trains
+CHECKED := tests/test_architecture.py tests/maths tests/optim
 VENV_PYTHON := .venv/bin/python
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help verify test lint types pytest docs clean
+.PHONY: help verify test check lint types pytest docs clean
 
 help:
-	@echo "make verify | test | lint | types | pytest | docs | clean (options: head of the Makefile)"
+	@echo "make verify | test | check | lint | types | pytest | docs | clean (options: head of the Makefile)"
 
 verify: .venv/.installed-experiments
 	$(VENV_PYTHON) -m virtualdepth verify $(ARGS)
 
 test: lint types pytest docs
 
+check: lint types
+	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS) -m "not slow" $(CHECKED)
+
 lint: .venv/.installed-dev
-	$(VENV_PYTHON) -m ruff check
-	$(VENV_PYTHON) -m ruff format --check
+	$(VENV_PYTHON) -m ruff check --quiet
+	$(VENV_PYTHON) -m ruff format --check --quiet
 
 types: .venv/.installed-dev
-	$(VENV_PYTHON) -m mypy
+	$(VENV_PYTHON) -m mypy --no-error-summary
 
 pytest: .venv/.installed-dev
 	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
