@@ -52,11 +52,11 @@ def without_arithmetic() -> ExitStack:
     def block(weight: Tensor, grad: Tensor) -> Tensor:
         return torch.zeros(gram_block_size(weight.shape[1]), dtype=torch.float64)
 
-    stack, optim = ExitStack(), "virtualdepth.optim"
-    stack.enter_context(patch(f"{optim}._fetching.on_whole", lambda part, w, grad, guard: grad))
-    stack.enter_context(patch(f"{optim}._sharded.gram_block", block))
+    stack, sharded = ExitStack(), "virtualdepth.optim.sharded"
+    stack.enter_context(patch(f"{sharded}._gather.on_whole", lambda part, w, grad, finite: grad))
+    stack.enter_context(patch(f"{sharded}._step.gram_block", block))
     stack.enter_context(
-        patch(f"{optim}._sharded._from_sum", lambda part, _: (0 * local_part(part.grad), 0.0))
+        patch(f"{sharded}._step._from_sum", lambda part, _: (0 * local_part(part.grad), 0.0))
     )
     return stack
 

@@ -25,7 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
 from virtualdepth import EndToEndSGD
-from virtualdepth.optim._solvers import SOLVERS
+from virtualdepth.optim import SOLVERS
 from virtualdepth.runs import markdown_table, versions
 
 Sample = Callable[[], float]

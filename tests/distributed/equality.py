@@ -102,7 +102,7 @@ def errors_at(
     names: Sequence[str] = tuple(OPTIONS),
     depths: Sequence[float] = DEPTHS,
 ) -> dict[str, float]:
-    """Over options by the plan's own choice, and over the schemes for one of them, at ``depths``."""
+    """Over options by the plan's own choice, and over the schemes for one, at ``depths``."""
     weights = [well_conditioned(shape) for shape in SHAPES]
     singular = [deficient(shape) for shape in ((6, 6), (9, 4), (41, 3), (3, 41))]
     return {

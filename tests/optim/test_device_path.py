@@ -1,6 +1,6 @@
 """What a step does where reading a number would wait for a device, tried out on the CPU.
 
-The guard is told that every tensor is on a device. The commit is then masked by a flag, and the
+The check is told that every tensor is on a device. Writes are then masked by a flag, and the
 error comes one step late.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from virtualdepth import EndToEndSGD
-from virtualdepth.optim._guard import StepGuard
+from virtualdepth.optim._finite_check import FiniteCheck
 
 INF, NAN = float("inf"), float("nan")
 
@@ -27,7 +27,7 @@ NUMERICAL = {
 
 @pytest.fixture(autouse=True)
 def _pretend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StepGuard, "waits", staticmethod(lambda _: True))
+    monkeypatch.setattr(FiniteCheck, "is_async", staticmethod(lambda _: True))
 
 
 class NoReading(TorchDispatchMode):

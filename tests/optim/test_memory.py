@@ -8,7 +8,7 @@ from tests.contract.tools import random_tensor
 from torch import Tensor, nn
 
 from virtualdepth import EndToEndSGD
-from virtualdepth.optim._guard import StepGuard
+from virtualdepth.optim._finite_check import FiniteCheck
 
 WORKING, SMALL, STACKED = 10, 64 * 64, 8 * 64 * 64
 SHAPES = [(96, 96), (16, 512), (512, 16), (32, 4, 4, 4), (1, 2048)]
@@ -36,13 +36,13 @@ def matrices(shape: tuple[int, ...], dtype: torch.dtype, count: int) -> list[Ten
     return params
 
 
-@pytest.mark.parametrize("waits", [False, True], ids=["cpu", "as on a device"])
+@pytest.mark.parametrize("is_async", [False, True], ids=["cpu", "as on a device"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_step_takes_one_update_per_matrix_and_a_few_to_work_with(
-    shape: tuple[int, ...], dtype: torch.dtype, waits: bool, monkeypatch: pytest.MonkeyPatch
+    shape: tuple[int, ...], dtype: torch.dtype, is_async: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(StepGuard, "waits", staticmethod(lambda _: waits))
+    monkeypatch.setattr(FiniteCheck, "is_async", staticmethod(lambda _: is_async))
     count = 4
     params = matrices(shape, dtype, count)
     optimizer = EndToEndSGD(params, lr=1e-3, depth=3, weight_decay=0.1, maximize=True)
@@ -55,7 +55,7 @@ def test_a_step_takes_one_update_per_matrix_and_a_few_to_work_with(
     stacked = min(count, STACKED // params[0].numel()) if params[0].numel() <= SMALL else 1
     assert peak <= (count + working * stacked) * bytes_of_one
     assert peak > count * bytes_of_one, "nothing was measured"
-    if not waits:
+    if not is_async:
         assert left == 0
 
 

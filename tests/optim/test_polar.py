@@ -16,9 +16,9 @@ import virtualdepth as vd
     [
         ({"depth": 3}, r"depth: expected 2 with solver='polar' but got 3"),
         ({"depth": math.inf}, r"depth: expected 2 with solver='polar' but got inf"),
-        ({"depth": 2, "step_scale": "unit"}, "knows no singular values, but got 'unit'"),
-        ({"depth": 2, "rtol": 1e-9}, "knows no singular values, but got 'raw' and 1e-09"),
-        ({"depth": 2, "step_scale": "auto"}, "needs every W decomposed, with solver='polar'"),
+        ({"depth": 2, "step_scale": "unit"}, "expected 'raw' or 'rms' with solver='polar' but got"),
+        ({"depth": 2, "rtol": 1e-9}, "knows no singular values, but got 1e-09"),
+        ({"depth": 2, "step_scale": "auto"}, "got 'auto', which needs more of W"),
     ],
     ids=str,
 )

@@ -11,7 +11,7 @@ from tests.optim.truth import preconditioned, preconditioned_term_by_term
 from torch import Tensor, nn
 
 import virtualdepth as vd
-from virtualdepth.optim._guard import StepGuard
+from virtualdepth.optim._finite_check import FiniteCheck
 
 SIZE = 24
 
@@ -116,7 +116,7 @@ def test_hot_steps_on_a_device_are_exact_but_for_a_try_now_and_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """There a turn that left too much is met one step late: each try costs a wrong step."""
-    monkeypatch.setattr(StepGuard, "waits", staticmethod(lambda _: True))
+    monkeypatch.setattr(FiniteCheck, "is_async", staticmethod(lambda _: True))
     errors, p, optimizer = errors_of_a_run(start("default", (SIZE, SIZE)), 40, 0.05, 1.0, depth=2)
     wrong = [step for step, error in enumerate(errors) if error > 1e-10]
     assert wrong == [1, 3, 6, 11, 20, 37]

@@ -10,7 +10,7 @@ from tests.optim.test_tracked import SIZE, errors_of_a_run, literal, start
 from torch import Tensor, nn
 
 import virtualdepth as vd
-from virtualdepth.optim._guard import StepGuard
+from virtualdepth.optim._finite_check import FiniteCheck
 
 
 def in_place(p: Tensor) -> None:
@@ -26,12 +26,12 @@ def swapped(p: Tensor) -> None:
     p.data = random_tensor((SIZE, SIZE), 77)
 
 
-@pytest.mark.parametrize("waits", [False, True], ids=["cpu", "as on a device"])
+@pytest.mark.parametrize("is_async", [False, True], ids=["cpu", "as on a device"])
 @pytest.mark.parametrize("change", [in_place, by_data, swapped])
 def test_a_change_from_outside_does_not_lead_it_astray(
-    change: Any, waits: bool, monkeypatch: pytest.MonkeyPatch
+    change: Any, is_async: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(StepGuard, "waits", staticmethod(lambda _: waits))
+    monkeypatch.setattr(FiniteCheck, "is_async", staticmethod(lambda _: is_async))
     _, p, optimizer = errors_of_a_run(start("default", (SIZE, SIZE)), 5, 1e-3, depth=3)
     change(p)
     errors = []
@@ -42,7 +42,7 @@ def test_a_change_from_outside_does_not_lead_it_astray(
         errors.append(float(((before - p.detach()) / 1e-3 - exact).norm() / exact.norm()))
     # a device tells one step late
     assert errors[-1] < 1e-3
-    assert waits or errors[0] < 1e-3
+    assert is_async or errors[0] < 1e-3
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (2, 3), (6, 2), (3, 7)], ids=str)
@@ -238,7 +238,7 @@ def test_what_a_step_left_is_a_number_where_it_could_not_be_masked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A scale of "rms" is a plain value: the step waits for the device and decides at once."""
-    monkeypatch.setattr(StepGuard, "waits", staticmethod(lambda _: True))
+    monkeypatch.setattr(FiniteCheck, "is_async", staticmethod(lambda _: True))
     _, p, optimizer = errors_of_a_run(start("default", (6, 6)), 3, 1e-3, step_scale="rms")
     optimizer.state_dict()
     assert isinstance(optimizer.state[p]["tracked_residual"], float)

@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING
 
 from virtualdepth.maths import check_depth
-from virtualdepth.optim import with_depth
+from virtualdepth.optim import OnName, SolverName, StepScaleName, with_depth
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, LightningModule, Trainer
 
-    from virtualdepth.optim._param_groups import Patterns
+    from virtualdepth.optim import Patterns
 else:
     Callback = LightningModule = Trainer = object
 
@@ -49,11 +49,11 @@ class VirtualDepthMixin(Callback):
         depth: float,
         include: "Patterns" = None,
         exclude: "Patterns" = None,
-        on: str = "gradient",
+        on: OnName = "gradient",
         *,
-        step_scale: str = "raw",
+        step_scale: StepScaleName = "raw",
         cap: float = 0.05,
-        solver: str = "auto",
+        solver: SolverName = "auto",
         rtol: float | None = None,
     ) -> None:
         super().__init__()

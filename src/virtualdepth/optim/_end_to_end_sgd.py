@@ -3,7 +3,6 @@
 Source: arXiv 1802.06509, Theorem 1.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, overload
 
@@ -13,22 +12,20 @@ from torch._compile import _disable_dynamo
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from virtualdepth.optim._auto_step import check_auto
-from virtualdepth.optim._commit import (
-    Counted,
-    commit_matrices,
-    commit_plain,
-    init_state,
-    is_maskable,
+from virtualdepth.optim._init_state import init_state
+from virtualdepth.optim._matrices import matrices
+from virtualdepth.optim._options import (
+    OPTIONS,
+    OriginName,
+    check_group,
+    check_options,
+    plain_number,
 )
-from virtualdepth.optim._computation import check_matrices, group_step
-from virtualdepth.optim._directions import GroupStep
-from virtualdepth.optim._guard import StepGuard
-from virtualdepth.optim._layers import LayersMemory
-from virtualdepth.optim._options import check_options, plain_number
-from virtualdepth.optim._parts import parts
-from virtualdepth.optim._sharded import agreed_steps
-from virtualdepth.optim._tracked import settle_tracked
+from virtualdepth.optim._origin import check_origin
+from virtualdepth.optim._step import Session, take_step, without_autocast
+from virtualdepth.optim.sharded import parts
+from virtualdepth.optim.solvers import SOLVERS, SolverName
+from virtualdepth.optim.step_scales import StepScaleName
 
 # keys of torch.optim.SGD's checkpoints that choose an implementation, not a result
 _TORCH_ONLY = frozenset({"foreach", "fused", "differentiable"})
@@ -38,25 +35,26 @@ class EndToEndSGD(Optimizer):
     r"""Stochastic gradient descent by the end-to-end rule of an N-layer linear network.
 
     Every matrix W (m x n) of a group with ``depth=N`` moves as the product of N layers would under
-    gradient descent with a small learning rate, from a balanced start, adding no parameter:
+    gradient descent with a small learning rate, from a balanced start. No parameter is added:
 
     .. math::
         W \leftarrow (1 - \eta \lambda N)\, W - \eta\, P_W(G), \qquad
         P_W(G) = \sum_{j=1}^{N} [W W^\top]^{(N-j)/N}\, G\, [W^\top W]^{(j-1)/N}.
 
-    Parameters of fewer than two dimensions, and groups of depth 1, move exactly as under
-    ``torch.optim.SGD``; a convolution kernel is the matrix [out, in * height * width]. The depth
-    is live: ``group["depth"] = 3`` takes effect at the next step. At infinite depth P_W(G) is
-    divided by N and the decay is :math:`\lambda` alone.
+    A convolution kernel is the matrix [out, in * height * width]. Parameters of fewer than two
+    dimensions, and groups of depth 1, move exactly as under ``torch.optim.SGD``. At infinite depth
+    P_W(G) is divided by N, and the decay is :math:`\lambda` alone. Options are live:
+    ``group["depth"] = 3`` takes effect at the next step.
 
-    A step is whole or not at all: if the update of one matrix cannot be computed, no weight and no
-    state changes. (On a device other than the CPU the error comes one step late, since reading a
-    flag would wait for the device; weights are unchanged there too.) Without momentum there is no
-    state.
+    A step is whole or not at all. If the update of one matrix cannot be computed, no weight and no
+    state changes. On the CPU the error is raised at once. On other devices reading a result would
+    wait for the device, so the error is raised one step late; weights are unchanged there too.
 
-    Parameters that lie on several processes, in the DTensors of torch's ``fully_shard`` and tensor
-    parallelism, move as on one. A step is then whole or not at all on all of these processes, and
-    each of them has to take it. :func:`virtualdepth.routing` shows what it sends.
+    Parameters may lie on several processes, as the DTensors of ``fully_shard`` and of tensor
+    parallelism. They move as on one process. A step is then whole or not at all on all processes,
+    and each of them has to take it. :func:`virtualdepth.routing` shows what a step sends.
+
+    Without momentum there is no state, except for what the options below say.
 
     Args:
         params: parameters, named parameters, or groups (dicts with their own options).
@@ -64,47 +62,58 @@ class EndToEndSGD(Optimizer):
         depth: number of layers N, real, 1 <= N <= inf.
         momentum: as in torch.optim.SGD, on the preconditioned gradient.
         dampening: as in torch.optim.SGD.
-        weight_decay: lambda, the decay on every one of the N layers: N * lambda on W.
+        weight_decay: lambda, the decay of each of the N layers: N * lambda on W.
         nesterov: as in torch.optim.SGD.
         maximize: ascend instead.
-        step_scale: what multiplies P_W(G), never the decay. "raw": 1, the theorem. "unit": 1 over
-            the largest eigenvalue N sigma_1^{2-2/N} of P_W, so that a learning rate that is stable
-            for SGD is stable at every depth and scale of W, and at most what changes a singular
-            value by ``cap``; see :func:`virtualdepth.maths.unit_scale`. "rms": one over the root of
-            a running mean of <G, P_W(G)>, summed over the group's matrices: the published step rule
-            of arXiv 1905.13655. "auto": no learning rate (``lr`` is ignored, unless it is 0):
-            L-BFGS in the metric of the rule, one step for the group, shortened to change no
-            singular value by more than ``cap``; where that is to less than half, a step along the
-            flow instead, as long as ``cap`` and the last step's curvature allow (without it, as at
-            infinite depth, by the norm of W at most), and for four steps no other; see
-            :func:`virtualdepth.maths.quasi_newton`. For gradients of the full batch
-            only, and best with a closure, whose loss lets it halve a step that went too far. On
-            mini-batches it stalls or wanders; it warns when gradients change as they do there. It
-            keeps 2 x 5 matrices for each parameter.
+        step_scale: what multiplies P_W(G), but not the decay.
+
+            - "raw": 1, as in the theorem.
+            - "unit": 1 over the largest eigenvalue N sigma_1^{2-2/N} of P_W, or less: a step
+              changes no singular value by more than the share ``cap``. A learning rate that is
+              stable for SGD is then stable at every depth and scale of W; see
+              :func:`virtualdepth.maths.unit_scale`.
+            - "rms": 1 over the root of a running mean of <G, P_W(G)>, summed over the matrices of
+              the group. This is the published step rule of arXiv 1905.13655.
+            - "auto": no learning rate; ``lr`` is ignored, unless it is 0. For gradients of the full
+              batch. Each step is one L-BFGS step for the group, in the metric of the rule,
+              shortened so that no singular value changes by more than ``cap``. If that would more
+              than halve it, the group takes a step along the flow instead, and for four more steps.
+              Such a step is as long as ``cap`` and the curvature of the last step allow; without
+              a curvature, as at infinite depth, the norm of W bounds it. Pass a closure: its loss
+              lets "auto" halve a step that went too far. On mini-batches it stalls or wanders, and
+              warns if gradients change as they do there. It keeps 2 x 5 matrices for each
+              parameter. See :func:`virtualdepth.maths.quasi_newton`.
         cap: for "unit" and "auto": the largest relative change of a singular value by P_W(G) in one
-            step; with momentum mu it adds up to cap / (1 - mu) at most. A quasi-Newton step of
-            "auto" counts it from the singular value plus a share of the largest.
-        solver: how the step is computed. "svd": P_W(G) exactly, by one thin SVD a step. "layers":
-            the discrete network of N layers (integer N >= 2), kept as balanced factors in the
-            state: gradient descent on them, not its limit of small rates, by 3 (N - 1) matrix
-            products a step, with momentum and decay on each factor. A weight that something else
-            has changed is factored anew, balanced, its momenta at zero; :func:`routing` counts
-            that. "tracked": singular vectors that follow W, by 8 to 15 products a step that moves W
-            by a third of a percent, 14 to 24 where it moves W by a percent, and an SVD where they
-            cannot follow; the error of P_W(G) is estimated at each step, and was below 1e-3 of it
-            in runs on a CPU. A device learns one step late that W moved too far or was changed from
-            outside: that one step may be wrong by a tenth or more.
-            "polar": depth 2 without a decomposition, by 24 to 30 products; the error is about the
-            root of the machine epsilon at most, relative to the largest eigenvalue of P_W. "auto"
-            chooses, never "layers".
+            step. Momentum mu adds up to at most cap / (1 - mu). A quasi-Newton step of "auto"
+            measures the change from the singular value plus a share of the largest.
+        solver: how a step is computed.
+
+            - "svd": P_W(G) exactly, by one thin SVD a step. No state.
+            - "layers": the discrete network of N layers (integer N >= 2), as balanced factors in
+              the state. It is gradient descent on the factors, not its limit of small rates.
+              Momentum and decay act on each factor. A step takes 3 (N - 1) matrix products. If
+              something else changes the weight, it is factored anew, balanced, with momenta of
+              zero; :func:`virtualdepth.routing` counts that.
+            - "tracked": singular vectors in the state that follow W. A step that moves W by a third
+              of a percent takes 8 to 15 matrix products, one that moves it by a percent 14 to 24.
+              If the vectors cannot follow, an SVD replaces them. The error of P_W(G) is estimated
+              at each step; it was below 1e-3 of P_W(G) in runs on a CPU. A device learns one step
+              late that W moved too far or was changed from outside: that one step may be wrong by a
+              tenth or more.
+            - "polar": depth 2 without a decomposition, by 24 to 30 matrix products. Its error is at
+              most about the root of the machine epsilon, relative to the largest eigenvalue of P_W.
+            - "auto": the optimizer chooses; it never chooses "layers".
         rtol: singular values <= rtol * (the largest) count as 0; see
             :func:`virtualdepth.precondition`.
-        origin: None: P of W. "init": P of W - W(0), where W(0) is W at the first step, so that the
-            change of a pretrained layer has the bias to low rank; decay pulls to W(0). A small
-            random start of standard deviation ``origin_scale / sqrt(n)`` (an option of the group,
-            1e-3) is added to W once, since the rule stands still at a change of zero. It is the
-            same in every run. Not for half precision, where
-            rounding would drown the change.
+        origin: what the change of a weight is measured from.
+
+            - None: from nothing. P is P_W.
+            - "init": from W(0), the weight at the first step. P is that of W - W(0), so the change
+              of a pretrained layer has the bias to low rank, and decay pulls to W(0). The rule
+              stands still at a change of zero, so a small random start is added to W once. Its
+              standard deviation is ``origin_scale / sqrt(n)`` (an option of the group, 1e-3), and
+              it is the same in every run. Not for half precision, where rounding would be larger
+              than the change.
 
     Raises:
         TypeError: if an option is unknown or of the wrong type, or a matrix to get depth is
@@ -136,72 +145,51 @@ class EndToEndSGD(Optimizer):
         weight_decay: float = 0,
         nesterov: bool = False,
         maximize: bool = False,
-        step_scale: str = "raw",
+        step_scale: StepScaleName = "raw",
         cap: float = 0.05,
-        solver: str = "auto",
+        solver: SolverName = "auto",
         rtol: float | None = None,
-        origin: str | None = None,
+        origin: OriginName | None = None,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "depth": depth,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-            "maximize": maximize,
-            "step_scale": step_scale,
-            "cap": cap,
-            "solver": solver,
-            "rtol": rtol,
-            "origin": origin,
-            "origin_scale": 1e-3,
-            "scheme": "auto",
-            "hidden_features": None,
-            "conv_groups": 1,
-            "blocks": 1,
-            "transposed": False,
-        }
-        check_options(defaults, defaults)
-        self._reset()
+        given = locals()  # before anything else has a name here
+        defaults = {name: given.get(name, option.default) for name, option in OPTIONS.items()}
+        check_options(defaults)
+        self._session = Session()
         super().__init__(params, defaults)
-
-    def _reset(self) -> None:
-        self._guard = StepGuard()
-        self._compared = False  # whether all processes are known to have the same parameters
-        self._layers: LayersMemory = {}
-        self._counted: Counted = []  # what stands or falls with the guard's verdict
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; a refused group leaves the optimizer as it was.
 
         Args:
             param_group: "params" and any of the constructor's options; also "origin_scale",
-                "hidden_features" (for "layers": one width or N - 1, default min(m, n)), the
-                keys that :func:`virtualdepth.param_groups` writes, and "scheme": how parameters
-                that lie on several processes are preconditioned, "gram", "gather" or "owner",
-                default "auto"; see :class:`virtualdepth.distributed.Scheme`.
+                "hidden_features" (for "layers": one width or N - 1, default min(m, n)), "scheme"
+                (how parameters that lie on several processes are preconditioned: "gram", "gather",
+                "owner" or "auto", the default; see :class:`virtualdepth.distributed.Scheme`), and
+                the keys that :func:`virtualdepth.param_groups` writes.
 
         Raises:
             TypeError: if an option is unknown, or a matrix to get depth is complex or sparse, or
                 lies on processes in a way that is not supported.
             ValueError: if an option is out of range, or a matrix does not divide into blocks.
         """
-        check_options({**self.defaults, **param_group}, self.defaults)
+        check_options({**self.defaults, **param_group})
         super().add_param_group(param_group)
-        group = self.param_groups[-1]
+        group, number = self.param_groups[-1], len(self.param_groups) - 1
         try:
-            deque(check_matrices(group, len(self.param_groups) - 1), maxlen=0)
-            check_auto(group)
             parts(self.param_groups)
+            for matrix in matrices(group, number, self.state, distributed=True):
+                if group["origin"] is not None:
+                    check_origin(matrix)
+                SOLVERS[group["solver"]].check(matrix)
+            check_group(group, number)
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
-        self._compared = False
-        init_state(group, self.state)
+        self._session.compared = False
+        init_state(group, number, self.state)
 
     def __getstate__(self) -> dict[str, Any]:
-        self._settle()
+        self._session.finite.raise_pending()
         return super().__getstate__()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -212,10 +200,10 @@ class EndToEndSGD(Optimizer):
         """
         super().__setstate__(state)
         self.defaults.pop("differentiable", None)  # torch adds it; groups to come would have it
-        self._reset()
+        self._session = Session()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the optimizer's state; of plain values and tensors alone.
+        """Return the optimizer's state, of plain values and tensors only.
 
         Returns:
             As torch.optim.Optimizer.state_dict.
@@ -223,7 +211,7 @@ class EndToEndSGD(Optimizer):
         Raises:
             FloatingPointError: on a device, if the last step was refused (see the class).
         """
-        self._settle()
+        self._session.finite.raise_pending()
         for group in self.param_groups:
             # schedulers that count with another library leave its numbers here
             group.update({key: plain_number(value) for key, value in group.items()})
@@ -247,12 +235,12 @@ class EndToEndSGD(Optimizer):
             for group in self.param_groups
         ]
         super().load_state_dict(state_dict)
-        for group, own in zip(self.param_groups, options, strict=True):
+        for number, (group, own) in enumerate(zip(self.param_groups, options, strict=True)):
             for key in _TORCH_ONLY:
                 group.pop(key, None)
             for key, value in own.items():
                 group.setdefault(key, value)
-            init_state(group, self.state)
+            init_state(group, number, self.state)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -285,48 +273,6 @@ class EndToEndSGD(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._settle()
-        steps = self._compute(loss)
-        verdict = self._guard.verdict()
-        if verdict is not None and not is_maskable(self.param_groups, self.state):
-            self._settle()
-            verdict = None
-        # torch may refuse a plain step, of a sparse gradient say: before any matrix has moved
-        for group, step in zip(self.param_groups, steps, strict=True):
-            self._counted += commit_plain(group, step, self.state, verdict)
-        for group, step in zip(self.param_groups, steps, strict=True):
-            self._counted += commit_matrices(group, step, self.state, self._layers, verdict)
+        with without_autocast(self.param_groups):
+            take_step(self.param_groups, self.state, self._session, loss)
         return loss
-
-    def _settle(self) -> None:
-        """Raise the error that the last step left on a device, taking its counts back."""
-        counted, self._counted = self._counted, []
-        try:
-            self._guard.settle()
-        except FloatingPointError:
-            for state, before in counted:
-                state.update(before)
-            raise
-        settle_tracked(self.state.values())
-
-    def _compute(self, loss: float | None) -> list[GroupStep]:
-        """Compute the step of every matrix of depth > 1, changing nothing."""
-
-        def local_steps() -> list[GroupStep]:
-            return [
-                group_step(number, group, self.state, self._layers, loss, self._guard)
-                for number, group in enumerate(self.param_groups)
-            ]
-
-        try:
-            sharded = parts(self.param_groups)
-            if not sharded:
-                return local_steps()
-            steps = agreed_steps(
-                self.param_groups, sharded, local_steps, self._guard, first=not self._compared
-            )
-        except BaseException:
-            self._guard.drop()  # no step was taken that the next one could judge
-            raise
-        self._compared = True
-        return steps

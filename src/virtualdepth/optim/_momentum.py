@@ -1,5 +1,6 @@
 """torch.optim.SGD's own arithmetic, on momentum that exists before the first step."""
 
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -7,26 +8,14 @@ from torch import Tensor
 from torch.optim.sgd import sgd
 
 from virtualdepth.distributed import is_distributed
-
-State = dict[str, Any]
+from virtualdepth.optim._matrices import Group, State
 
 
 def init_momentum(state: State, parameter: Tensor) -> State:
-    """Make a parameter's momentum, unless it is there already.
+    """Return a state with a "momentum_buffer" and its count of steps, made now if need be.
 
-    It has to exist before a checkpoint is loaded into it. A buffer without a count comes from
+    They have to exist before a checkpoint is loaded into them. A buffer without a count comes from
     torch.optim.SGD, which makes one only when it takes a step.
-
-    Args:
-        state: the parameter's state.
-        parameter: what the momentum is shaped and placed like.
-
-    Returns:
-        ``state``, with a "momentum_buffer" and the number of steps ("step") it has taken.
-
-    Raises:
-        TypeError: if only one of parameter and momentum lies on several processes, as after loading
-            a checkpoint of one process.
     """
     buffer = state.get("momentum_buffer")
     if buffer is not None and is_distributed(buffer) != is_distributed(parameter):
@@ -47,31 +36,23 @@ def _kind(tensor: Tensor) -> str:
 
 
 def descend(
+    group: Group,
     params: list[Tensor],
     grads: list[Tensor],
-    states: list[State],
-    group: dict[str, Any],
+    momenta: list[State],
     foreach: bool | None = None,
 ) -> None:
-    """Take one step of torch.optim.SGD, bitwise.
-
-    Args:
-        params: what moves.
-        grads: what it moves along, of the same shapes.
-        states: momentum and step count of each; empty without momentum.
-        group: the options.
-        foreach: as in torch.optim.SGD; None lets torch choose.
-    """
+    """Take one step of torch.optim.SGD, bitwise; without momentum there are no ``momenta``."""
     if not params:
         return
-    # torch's rule: the first step copies the gradient, without dampening
-    buffers: list[Any] = [state["momentum_buffer"] if state["step"] else None for state in states]
-    buffers = buffers or [None] * len(params)
+    buffers: list[Any] = [None] * len(params)
+    if momenta:  # torch's rule: the first step copies the gradient, without dampening
+        buffers = [state["momentum_buffer"] if state["step"] else None for state in momenta]
     sgd(
         params,
         grads,
         buffers,
-        has_sparse_grad=any(grad.is_sparse for grad in grads),
+        has_sparse_grad=any(map(attrgetter("is_sparse"), grads)),
         foreach=foreach,
         weight_decay=group["weight_decay"],
         momentum=group["momentum"],
@@ -80,7 +61,7 @@ def descend(
         nesterov=group["nesterov"],
         maximize=group["maximize"],
     )
-    for state, buffer in zip(states, buffers, strict=False):  # no states, no buffers to keep
+    for state, buffer in zip(momenta, buffers, strict=False):  # no momenta, nothing to keep
         if state["step"] == 0 and not buffer.is_sparse:
             buffer = state["momentum_buffer"].copy_(buffer)
         state["momentum_buffer"] = buffer

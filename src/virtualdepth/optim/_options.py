@@ -1,49 +1,129 @@
-"""What the options of a parameter group may be."""
+"""The options of a parameter group: one table, which everything that asks for options reads."""
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
 from numbers import Real
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
 from virtualdepth.maths import check_depth, check_rtol
-from virtualdepth.optim._solvers import SOLVERS, check_solver
+from virtualdepth.optim._matrices import Group, check_whole
+from virtualdepth.optim.solvers import SOLVERS
+from virtualdepth.optim.step_scales import STEP_SCALES
 
-STEP_SCALES = ("raw", "unit", "rms", "auto")
-ORIGINS = (None, "init")
-SCHEMES = ("auto", "gram", "gather", "owner")
+OriginName = Literal["init"]
+SchemeName = Literal["auto", "gram", "gather", "owner"]
+OnName = Literal["gradient", "update"]
 
-# keys of a group that are not options of ours: torch's own, those that schedulers and loggers
-# leave in groups which a user then hands to a new optimizer, and what a group remembers
+# keys that torch, schedulers and loggers leave in groups which a user may hand to a new optimizer
 _OTHER_KEYS = frozenset(
-    {"params", "param_names", "name", "matrix_counts", "rms_mean", "rms_steps"}
-    | {"auto_losses", "auto_squares", "auto_changes", "auto_largest", "auto_wait", "auto_backs"}
-    | {"initial_lr", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum"}
-)
+    {"params", "param_names", "name", "matrix_counts", "initial_lr", "max_lr", "min_lr", "swa_lr"}
+    | {"base_momentum", "max_momentum"}
+).union(*(scale.memory for scale in STEP_SCALES.values()))
 
 
-def check_options(group: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    """Refuse a group with an unknown option or a value out of range.
+# the values of each group's options, by its id, as they were last found to be good
+Checked = dict[int, list[Any]]
 
-    Args:
-        group: option -> value, complete.
-        known: the optimizer's options, with their defaults.
 
-    Raises:
-        TypeError: if an option is unknown or a value is of the wrong type.
-        ValueError: if a value is out of range.
-    """
-    unknown = sorted(set(group) - set(known) - _OTHER_KEYS)
+class Option(NamedTuple):
+    """What an option of a group is."""
+
+    default: Any
+    check: Callable[[str, Any], object]  # (name, value): refuses a value by itself
+    # whether torch.optim.SGD has it too: another optimizer may give the name another meaning
+    torchs: bool = False
+    # whether it has to be the same on all processes that hold parts of parameters
+    agreed: bool = True
+    # whether it says how a parameter is seen as matrices; `param_groups` writes these
+    is_view: bool = False
+
+
+def _number(name: str, value: Any) -> None:
+    if not isinstance(value, Real | Tensor):
+        raise TypeError(f"{name}: expected a number but got {value!r}")
+    if not isfinite(value):
+        raise ValueError(f"{name}: expected a finite number but got {value!r}")
+
+
+def _not_negative(name: str, value: Any) -> None:
+    _number(name, value)
+    if value < 0:
+        raise ValueError(f"{name}: expected a number >= 0 but got {value!r}")
+
+
+def _positive(name: str, value: Any) -> None:
+    _number(name, value)
+    if value <= 0:
+        raise ValueError(f"{name}: expected a number > 0 but got {value!r}")
+
+
+def _rate(name: str, value: Any) -> None:
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise ValueError(
+            f"{name}: expected a number or 1-element tensor but got {tuple(value.shape)}"
+        )
+    _not_negative(name, value)
+
+
+def _count(name: str, value: Any) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: expected an integer >= 1 but got {value!r}")
+
+
+def _flag(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected True or False but got {value!r}")
+
+
+def _anything(name: str, value: Any) -> None:
+    """Leave the check to what uses the option."""
+
+
+def _one_of(choices: tuple[str | None, ...]) -> Callable[[str, Any], None]:
+    def check(name: str, value: Any) -> None:
+        if value not in choices:
+            raise ValueError(f"{name}: expected one of {choices} but got {value!r}")
+
+    return check
+
+
+OPTIONS: Mapping[str, Option] = {
+    "lr": Option(1e-3, _rate, torchs=True),
+    "depth": Option(2, lambda name, value: check_depth(value, name)),
+    "momentum": Option(0, _not_negative, torchs=True),
+    "dampening": Option(0, _number, torchs=True),
+    "weight_decay": Option(0, _not_negative, torchs=True),
+    "nesterov": Option(False, _anything, torchs=True),
+    "maximize": Option(False, _anything, torchs=True),
+    "step_scale": Option("raw", _one_of(tuple(STEP_SCALES))),
+    "cap": Option(0.05, _positive),
+    "solver": Option("auto", _one_of(tuple(SOLVERS))),
+    "rtol": Option(None, lambda _, value: check_rtol(value)),
+    "origin": Option(None, _one_of((None, "init"))),
+    "origin_scale": Option(1e-3, _positive, agreed=False),
+    "scheme": Option("auto", _one_of(("auto", "gram", "gather", "owner"))),
+    "hidden_features": Option(None, _anything, agreed=False),
+    "conv_groups": Option(1, _count, is_view=True),
+    "blocks": Option(1, _count, is_view=True),
+    "transposed": Option(False, _flag, is_view=True),
+}
+
+# schedulers change the learning rate at every step; nothing else depends on it
+_LIVE = tuple(name for name in OPTIONS if name != "lr")
+
+
+def check_options(group: Mapping[str, Any]) -> None:
+    """Refuse a complete group with an unknown option or a value out of range."""
+    unknown = sorted(set(group) - set(OPTIONS) - _OTHER_KEYS)
     if unknown:
-        raise TypeError(f"expected options among {sorted(known)} but got {unknown}")
+        raise TypeError(f"expected options among {sorted(OPTIONS)} but got {unknown}")
     check_depth_options(group)
-    lr = group["lr"]
-    if isinstance(lr, Tensor) and lr.numel() != 1:
-        raise ValueError(f"lr: expected a number or 1-element tensor but got {tuple(lr.shape)}")
-    for name in ("lr", "momentum", "weight_decay"):
-        _check_not_negative(name, group[name])
-    _check_finite("dampening", group["dampening"])
+    for name, option in OPTIONS.items():
+        if option.torchs:
+            option.check(name, group[name])
     if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
         raise ValueError(
             "nesterov: expected momentum > 0 and dampening 0 but got "
@@ -52,77 +132,52 @@ def check_options(group: Mapping[str, Any], known: Mapping[str, Any]) -> None:
 
 
 def check_depth_options(group: Mapping[str, Any]) -> None:
-    """Refuse values of the options that torch.optim.SGD does not have; they may change at any time.
+    """Refuse values of the options that torch.optim.SGD does not have; each has a default."""
+    for name, option in OPTIONS.items():
+        if not option.torchs:
+            option.check(name, group.get(name, option.default))
+    solver, scale = SOLVERS[group["solver"]], STEP_SCALES[group["step_scale"]]
+    if scale.needs > solver.knows:
+        possible = [name for name, each in STEP_SCALES.items() if each.needs <= solver.knows]
+        raise ValueError(
+            f"step_scale: expected {listed(possible)} with solver={group['solver']!r} but got "
+            f"{group['step_scale']!r}, which needs more of W than this solver finds out; use "
+            "solver='svd'"
+        )
+    solver.check_options(group)
 
-    Args:
-        group: option -> value, complete.
 
-    Raises:
-        TypeError: if a value is of the wrong type.
-        ValueError: if a value is out of range.
+def check_group(group: Group, number: int) -> None:
+    """Refuse a group of EndToEndSGD whose options, or parameters, do not go together."""
+    check_depth_options(group)
+    check_whole(group, number)
+    STEP_SCALES[group["step_scale"]].check(group)
+
+
+def check_changed(
+    group: Group, number: int, checked: Checked, check: Callable[[Group, int], None]
+) -> None:
+    """Check the options of a group again if one of them was changed since the last step."""
+    values = list(map(group.get, _LIVE))
+    known = checked.get(id(group))
+    # by identity, which asks nothing of the values
+    if known is None or any(map(operator.is_not, values, known)):
+        check(group, number)
+        checked[id(group)] = values
+
+
+def listed(names: Iterable[str | None]) -> str:
+    """Name the values that an option may have in a message.
+
+    >>> listed(["raw", "unit", "rms"])
+    "'raw', 'unit' or 'rms'"
     """
-    check_depth(group["depth"])
-    check_rtol(group["rtol"])
-    _check_choice("step_scale", group["step_scale"], STEP_SCALES)
-    _check_choice("solver", group["solver"], SOLVERS)
-    _check_choice("scheme", group.get("scheme", "auto"), SCHEMES)
-    _check_choice("origin", group.get("origin"), ORIGINS)
-    _check_positive("origin_scale", group.get("origin_scale", 1e-3))
-    _check_positive("cap", group["cap"])
-    check_solver(group)
-    for name in ("conv_groups", "blocks"):
-        count = group.get(name, 1)
-        if not isinstance(count, int) or count < 1:
-            raise ValueError(f"{name}: expected an integer >= 1 but got {count!r}")
-    if not isinstance(group.get("transposed", False), bool):
-        raise TypeError(f"transposed: expected True or False but got {group['transposed']!r}")
-
-
-def check_target_options(group: Mapping[str, Any], on: str) -> None:
-    """Refuse options that an optimizer of another class cannot follow once it has depth.
-
-    Args:
-        group: option -> value.
-        on: what depth acts on, "gradient" or "update".
-
-    Raises:
-        ValueError: if the group asks for such an option.
-    """
-    scale = group["step_scale"]
-    if group["solver"] in {"layers", "tracked"}:
-        raise ValueError(
-            f"solver: expected 'auto', 'svd' or 'polar' but got {group['solver']!r}, which keeps "
-            "a state of its own, where another optimizer has its; use EndToEndSGD"
-        )
-    if scale == "auto":
-        raise ValueError(
-            "step_scale: expected 'raw', 'unit' or 'rms' but got 'auto', which chooses the whole "
-            "step and leaves none to another optimizer; use EndToEndSGD"
-        )
-    if on == "update" and scale == "rms":
-        raise ValueError(
-            "step_scale: expected 'raw' or 'unit' with on='update' but got 'rms', which is a rule "
-            "for gradients"
-        )
-    if on == "gradient" and scale == "unit" and not isinstance(group.get("lr"), Real | Tensor):
-        raise ValueError(
-            "step_scale: expected 'raw' or 'rms' with an optimizer without a learning rate but got "
-            "'unit', whose cap needs one"
-        )
-    if group.get("origin") is not None:
-        raise ValueError(
-            f"origin: expected None but got {group['origin']!r}, which is an option of EndToEndSGD"
-        )
+    *others, last = map(repr, names)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def plain_number(value: Any) -> Any:
     """Turn a number of another library into a float, which any checkpoint reader accepts.
-
-    Args:
-        value: anything.
-
-    Returns:
-        ``value``, or its float if it is a real number of no type of Python's own.
 
     >>> from fractions import Fraction
     >>> plain_number(Fraction(3, 2)), plain_number(3), plain_number("raw")
@@ -130,27 +185,3 @@ def plain_number(value: Any) -> Any:
     """
     foreign = isinstance(value, Real) and type(value) not in {bool, int, float}
     return float(value) if foreign else value
-
-
-def _check_finite(name: str, value: Any) -> None:
-    if not isinstance(value, Real | Tensor):
-        raise TypeError(f"{name}: expected a number but got {value!r}")
-    if not isfinite(value):
-        raise ValueError(f"{name}: expected a finite number but got {value!r}")
-
-
-def _check_not_negative(name: str, value: Any) -> None:
-    _check_finite(name, value)
-    if value < 0:
-        raise ValueError(f"{name}: expected a number >= 0 but got {value!r}")
-
-
-def _check_positive(name: str, value: Any) -> None:
-    _check_finite(name, value)
-    if value <= 0:
-        raise ValueError(f"{name}: expected a number > 0 but got {value!r}")
-
-
-def _check_choice(name: str, value: object, choices: tuple[str | None, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name}: expected one of {choices} but got {value!r}")

@@ -4,72 +4,50 @@ The change of a pretrained layer then has the bias to low rank, as the product o
 has (arXiv 2406.04112), at no added parameter.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from virtualdepth.maths import gaussian_start
-from virtualdepth.optim._matrix_view import MatrixView
+from virtualdepth.optim._matrices import Matrix, State
 
 
-def check_origin(name: str, parameter: Tensor) -> None:
-    """Refuse a parameter whose change would drown in its rounding.
-
-    Args:
-        name: for the message.
-        parameter: whose change is to have depth.
-
-    Raises:
-        TypeError: if it is of half precision.
-    """
-    if parameter.dtype.itemsize < 4:
+def check_origin(matrix: Matrix) -> None:
+    """Refuse half precision, whose rounding is larger than the first changes."""
+    dtype = matrix.parameter.dtype
+    if dtype.itemsize < 4:
         raise TypeError(
-            f"{name}: expected float32 or float64 with origin='init' but got {parameter.dtype}, "
+            f"{matrix.name}: expected float32 or float64 with origin='init' but got {dtype}, "
             "whose rounding is larger than the first changes; keep the weights in float32 and use "
             "autocast, or origin=None"
         )
 
 
-def init_origin(state: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
-    """Make room for W(0), which is read at the first step: after pretrained weights are loaded.
-
-    Args:
-        state: of the parameter; changed.
-        parameter: gives shape, dtype and place.
-
-    Returns:
-        ``state``.
-    """
+def init_origin(state: State, parameter: Tensor) -> None:
+    """Make room for W(0), which is read at the first step: after pretrained weights are loaded."""
     if "origin" not in state:
         state.update(origin=torch.zeros_like(parameter), left_origin=False)
-    return state
 
 
-def start_of_change(parameter: Tensor, view: MatrixView, scale: float) -> Tensor:
-    """Draw where the change starts: a small matrix, since the rule stands still at zero.
+def change_since_origin(matrix: Matrix) -> Tensor:
+    """Compute W - W(0), shaped as the parameter; before the first step, a small start.
 
-    Args:
-        parameter: W.
-        view: as matrices (m, n).
-        scale: the entries have standard deviation scale / sqrt(n); they are the same in every run,
-            since a generator of its own draws them.
-
-    Returns:
-        A tensor of the parameter's shape.
+    The rule stands still at a change of zero. The start has entries of standard deviation
+    origin_scale / sqrt(n), by a generator of its own: the same in every run.
     """
-    generator = torch.Generator().manual_seed(0)
-    return view.join(gaussian_start(view.split(parameter), scale, generator), like=parameter)
+    parameter, state = matrix.parameter, matrix.state
+    init_origin(state, parameter)
+    if state["left_origin"]:
+        change: Tensor = parameter - state["origin"]
+        return change
+    generator, scale = torch.Generator().manual_seed(0), matrix.group["origin_scale"]
+    start = gaussian_start(matrix.view.split(parameter), scale, generator)
+    return matrix.view.join(start, like=parameter)
 
 
-def leave_origin(state: dict[str, Any], parameter: Tensor, start: Tensor) -> None:
-    """Remember W(0) and add the start of the change, once.
-
-    Args:
-        state: of the parameter; changed.
-        parameter: W; changed.
-        start: of the change.
-    """
-    state["origin"].copy_(parameter)
-    parameter.add_(start)
-    state["left_origin"] = True
+def leave_origin(matrix: Matrix) -> None:
+    """Remember W(0), and add the start of the change to W; once."""
+    state = matrix.state
+    if not state["left_origin"]:
+        state["origin"].copy_(matrix.parameter)
+        matrix.parameter.add_(matrix.weight)
+        state["left_origin"] = True

@@ -13,11 +13,12 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from virtualdepth.distributed import check_not_flattened, is_flattened
 from virtualdepth.maths import check_depth
+from virtualdepth.optim._options import OPTIONS
 
 Pattern = str | type[nn.Module] | Callable[[str, nn.Module | None, Tensor], bool]
 Patterns = Pattern | Iterable[Pattern] | None
 
-_PLAIN_VIEW = {"conv_groups": 1, "blocks": 1, "transposed": False}
+_PLAIN_VIEW = {name: option.default for name, option in OPTIONS.items() if option.is_view}
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _GATES: dict[type[nn.Module], int] = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3}
@@ -55,31 +56,36 @@ def param_groups(
     exclude: Patterns = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Sort a model's parameters into groups with names: with depth, and without (depth 1).
+    """Sort a model's named parameters into groups: some with depth, the others plain (depth 1).
 
-    Depth goes to every weight of two dimensions or more, seen as what its module does with it:
-    [out, in] of a linear layer, [out, in * height * width] of a convolution, one matrix a group of
-    a grouped one, transposed for a transposed one, and one matrix a block of packed weights (query,
-    key and value of attention, the gates of an LSTM or GRU). Biases, norms and embeddings stay
-    plain; embeddings get depth where ``include`` names them. A parameter used in several places
-    appears once, and is plain if any of these is plain.
+    Depth goes to every weight of two dimensions or more. The weight is seen as its module uses it:
+
+    - [out, in] of a linear layer,
+    - [out, in * height * width] of a convolution, transposed for a transposed convolution,
+    - one matrix for each group of a grouped convolution,
+    - one matrix for each block of packed weights: query, key and value of attention, or the gates
+      of an LSTM or GRU.
+
+    Biases, norms and embeddings stay plain; an embedding gets depth if ``include`` names it. A
+    parameter that is used in several places appears once. It is plain if it is plain in one of
+    them.
 
     Args:
         model: whose parameters to sort.
         depth: number of layers N, real, 1 <= N <= inf.
-        include: what gets depth; default everything said above. A pattern is a parameter's or
-            module's name with wildcards ("head*", "*.attention"), a type of module, or a callable
-            of (name, module, parameter); or several of these.
-        exclude: what does not, of the same kind.
-        **options: any other of the optimizer's, for all groups.
+        include: what gets depth; default: all that is said above. One pattern, or several. A
+            pattern is the name of a parameter or module with wildcards ("head*", "*.attention"), a
+            type of module, or a callable of (name, module, parameter).
+        exclude: what does not get depth; patterns of the same kind.
+        **options: any other options of the optimizer, for all groups.
 
     Returns:
         Groups for :class:`virtualdepth.EndToEndSGD`, or for another optimizer that
         :func:`virtualdepth.with_depth` then gives depth.
 
     Raises:
-        TypeError: if a pattern is of another kind, or a weight that would get depth has been
-            flattened by FullyShardedDataParallel.
+        TypeError: if a pattern is of another kind, or FullyShardedDataParallel has flattened a
+            weight that would get depth.
         ValueError: if a pattern matches nothing, or a weight that would get depth is parametrized
             or not initialised yet.
 
@@ -99,32 +105,14 @@ def param_groups(
 
 
 def matrix_counts(model: nn.Module, include: Patterns, exclude: Patterns) -> dict[Tensor, int]:
-    """Say of each parameter of a model as how many matrices depth sees it.
-
-    Args:
-        model: whose parameters to sort.
-        include: as for :func:`param_groups`.
-        exclude: as there.
-
-    Returns:
-        parameter -> number of matrices; 0 for a plain one.
-    """
+    """Count the matrices that each parameter of a model is; 0 for a plain one."""
     return _counts(list(_places(model)), include, exclude)
 
 
 def named_counts(
     named: Mapping[str, Tensor], include: Patterns, exclude: Patterns
 ) -> dict[Tensor, int]:
-    """Say the same of parameters known by name alone, each one matrix.
-
-    Args:
-        named: name -> parameter.
-        include: as for :func:`param_groups`; a callable gets None as the module.
-        exclude: as there.
-
-    Returns:
-        parameter -> number of matrices; 0 for a plain one.
-    """
+    """Count the same for parameters known by name alone: 1, or 0 for a plain one."""
     return _counts([_Place(name, {}, p) for name, p in named.items()], include, exclude)
 
 

@@ -3,16 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields, replace
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from virtualdepth.distributed import Plan, Scheme, local_part
-from virtualdepth.optim._layers import kept_products, layers_note
-from virtualdepth.optim._matrix_view import MatrixView, parameter_name
-from virtualdepth.optim._parts import parts
-from virtualdepth.optim._solvers import solver_of
-from virtualdepth.optim._tracked import tracked_note
+from virtualdepth.optim._matrices import matrix_of, parameter_name
+from virtualdepth.optim.sharded import parts
+from virtualdepth.optim.solvers import solver_label, solver_of
 
 
 @dataclass(frozen=True)
@@ -20,17 +17,17 @@ class Route:
     """What happens to one parameter.
 
     Attributes:
-        parameter: its name, or its place where the optimizer was given no names.
+        parameter: its name, or its place if the optimizer was given no names.
         shape: of the parameter.
         matrix: what depth acts on, as "m x n" or "count of m x n"; "-" for a plain parameter.
         depth: number of layers N; 1 for a plain parameter.
-        solver: "svd", "polar", "tracked", "layers", "closed form" for single rows and columns,
-            "eigh" of sums of W^T W for the scheme "gram", "plain" for torch's own step.
+        solver: "svd", "polar", "tracked" or "layers"; "closed form" for a single row or column;
+            "eigh", of sums of W^T W, with the scheme "gram"; "plain" for torch's own step.
         state_bytes: what the optimizer keeps for it now, in this process.
-        scheme: of a parameter that lies on several processes, "local", "gram", "gather" or "owner":
+        scheme: for a parameter that lies on several processes "local", "gram", "gather" or "owner",
             see :class:`virtualdepth.distributed.Scheme`; "-" for others.
         step_bytes: what this process sends in a step because of the scheme, by the ring model.
-        note: what else is to be said of it; printed below the table.
+        note: what else a user should know; printed below the table.
     """
 
     parameter: str
@@ -46,7 +43,7 @@ class Route:
 
 @dataclass(frozen=True)
 class RoutingTable:
-    """One :class:`Route` a parameter; ``print`` it.
+    """One :class:`Route` for each parameter; ``print`` it.
 
     Attributes:
         routes: in the order of the optimizer's groups.
@@ -83,12 +80,12 @@ class RoutingTable:
 def routing(optimizer: Optimizer) -> RoutingTable:
     """Show what an optimizer with depth does with each of its parameters.
 
-    Where some lie on several processes the table has their scheme and what it sends in a step. The
-    plan is made from shapes and placements alone: nothing is sent for it.
+    For parameters that lie on several processes the table shows the scheme, and what a step sends.
+    It is made from shapes and placements alone: nothing is sent for it.
 
     Args:
-        optimizer: an :class:`virtualdepth.EndToEndSGD`, or one that has depth by
-            :func:`virtualdepth.with_depth`; on any other everything is plain.
+        optimizer: an :class:`virtualdepth.EndToEndSGD`, or one that got depth by
+            :func:`virtualdepth.with_depth`. With any other, everything is plain.
 
     Returns:
         A table to print or to iterate over.
@@ -121,30 +118,23 @@ def _route(optimizer: Optimizer, number: int, index: int, plan: Plan | None) -> 
     group = optimizer.param_groups[number]
     parameter = group["params"][index]
     state = optimizer.state.get(parameter, {})
-    matrix, depth, solver, note = "-", 1.0, "plain", ""
-    kept = [value for value in state.values() if isinstance(value, Tensor)]
-    view = MatrixView.of(group, index)
-    if view is not None:
-        depth = float(group["depth"])
-        # of a stand-in: what is sharded would be redistributed to be flattened
-        matrices = view.split(torch.empty(parameter.shape, device="meta"))
-        rows, columns = matrices.shape[-2:]
-        matrix = f"{view.count} of " * (view.count > 1) + f"{rows} x {columns}"
-        solver = solver_of(group, matrices)
-        if solver == "svd" and 1 in (rows, columns):
-            solver = "closed form"
-        if solver == "tracked":
-            note = tracked_note(state)
-        if solver == "layers":
-            note = layers_note(state)
-            kept += kept_products(optimizer, parameter)
+    shown, depth, label, note = "-", 1.0, "plain", ""
+    tensors = [value for value in state.values() if isinstance(value, Tensor)]
+    session = getattr(optimizer, "_session", None)
+    matrix = matrix_of(group, number, index, optimizer.state, session and session.kept)
+    if matrix is not None:
+        depth, label = float(group["depth"]), solver_label(matrix)
+        rows, columns = matrix.view.shape
+        shown = f"{matrix.view.count} of " * (matrix.view.count > 1) + f"{rows} x {columns}"
+        note = solver_of(matrix).note(state)
+        tensors += solver_of(matrix).kept_tensors(matrix)
     route = Route(
         parameter_name(group, number, index),
         tuple(parameter.shape),
-        matrix,
+        shown,
         depth,
-        solver,
-        sum(local_part(value).nbytes for value in kept),
+        label,
+        sum(local_part(value).nbytes for value in tensors),
         note=note,
     )
     if plan is None:

@@ -1,71 +1,74 @@
 """Depth for an optimizer that exists: any of torch's, or of another package."""
 
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 from weakref import ref
 
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from virtualdepth.optim._directions import init_memory
+from virtualdepth.optim._depth_subclass import check_target, class_with_depth, has_depth
 from virtualdepth.optim._end_to_end_sgd import EndToEndSGD
-from virtualdepth.optim._matrix_view import matrices, parameter_name
-from virtualdepth.optim._optimizer_with_depth import class_with_depth, has_depth
-from virtualdepth.optim._options import check_depth_options, check_target_options
+from virtualdepth.optim._matrices import matrices, parameter_name
+from virtualdepth.optim._options import OPTIONS, OnName, check_depth_options
 from virtualdepth.optim._param_groups import Patterns, matrix_counts, named_counts
+from virtualdepth.optim.solvers import SolverName
+from virtualdepth.optim.step_scales import STEP_SCALES, StepScaleName
 
 OptimizerT = TypeVar("OptimizerT", bound=Optimizer)
-
-ON = ("gradient", "update")
 
 
 def with_depth(
     optimizer: OptimizerT,
     depth: float,
     *,
-    on: str = "gradient",
+    on: OnName = "gradient",
     model: nn.Module | None = None,
     include: Patterns = None,
     exclude: Patterns = None,
-    step_scale: str = "raw",
+    step_scale: StepScaleName = "raw",
     cap: float = 0.05,
-    solver: str = "auto",
+    solver: SolverName = "auto",
     rtol: float | None = None,
 ) -> OptimizerT:
     r"""Give depth to an optimizer, in place: the same object, before or after schedulers see it.
 
-    ``on="gradient"``: each step sees P_W(G) in place of the gradient G; ``p.grad`` itself is as
-    before when the step is over. Over plain SGD this is :class:`virtualdepth.EndToEndSGD` but for
-    the weight decay. ``on="update"``: each step is taken as it is, and W moves by
-    :math:`P_{W}(W_\mathrm{new} - W)` instead; this makes sense for optimizers that normalise, like
-    Adam, which would undo most of a preconditioner on their gradients. Neither is what Adam does to
-    the factors of a deep network: that has no rule on W alone.
+    - ``on="gradient"``: each step sees P_W(G) in place of the gradient G. When the step is over,
+      ``p.grad`` is as before. With plain SGD this is :class:`virtualdepth.EndToEndSGD`, except for
+      the weight decay.
+    - ``on="update"``: the optimizer takes its step, and W moves by
+      :math:`P_{W}(W_\mathrm{new} - W)` instead. Choose it for optimizers that normalise, like
+      Adam: they would undo most of a preconditioner on their gradients.
 
-    The depth is live: ``group["depth"]``, as are the other options. Checkpoints load either way:
-    one made without depth keeps the depth given here.
+    Neither is what Adam does to the factors of a deep network: for that there is no rule on W
+    alone.
+
+    The depth, ``group["depth"]``, and the other options are live. Checkpoints with and without
+    depth load. After one without, the depth given here stays.
 
     Args:
         optimizer: any torch.optim.Optimizer.
         depth: number of layers N, real, 1 <= N <= inf, for groups that have no "depth" of their
             own (those of :func:`virtualdepth.param_groups` have).
         on: "gradient" or "update".
-        model: whose parameters these are: its modules then say what is a matrix, as in
-            :func:`virtualdepth.param_groups`.
-        include: what gets depth, see :func:`virtualdepth.param_groups`; without ``model`` by the
-            names that the optimizer was given.
-        exclude: what does not.
-        step_scale: as for :class:`virtualdepth.EndToEndSGD`; "rms" for gradients only.
+        model: the model that these parameters belong to. Its modules then say what is a matrix, as
+            in :func:`virtualdepth.param_groups`.
+        include: what gets depth, see :func:`virtualdepth.param_groups`. Without ``model`` the names
+            are those that the optimizer was given.
+        exclude: what does not get depth.
+        step_scale: "raw", "unit" or, for gradients only, "rms"; see
+            :class:`virtualdepth.EndToEndSGD`.
         cap: as there.
-        solver: as there.
+        solver: "auto", "svd" or "polar"; see there.
         rtol: as there.
 
     Returns:
         ``optimizer``.
 
     Raises:
-        TypeError: if it is no optimizer but a wrapper, has depth already, has a ``step`` patched
-            by others than torch's schedulers, or is LBFGS on="gradient" (it evaluates the loss
-            several times a step).
+        TypeError: if it is no optimizer but a wrapper, has depth already, has a ``step`` that
+            something else than torch's schedulers has patched, or is LBFGS with on="gradient"
+            (which evaluates the loss several times a step).
         ValueError: if an option is out of range or a pattern matches nothing.
 
     >>> import torch
@@ -78,13 +81,8 @@ def with_depth(
             [-1.3000,  7.2000]]), tensor([[1., 1.],
             [1., 1.]]))
     """
-    options = {
-        "depth": depth,
-        "step_scale": step_scale,
-        "cap": cap,
-        "solver": solver,
-        "rtol": rtol,
-    }
+    given = locals()
+    options = {name: given[name] for name in OPTIONS if name in given}
     check_depth_options(options)
     _check_optimizer(optimizer, on)
     counts = _counts(optimizer, model, include, exclude)
@@ -92,9 +90,9 @@ def with_depth(
     for number, group in enumerate(groups):
         if counts is not None:
             group["matrix_counts"] = [counts.get(p, 1) for p in group["params"]]
-        init_memory(group)
-        check_target_options(group, on)
-        list(matrices(group, number))  # run the checks before anything changes
+        check_target(group, number, on=on)
+        STEP_SCALES[group["step_scale"]].init(group, {})
+        matrices(group, number, {})  # run the checks before anything changes
     for group, complete in zip(optimizer.param_groups, groups, strict=True):
         group.update(complete)
     optimizer.defaults.update(options)
@@ -106,9 +104,9 @@ def with_depth(
     return optimizer
 
 
-def _check_optimizer(optimizer: Optimizer, on: str) -> None:
-    if on not in ON:
-        raise ValueError(f"on: expected one of {ON} but got {on!r}")
+def _check_optimizer(optimizer: Optimizer, on: OnName) -> None:
+    if on not in get_args(OnName):
+        raise ValueError(f"on: expected one of {get_args(OnName)} but got {on!r}")
     if not isinstance(optimizer, Optimizer) or any(
         isinstance(value, Optimizer) for value in vars(optimizer).values()
     ):

@@ -1,7 +1,9 @@
 """What a cell of a built-in problem can vary: depth, start, optimizer and the rest."""
 
 from dataclasses import dataclass
+from typing import get_args
 
+from virtualdepth.optim import StepScaleName
 from virtualdepth.runs import UnusableError
 from virtualdepth_lab.ablate.checks import (
     check_choice,
@@ -15,7 +17,7 @@ CHOICES = {
     "model": ("single", "explicit"),
     "start": ("balanced", "layers", "identity"),
     "optimizer": ("sgd", "adam", "adamw", "rmsprop", "adagrad"),
-    "step_scale": ("auto", "raw", "unit", "rms"),
+    "step_scale": get_args(StepScaleName),
     "dtype": ("float64", "float32"),
 }
 
@@ -35,7 +37,7 @@ class MatrixOptions:
     start: str = "balanced"  # Gaussian W(0), the same at every depth; "layers": N Gaussian layers
     optimizer: str = "sgd"  # the others by with_depth, or on the factors of an explicit network
     lr: float | None = None  # none with step_scale "auto"
-    step_scale: str = "auto"  # of EndToEndSGD; "auto" at depth 1: gradient descent by 1/L
+    step_scale: StepScaleName = "auto"  # of EndToEndSGD; "auto" at depth 1: gradient descent by 1/L
     cap: float = 0.05
     dtype: str = "float64"
     stop_loss: float = 1e-6  # train until the loss is no larger

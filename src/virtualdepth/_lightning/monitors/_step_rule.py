@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from virtualdepth._lightning.monitors._layers import WatchedLayer
-from virtualdepth.optim import EndToEndSGD
-from virtualdepth.optim._matrix_view import MatrixView
+from virtualdepth.optim import EndToEndSGD, MatrixView
 
 Group = dict[str, Any]
 

@@ -1,6 +1,7 @@
 """Matrices that are fetched from all processes: by every one of them, or by an owner."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,67 +19,46 @@ from virtualdepth.distributed import (
     shard_sizes,
     to_owners,
 )
-from virtualdepth.optim._directions import precondition_group
-from virtualdepth.optim._guard import StepGuard
-from virtualdepth.optim._parts import Part
-from virtualdepth.optim._solving import MatrixGradient
+from virtualdepth.optim._finite_check import FiniteCheck
+from virtualdepth.optim._matrices import GroupStep
+from virtualdepth.optim.sharded._parameters import Part
+from virtualdepth.optim.step_scales import STEP_SCALES
 
 
-def on_whole(part: Part, weight: Tensor, grad: Tensor, guard: StepGuard) -> Tensor:
-    """Do with a whole matrix what is done on one process.
-
-    Args:
-        part: says which.
-        weight: all of W.
-        grad: all of G.
-        guard: refuses what is not finite.
-
-    Returns:
-        Scaled P_W(G), shaped as the whole parameter.
-
-    Raises:
-        FloatingPointError: if a weight, gradient or direction is not finite.
-        LinAlgError: if the SVD does not converge.
-    """
-    matrix = MatrixGradient(part.name, part.parameter, part.view, weight, grad)
-    rounded = part.group["momentum"] != 0
-    step = precondition_group(part.group, [matrix], guard, part.group["lr"], {}, rounded=rounded)
-    guard.settle()
-    return step.directions[part.parameter]
+def on_whole(part: Part, weight: Tensor, grad: Tensor, finite: FiniteCheck) -> Tensor:
+    """Do with all of W and G what is done on one process: scaled P_W(G), shaped as W."""
+    matrix, group = part.matrix, part.group
+    here = replace(matrix, weight=weight)
+    here.grad = grad
+    scale, rounded = STEP_SCALES[group["step_scale"]], group["momentum"] != 0
+    scale.compute(GroupStep(group, {}, [here]), finite, lr=group["lr"], rounded=rounded)
+    finite.raise_pending()
+    assert here.direction is not None
+    return here.direction
 
 
-def gathered(found: Sequence[Part], agreement: Agreement, guard: StepGuard) -> dict[Tensor, Tensor]:
+def gathered(
+    found: Sequence[Part], agreement: Agreement, finite: FiniteCheck
+) -> dict[Tensor, Tensor]:
     """Fetch each W and G everywhere; all processes do the same work and keep their parts.
 
-    Args:
-        found: with a gradient.
-        agreement: hears of failures.
-        guard: refuses what is not finite.
-
-    Returns:
-        parameter -> scaled P_W(G), shaped as the local part; less what failed.
+    Returns parameter -> scaled P_W(G), shaped as the local part; less what failed.
     """
     moving = {}
     for part in found:
         weight, grad = full_tensor(part.parameter), full_tensor(part.grad)
         with agreement.local_work():
-            direction = on_whole(part, weight, grad, guard)
+            direction = on_whole(part, weight, grad, finite)
             moving[part.parameter] = shard_like(direction, like=part.parameter)
     return moving
 
 
 def at_owners(
-    found: Sequence[Part], agreement: Agreement, guard: StepGuard
+    found: Sequence[Part], agreement: Agreement, finite: FiniteCheck
 ) -> dict[Tensor, Tensor]:
     """Send each W and G to one process, which sends the parts of P_W(G) back.
 
-    Args:
-        found: with a gradient.
-        agreement: hears of failures.
-        guard: refuses what is not finite.
-
-    Returns:
-        parameter -> scaled P_W(G), shaped as the local part; of no use where an owner failed.
+    Returns parameter -> scaled P_W(G), shaped as the local part; of no use where an owner failed.
     """
     moving: dict[Tensor, Tensor] = {}
     together: dict[Any, list[Part]] = {}
@@ -86,15 +66,16 @@ def at_owners(
         (group,) = shard_groups(part.parameter)
         together.setdefault(group, []).append(part)
     for group, members in together.items():
-        directions = _at_owners_in(group, members, agreement, guard)
+        directions = _at_owners_in(group, members, agreement, finite)
         moving |= zip([part.parameter for part in members], directions, strict=True)
     return moving
 
 
 def _at_owners_in(
-    group: Any, members: Sequence[Part], agreement: Agreement, guard: StepGuard
+    group: Any, members: Sequence[Part], agreement: Agreement, finite: FiniteCheck
 ) -> list[Tensor]:
-    ranks = owners([part.matrix.flops for part in members], group.size())
+    """Do so within one process group."""
+    ranks = owners([part.layout.flops for part in members], group.size())
     tensors = [part.parameter for part in members] + [part.grad for part in members]
     owned = [
         Owned(rank, tensor.shape, tensor.dtype, *shard_sizes(tensor))
@@ -107,7 +88,7 @@ def _at_owners_in(
     with agreement.local_work():
         for place in own:
             weight, grad = wholes[place], wholes[len(members) + place]
-            directions[place] = on_whole(members[place], weight, grad, guard)
+            directions[place] = on_whole(members[place], weight, grad, finite)
     results = [
         each._replace(dtype=torch.promote_types(each.dtype, torch.float32))
         for each in owned[: len(members)]

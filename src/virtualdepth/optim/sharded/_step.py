@@ -14,37 +14,26 @@ from virtualdepth.distributed import (
     local_part,
     shard_groups,
 )
-from virtualdepth.maths import gram_block, gram_preconditioner, unit_scale
-from virtualdepth.optim._directions import GroupStep, add_decay
-from virtualdepth.optim._fetching import at_owners, gathered, on_whole
-from virtualdepth.optim._guard import StepGuard
-from virtualdepth.optim._parts import Groups, Part, all_groups, described, named
+from virtualdepth.maths import gram_block, gram_preconditioner
+from virtualdepth.optim._finite_check import FiniteCheck
+from virtualdepth.optim._matrices import Group, GroupStep
+from virtualdepth.optim.sharded._gather import at_owners, gathered, on_whole
+from virtualdepth.optim.sharded._parameters import Part, all_groups, described, named
+from virtualdepth.optim.step_scales import STEP_SCALES
 
 
 def agreed_steps(
-    groups: Groups,
+    groups: Sequence[Group],
     found: Sequence[Part],
     compute: Callable[[], list[GroupStep]],
-    guard: StepGuard,
+    finite: FiniteCheck,
     *,
     first: bool,
 ) -> list[GroupStep]:
     """Compute the same steps on every process, or raise the same error; nothing is changed.
 
-    Args:
-        groups: the optimizer's.
-        found: what :func:`~virtualdepth.optim._parts.parts` found in them.
-        compute: computes the steps of all other parameters.
-        guard: refuses what is not finite.
-        first: whether to compare the processes' parameters before.
-
-    Returns:
-        The steps of all groups.
-
-    Raises:
-        RuntimeError: if the processes have different parameters or options, or gradients of other
-            ones, or one of them failed in a way that has no class of its own here; else what one of
-            them failed with.
+    ``found`` are the sharded parameters, and ``compute`` is the step of all others; ``first``
+    compares the processes' options before.
     """
     agreement = Agreement(all_groups(found), found[0].parameter.device)
     everything = named(groups)
@@ -54,21 +43,21 @@ def agreed_steps(
     summands, moving = [_nothing(part) for part in found], {}
     with agreement.local_work():
         steps = compute()
-        guard.settle()  # the others have to hear of it now, not one step late
-        moving = _local_directions(found, guard)
-        summands = [_summand(part, guard) for part in found]
+        finite.raise_pending()  # the others have to hear of it now, not one step late
+        moving = _local_directions(found, finite)
+        summands = [_summand(part, finite) for part in found]
     sums = agreement.reduce(
         [name for name, _ in everything],
         [parameter.grad is not None for _, parameter in everything],
         summands,
     )
-    moving |= _agreed_directions(found, sums, agreement, guard)
+    moving |= _agreed_directions(found, sums, agreement, finite)
     for part in found:
-        p = part.parameter
+        matrix, p = part.matrix, part.parameter
         if p in moving:
-            add_decay(part.group, moving[p], local_part(p))
-            steps[part.number].directions[p] = dtensor_like(moving[p], like=p)
-            steps[part.number].weights[p] = p
+            matrix.weight = p
+            matrix.direction = dtensor_like(moving[p], like=p)
+            steps[part.number].matrices.append(matrix)
     return steps
 
 
@@ -78,32 +67,32 @@ def _nothing(part: Part) -> Summand:
     return Summand(block, shard_groups(part.parameter))
 
 
-def _summand(part: Part, guard: StepGuard) -> Summand:
+def _summand(part: Part, finite: FiniteCheck) -> Summand:
     """What a process adds to the sum, once its part is known to be finite."""
-    nothing = _nothing(part)
+    nothing, name = _nothing(part), part.matrix.name
     if part.parameter.grad is None:
         return nothing
-    check_gradient_placed(part.name, part.parameter)
+    check_gradient_placed(name, part.parameter)
     weight, grad = local_part(part.parameter), local_part(part.grad)
-    guard.refuse(part.name, "weight", weight)
-    guard.refuse(part.name, "gradient", grad)
+    finite.check_now(name, "weight", weight)
+    finite.check_now(name, "gradient", grad)
     if part.plan.scheme is not Scheme.GRAM:
         return nothing
     block = gram_block(part.rows(weight), part.rows(grad))
     return nothing._replace(block=torch.cat([block, grad.double().square().sum().view(1)]))
 
 
-def _local_directions(found: Sequence[Part], guard: StepGuard) -> dict[Tensor, Tensor]:
+def _local_directions(found: Sequence[Part], finite: FiniteCheck) -> dict[Tensor, Tensor]:
     """Precondition what this process has all of."""
     return {
-        part.parameter: on_whole(part, local_part(part.parameter), local_part(part.grad), guard)
+        part.parameter: on_whole(part, local_part(part.parameter), local_part(part.grad), finite)
         for part in found
         if part.plan.scheme is Scheme.LOCAL and part.parameter.grad is not None
     }
 
 
 def _agreed_directions(
-    found: Sequence[Part], sums: Sequence[Tensor], agreement: Agreement, guard: StepGuard
+    found: Sequence[Part], sums: Sequence[Tensor], agreement: Agreement, finite: FiniteCheck
 ) -> dict[Tensor, Tensor]:
     """Compute what each part that is cut moves along, given the sums over all processes."""
     # where all that is needed is in the sums, and they bound what comes out, no process asks
@@ -124,11 +113,12 @@ def _agreed_directions(
             summed_by_all = len(shard_groups(part.parameter)) == len(agreement.groups)
             certain = certain and bounded and summed_by_all
     if to_gather or to_owners or not certain:
-        moving |= gathered(to_gather, agreement, guard) | at_owners(to_owners, agreement, guard)
+        moving |= gathered(to_gather, agreement, finite) | at_owners(to_owners, agreement, finite)
         with agreement.local_work():
             for part in found:
                 if part.parameter in moving:
-                    guard.refuse(part.name, "update", _kept(part, moving[part.parameter]))
+                    kept = _kept(part, moving[part.parameter])
+                    finite.check_now(part.matrix.name, "update", kept)
         agreement.reduce((), (), ())
     return moving
 
@@ -141,15 +131,14 @@ def _kept(part: Part, direction: Tensor) -> Tensor:
 
 def _from_sum(part: Part, total: Tensor) -> tuple[Tensor, float] | None:
     """What this part moves along, and a bound on it anywhere; None where the sum falls short."""
-    factors = gram_preconditioner(
-        total[:-1], part.rows_shape, float(part.group["depth"]), part.rtol
-    )
+    group = part.group
+    factors = gram_preconditioner(total[:-1], part.rows_shape, float(group["depth"]), part.rtol)
     if factors is None:
         return None
     weight, grad = part.rows(local_part(part.parameter)), part.rows(local_part(part.grad))
-    gradient, group, scale = factors.apply(weight, grad), part.group, 1.0
-    if group["step_scale"] == "unit":
-        scale = unit_scale(gradient, float(group["depth"]), group["lr"], group["cap"]).item()
+    found = factors.apply(weight, grad)
+    factor = STEP_SCALES[group["step_scale"]].factor(found, group, group["lr"])
+    scale = 1.0 if factor is None else factor.item()
     norms = torch.stack([factors.on_grad.norm(), factors.on_weight.norm()])
     sizes = torch.stack([total[-1].sqrt(), factors.singular_values.norm()])
-    return scale * part.from_rows(gradient.direction), scale * float(norms @ sizes)
+    return scale * part.from_rows(found.direction), scale * float(norms @ sizes)

@@ -8,7 +8,7 @@ see virtualdepth.maths.quasi_newton, .cap and .midpoint.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from virtualdepth.maths import (
     relative_speed,
     secants,
 )
-from virtualdepth.optim._solving import MatrixGradient
+from virtualdepth.optim.step_scales.auto._points import Moving
 
 # A quasi-Newton step of up to so many caps is shortened to the cap; after a longer one, for so many
 # steps, none is asked for: they change little, and to ask costs a quarter of a step. Chosen on 100
@@ -36,31 +36,13 @@ _FAR, _WAIT = 2, 4
 _INFINITE_FAR, _INFINITE_WAIT = 1, 0
 
 
-class Moving(NamedTuple):
-    """A matrix with its metric, and weights and gradients from here back to the oldest point."""
-
-    matrix: MatrixGradient
-    metric: Preconditioner
-    weights: list[Tensor]
-    grads: list[Tensor]
-
-
 def choose_steps(
     moving: Sequence[Moving], group: Mapping[str, Any], *, resolved: bool
 ) -> tuple[Sequence[Tensor], int]:
-    """Choose what to subtract from each matrix of a group.
+    """Choose what to subtract from each matrix, and for how many steps to ask no quasi-Newton step.
 
-    Args:
-        moving: all matrices with a gradient.
-        group: options and memory.
-        resolved: whether the gradients are more than the rounding of larger ones: if not, and no
-            curvature tells how far to go, nothing moves; a step by the cap would leave a minimum.
-
-    Returns:
-        The steps, and at how many of the next no quasi-Newton step is asked for.
-
-    Raises:
-        LinAlgError: if an SVD does not converge.
+    ``resolved`` says whether the gradients are more than the rounding of larger ones: if not, and
+    no curvature tells how far to go, nothing moves; a step by the cap would leave a minimum.
     """
     wait, finite = group["auto_wait"], math.isfinite(group["depth"])
     far, pause = (_FAR, _WAIT) if finite else (_INFINITE_FAR, _INFINITE_WAIT)

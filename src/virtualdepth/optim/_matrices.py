@@ -1,0 +1,175 @@
+"""How a parameter is seen as matrices, and the records that travel through a step."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from virtualdepth.distributed import check_not_flattened, is_distributed
+from virtualdepth.maths import Preconditioned
+
+Group = dict[str, Any]
+State = dict[str, Any]
+States = Mapping[Tensor, State]
+Kept = dict[Tensor, Any]
+Memory = list[tuple[State, State]]  # (where, what): dicts to update once the step is taken
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixView:
+    """A parameter [shape[0], ...] as ``count`` matrices [shape[0] / count, rest], or transposed.
+
+    A convolution kernel is [out, in * height * width]. A grouped convolution has one matrix a
+    group; the packed weights of attention or of an LSTM have one a block.
+    """
+
+    shape: tuple[int, int]  # (m, n) of each matrix
+    count: int = 1
+    transposed: bool = False  # a transposed convolution stores its matrix transposed
+
+    @classmethod
+    def of(cls, group: Mapping[str, Any], index: int) -> "MatrixView | None":
+        """Read how a group sees one of its parameters; None if depth does not act on it."""
+        parameter = group["params"][index]
+        if group.get("depth", 1) == 1 or parameter.ndim < 2 or parameter.numel() == 0:
+            return None
+        count, transposed = group.get("conv_groups", 1) * group.get("blocks", 1), False
+        if "matrix_counts" in group:  # with_depth writes them, one for each parameter
+            count = group["matrix_counts"][index]
+            if count == 0:
+                return None
+        elif group.get("transposed", False):
+            transposed = True
+        rows, columns = parameter.shape[0] // count, math.prod(parameter.shape[1:])
+        return cls((columns, rows) if transposed else (rows, columns), count, transposed)
+
+    def split(self, tensor: Tensor) -> Tensor:
+        """View a parameter, or its gradient, as (m, n), or (count, m, n) for several matrices.
+
+        >>> MatrixView((3, 36), count=2).split(torch.zeros(6, 4, 3, 3)).shape
+        torch.Size([2, 3, 36])
+        """
+        matrices = tensor.flatten(1)
+        if self.count > 1:
+            matrices = matrices.reshape(self.count, -1, matrices.shape[-1])
+        return matrices.mT if self.transposed else matrices
+
+    def join(self, matrices: Tensor, like: Tensor) -> Tensor:
+        """Undo :meth:`split`: a tensor of the shape of ``like``."""
+        return (matrices.mT if self.transposed else matrices).reshape(like.shape)
+
+
+@dataclass(slots=True, eq=False)
+class Matrix:
+    """One parameter of depth > 1, and what a step finds out about it; functions fill it in."""
+
+    name: str
+    parameter: Tensor
+    view: MatrixView
+    group: Group
+    states: States  # of the optimizer
+    kept: Kept  # what solvers keep of parameters beside their states
+    # what the step starts from, both shaped as the parameter
+    weight: Tensor  # what P is taken of: the parameter, or its change
+    grad: Tensor = field(init=False)
+    # what the step finds
+    found: Preconditioned | None = None  # P_W(G), (..., m, n), and the spectrum of W
+    direction: Tensor | None = None  # what the parameter moves along, shaped as the parameter
+    memory: State = field(default_factory=dict)  # for the state, once the step is taken
+    outcome: Any = None  # what a solver that moves the parameter itself hands to its commit
+
+    @property
+    def state(self) -> State:
+        """The parameter's state; asking for it makes one."""
+        return self.states[self.parameter]
+
+
+@dataclass(slots=True)
+class GroupStep:
+    """What a step moves of one group, and what is to be remembered once it is taken."""
+
+    group: Group
+    states: States  # of the optimizer
+    matrices: list[Matrix]  # those with a gradient
+    memory: Memory = field(default_factory=list)
+
+
+def matrix_of(
+    group: Group, number: int, index: int, states: States, kept: Kept | None = None
+) -> Matrix | None:
+    """Make the record of one parameter, unchecked; None if depth does not act on it."""
+    view = MatrixView.of(group, index)
+    if view is None:
+        return None
+    name, parameter = parameter_name(group, number, index), group["params"][index]
+    kept = {} if kept is None else kept
+    return Matrix(name, parameter, view, group, states, kept, parameter)
+
+
+def matrices(
+    group: Group,
+    number: int,
+    states: States,
+    kept: Kept | None = None,
+    *,
+    distributed: bool = False,
+) -> list[Matrix]:
+    """Make the records of a group, and refuse parameters that depth cannot act on."""
+    found = []
+    for index in range(len(group["params"])):
+        matrix = matrix_of(group, number, index, states, kept)
+        if matrix is not None:
+            check_matrix(matrix, distributed=distributed)
+            found.append(matrix)
+    return found
+
+
+def check_whole(group: Group, number: int) -> None:
+    """Refuse pieces of flat vectors, in which a parameter's rows and columns are lost."""
+    if group["depth"] != 1:
+        for index, parameter in enumerate(group["params"]):
+            check_not_flattened(parameter_name(group, number, index), parameter)
+
+
+def parameter_name(group: Mapping[str, Any], number: int, index: int) -> str:
+    """Name a parameter as its user does, or by its place and shape."""
+    if "param_names" in group:
+        return str(group["param_names"][index])
+    return f"parameter {index} of group {number}, shape {tuple(group['params'][index].shape)}"
+
+
+def check_matrix(matrix: Matrix, *, distributed: bool) -> None:
+    """Refuse a parameter, or its gradient, that depth cannot act on."""
+    name, parameter, count = matrix.name, matrix.parameter, matrix.view.count
+    for what, tensor in (("parameter", parameter), ("gradient", parameter.grad)):
+        if tensor is None:
+            continue
+        if tensor.layout is not torch.strided or not tensor.is_floating_point():
+            raise TypeError(
+                f"{name}: expected a dense real {what} at depth > 1 but got {tensor.dtype}, "
+                f"{tensor.layout}; give its group depth=1"
+            )
+        if not distributed and is_distributed(tensor):
+            raise TypeError(
+                f"{name}: expected a {what} that lies whole on one device at depth > 1 but got "
+                f"{type(tensor).__name__}; use EndToEndSGD, or give its group depth=1"
+            )
+    if 0 in parameter.stride() and _overlaps(parameter):
+        raise TypeError(
+            f"{name}: expected a parameter of distinct entries but got an expanded one, "
+            f"strides {parameter.stride()}, which cannot be written to; pass its .clone()"
+        )
+    if parameter.shape[0] % count != 0:
+        raise ValueError(
+            f"{name}: expected rows that divide into {count} matrices (conv_groups * blocks) "
+            f"but got shape {tuple(parameter.shape)}"
+        )
+
+
+def _overlaps(tensor: Tensor) -> bool:
+    return any(
+        stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)
+    )

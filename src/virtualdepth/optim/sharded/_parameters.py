@@ -1,0 +1,180 @@
+"""Which parameters lie on several processes, and the plan for each: the same everywhere."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from virtualdepth.distributed import (
+    Plan,
+    Scheme,
+    ShardedMatrix,
+    is_distributed,
+    local_part,
+    plan,
+    process_groups,
+    scheme_bytes,
+    shard_groups,
+    sharded_matrix,
+)
+from virtualdepth.maths import gram_block_size
+from virtualdepth.optim._matrices import Group, Matrix, matrix_of, parameter_name
+from virtualdepth.optim._options import OPTIONS, check_depth_options, listed
+from virtualdepth.optim.solvers import SOLVERS
+from virtualdepth.optim.step_scales import STEP_SCALES
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """A parameter of depth > 1 of which this process holds a part."""
+
+    matrix: Matrix  # of a DTensor
+    number: int  # of its group
+    layout: ShardedMatrix  # what all processes know about it
+    plan: Plan  # what a step does with it
+
+    @property
+    def parameter(self) -> Tensor:
+        """The DTensor."""
+        return self.matrix.parameter
+
+    @property
+    def group(self) -> Group:
+        """Its options."""
+        return self.matrix.group
+
+    @property
+    def grad(self) -> Tensor:
+        """G, a DTensor; there is one."""
+        assert self.parameter.grad is not None
+        return self.parameter.grad
+
+    @property
+    def rtol(self) -> float:
+        """What counts as 0: by the same cut as on one process, that of the dtype computed in."""
+        dtype = torch.promote_types(self.parameter.dtype, torch.float32)
+        rtol = self.group["rtol"]
+        return torch.finfo(dtype).eps if rtol is None else float(rtol)
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """View a local part as rows that are whole, (r, n), of W or of its transpose."""
+        split = self.matrix.view.split(tensor)
+        return split.mT if self.layout.side == 1 else split
+
+    def from_rows(self, rows: Tensor) -> Tensor:
+        """Undo :meth:`rows`: a tensor shaped as the local part."""
+        split = rows.mT if self.layout.side == 1 else rows
+        return self.matrix.view.join(split, like=local_part(self.parameter))
+
+    @property
+    def rows_shape(self) -> tuple[int, int]:
+        """(m, n) of the whole matrix that :meth:`rows` are rows of."""
+        m, n = self.layout.shape
+        return (n, m) if self.layout.side == 1 else (m, n)
+
+    @property
+    def block_size(self) -> int:
+        """Numbers that this parameter adds to the all-reduce."""
+        # one more for ||G||^2
+        return gram_block_size(self.rows_shape[1]) + 1 if self.plan.scheme is Scheme.GRAM else 0
+
+
+def parts(groups: Sequence[Group]) -> list[Part]:
+    """Find what lies on several processes, and plan it: in the same order on all of them."""
+    found: list[Part] = []
+    for number, group in enumerate(groups):
+        for index, parameter in enumerate(group["params"]):
+            if is_distributed(parameter) and (part := _part(group, number, index)) is not None:
+                found.append(part)
+    if not found:
+        return found
+    _check_meshes(found)
+    together: dict[tuple[Any, ...], list[Part]] = {}
+    for part in found:
+        together.setdefault(tuple(shard_groups(part.parameter)), []).append(part)
+    for members in together.values():
+        plans = plan([part.layout for part in members], [_wanted(part) for part in members])
+        for part, each in zip(members, plans, strict=True):
+            part.plan = each
+    return found
+
+
+def all_groups(found: Sequence[Part]) -> list[Any]:
+    """List the process groups of the mesh that all parts lie on, one for each of its dimensions."""
+    return max((process_groups(part.parameter) for part in found), key=len)
+
+
+def named(groups: Sequence[Group]) -> list[tuple[str, Tensor]]:
+    """Name all parameters, sharded or not."""
+    return [
+        (parameter_name(group, number, index), parameter)
+        for number, group in enumerate(groups)
+        for index, parameter in enumerate(group["params"])
+    ]
+
+
+def described(groups: Sequence[Group]) -> list[str]:
+    """Describe options and parameters by what must be the same on every process, a line each."""
+    lines = []
+    for number, group in enumerate(groups):
+        for key in (name for name, option in OPTIONS.items() if option.agreed):
+            value = group[key].item() if isinstance(group[key], Tensor) else group[key]
+            lines.append(f"group {number} with {key}={value!r}")
+        for index, p in enumerate(group["params"]):
+            name, placements = parameter_name(group, number, index), getattr(p, "placements", "")
+            lines.append(f"{name} {tuple(p.shape)} {p.dtype} {placements}".strip())
+    return lines
+
+
+def check_sharded_options(name: str, group: Mapping[str, Any]) -> None:
+    """Refuse options that a sharded parameter cannot follow."""
+    allowed: dict[str, list[str | None]] = {
+        "solver": [key for key, solver in SOLVERS.items() if solver.sharded],
+        "step_scale": [key for key, scale in STEP_SCALES.items() if scale.sharded],
+        "origin": [None],
+    }
+    for option, values in allowed.items():
+        if group.get(option) not in values:
+            raise ValueError(
+                f"{option}: expected {listed(values)} for the sharded parameter "
+                f"{name} but got {group[option]!r}, which needs the whole of it on one process; "
+                "leave it unsharded, or give its group depth=1"
+            )
+
+
+def _part(group: Group, number: int, index: int) -> Part | None:
+    matrix = matrix_of(group, number, index, {})
+    if matrix is None:
+        return None
+    check_depth_options(group)  # which may have changed since the last step
+    check_sharded_options(matrix.name, group)
+    view = matrix.view
+    layout = sharded_matrix(matrix.name, matrix.parameter, view.count, view.transposed)
+    return Part(matrix, number, layout, Plan(Scheme.LOCAL, 0))
+
+
+def _wanted(part: Part) -> Scheme | None:
+    """The scheme that the group asks for; where nothing is cut there is nothing to choose."""
+    scheme, possible = part.group.get("scheme", "auto"), scheme_bytes(part.layout)
+    if scheme == "auto" or Scheme.LOCAL in possible:
+        return None
+    if Scheme(scheme) not in possible:
+        raise ValueError(
+            f"scheme: expected one of {['auto', *(each.value for each in possible)]} for "
+            f"{part.matrix.name}, {part.layout.count} of {part.layout.shape}, placed "
+            f"{part.parameter.placements}, but got {scheme!r}"  # type: ignore[attr-defined]
+        )
+    return Scheme(scheme)
+
+
+def _check_meshes(found: Sequence[Part]) -> None:
+    groups = all_groups(found)
+    for part in found:
+        if not all(group in groups for group in process_groups(part.parameter)):
+            raise ValueError(
+                f"{part.matrix.name}: expected one mesh, or parts of it, for all parameters of "
+                f"depth > 1 but got {part.parameter.device_mesh} "  # type: ignore[attr-defined]
+                "beside another; use one optimizer a mesh"
+            )

@@ -1,0 +1,62 @@
+"""The solvers by name, and the choice between them: no other module knows the names."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from virtualdepth.optim._finite_check import FiniteCheck
+from virtualdepth.optim._matrices import Matrix
+from virtualdepth.optim.solvers._exact import ExactSolver
+from virtualdepth.optim.solvers._layers import LayersSolver
+from virtualdepth.optim.solvers._polar import PolarSolver
+from virtualdepth.optim.solvers._protocol import Knows, Solver
+from virtualdepth.optim.solvers._tracked import TrackedSolver
+
+__all__ = [
+    "SOLVERS",
+    "Knows",
+    "Solver",
+    "SolverName",
+    "solve",
+    "solver_label",
+    "solver_of",
+]
+
+SolverName = Literal["auto", "svd", "polar", "tracked", "layers"]
+
+EXACT = ExactSolver()
+
+SOLVERS: Mapping[SolverName, Solver] = {
+    "auto": EXACT,
+    "svd": EXACT,
+    "polar": PolarSolver(),
+    "tracked": TrackedSolver(),
+    "layers": LayersSolver(),
+}
+
+
+def solver_of(matrix: Matrix) -> Solver:
+    """Choose the solver of one parameter."""
+    solver = SOLVERS[matrix.group["solver"]]
+    return EXACT if solver.closed_form and 1 in matrix.view.shape else solver
+
+
+def solver_label(matrix: Matrix) -> str:
+    """Name the solver of one parameter, as the routing table does."""
+    solver = solver_of(matrix)
+    if solver.closed_form and 1 in matrix.view.shape:
+        return "closed form"
+    return "svd" if solver is EXACT else str(matrix.group["solver"])
+
+
+def solve(matrices: Sequence[Matrix], finite: FiniteCheck) -> None:
+    """Let each matrix of a group be solved by its solver; neither weights nor states change."""
+    together: dict[Solver, list[Matrix]] = {}
+    for matrix in matrices:
+        together.setdefault(solver_of(matrix), []).append(matrix)
+    for matrix in matrices:
+        finite.check(matrix.name, "weight", matrix.weight)
+        finite.check(matrix.name, "gradient", matrix.grad)
+    for solver, members in together.items():
+        if not solver.maskable:
+            finite.raise_pending()  # it reads numbers: on a device too, the step waits here
+        solver.solve(members, finite)

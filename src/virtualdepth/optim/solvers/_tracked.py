@@ -1,0 +1,185 @@
+"""``solver="tracked"``: singular vectors that follow W, kept in the state.
+
+Where a turn would be too large or leaves too much, W is decomposed instead; see
+virtualdepth.maths.jacobi.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from virtualdepth.maths import LinAlgError, matvec
+from virtualdepth.maths.jacobi import (
+    MAX_RESIDUAL,
+    Swept,
+    exact_basis,
+    fingerprint,
+    precondition_in_basis,
+    predicted_rows,
+    sweep,
+    sweep_async,
+    without_sweep,
+)
+from virtualdepth.optim._finite_check import FiniteCheck
+from virtualdepth.optim._matrices import Matrix, State
+from virtualdepth.optim.solvers._protocol import Solver, computable
+
+# after falling back again and again it rests, at most for so many steps: each of them an SVD
+_LONGEST_REST = 64
+
+# what may be left where nothing is turned
+_STILL = 1e-4
+# Close pairs are turned first after a step that left more than the first, and in a step that moves
+# W by more than the second over the square root of its rank; one that moves it by more than the
+# third will take two sweeps.
+_LEFT, _CROWDED, _LONG = 1.5e-4, 0.045, 0.2
+
+_TENSORS = ("left", "rows", "step", "image", "step_image")
+
+
+class TrackedSolver(Solver):
+    """P_W(G) by matrix products, and an SVD where the singular vectors cannot follow."""
+
+    keeps_state: ClassVar[bool] = True
+
+    def check(self, matrix: Matrix) -> None:
+        """Refuse half precision, to which a checkpoint would round the singular vectors."""
+        dtype = matrix.parameter.dtype
+        if dtype.itemsize < 4:
+            raise TypeError(
+                f"{matrix.name}: expected float32 or float64 with solver='tracked' but got {dtype},"
+                " to which a checkpoint would round its singular vectors; keep the weights in "
+                "float32 and use autocast, or solver='svd'"
+            )
+
+    def init(self, matrix: Matrix) -> None:
+        """Make room for the singular vectors; the first step finds them."""
+        state, wide = matrix.state, _wide(matrix.view.split(matrix.parameter))
+        if "tracked_left" in state and state["tracked_rows"].shape == wide.shape:
+            return  # of another shape if the group's blocks have changed since
+        square = torch.zeros_like(
+            wide[..., : wide.shape[-2]], memory_format=torch.contiguous_format
+        )
+        empty = torch.zeros_like(wide, memory_format=torch.contiguous_format)
+        tensors = (square, empty, empty.clone(), empty[..., 0].clone(), empty[..., 0].clone())
+        state.update(
+            {f"tracked_{key}": tensor for key, tensor in zip(_TENSORS, tensors, strict=True)}
+        )
+        state.update(
+            tracked_steps=0,
+            tracked_decomposed=0,
+            tracked_resynchronised=0,
+            tracked_failures=0,
+            tracked_rest=0,
+            tracked_residual=0.0,
+        )
+
+    def init_other(self, state: State) -> None:
+        """Mark the state of a parameter that it does not serve."""
+        # distributed checkpoints want state for every parameter, or for none
+        state.setdefault("tracked_steps", 0)
+
+    def solve(self, matrices: Sequence[Matrix], finite: FiniteCheck) -> None:
+        """Fill in P_W(G), and the singular vectors that the state must remember."""
+        for matrix in matrices:
+            self.init(matrix)
+            weight = matrix.view.split(matrix.weight)
+            if finite.pending:
+                weight = computable(weight)
+            try:
+                _follow(matrix, weight, is_async=finite.is_async(weight))
+            except LinAlgError as error:
+                raise LinAlgError(f"{matrix.name}: {error}") from error
+
+    def note(self, state: State) -> str:
+        """Say how often W was decomposed, or its rows computed anew."""
+        steps = state.get("tracked_steps", 0)
+        if steps == 0:
+            return ""
+        return (
+            f"decomposed at {state['tracked_decomposed']} of {steps} steps, resynchronised at "
+            f"{state['tracked_resynchronised']}"
+        )
+
+
+def _wide(matrices: Tensor) -> Tensor:
+    return matrices.mT if matrices.shape[-2] > matrices.shape[-1] else matrices
+
+
+def _follow(matrix: Matrix, weight: Tensor, *, is_async: bool) -> None:
+    """Turn the singular vectors in the state to those of W, (..., m, n), and apply P_W to G."""
+    group, state = matrix.group, matrix.state
+    wide, wide_grad = _wide(weight), _wide(matrix.view.split(matrix.grad))
+    image = fingerprint(wide)
+    first, rests = state["tracked_steps"] == 0, state["tracked_rest"] > 0
+    # not ">": what a device left may be NaN
+    lost = not state["tracked_residual"] <= MAX_RESIDUAL
+    depth = float(group["depth"])
+    skip = first or rests or lost
+    turned = None if skip else _turned(wide, image, state, depth, is_async=is_async)
+    basis = exact_basis(wide) if turned is None else turned.basis
+    found, step = precondition_in_basis(basis, wide_grad, depth, group["rtol"])
+    matrix.memory = {
+        "tracked_left": basis.left,
+        "tracked_rows": basis.rows,
+        "tracked_step": step,
+        "tracked_image": image,
+        "tracked_step_image": fingerprint(found.direction),
+        "tracked_steps": state["tracked_steps"] + 1,
+        **_counts(state, turned, fell_back=turned is None and not first and not rests),
+        "tracked_residual": 0.0 if turned is None else turned.residual,
+    }
+    if weight.shape[-2] > weight.shape[-1]:
+        found = found._replace(direction=found.direction.mT)
+    matrix.found = found
+
+
+def _turned(
+    wide: Tensor, image: Tensor, state: State, depth: float, *, is_async: bool
+) -> Swept | None:
+    """Let the singular vectors follow W; None where it moved too far."""
+    left, rows, step, before, along = (state[f"tracked_{key}"] for key in _TENSORS)
+    if is_async:
+        return sweep_async(left, left.mT @ wide, depth)
+    moved = predicted_rows(rows, step, before, along, image)
+    # of two rows any image lies in the plane of the other two, and would tell nothing
+    if left.shape[-1] == 2 or not _is_image(moved, left, image):
+        moved = left.mT @ wide
+    last = state["tracked_residual"]
+    moved_by = float(torch.linalg.vector_norm(image - before) / torch.linalg.vector_norm(before))
+    if last + moved_by < _STILL:
+        stayed = without_sweep(left, moved, depth)
+        if stayed.residual < _STILL:
+            return stayed
+    # turns grow with the density of the singular values
+    turns = moved_by * left.shape[-1] ** 0.5
+    shifted = state["tracked_steps"] % 2 == 1 or turns > _LONG
+    return sweep(left, moved, depth, blocks_first=last > _LEFT or turns > _CROWDED, shifted=shifted)
+
+
+def _is_image(rows: Tensor, left: Tensor, image: Tensor) -> bool:
+    """Tell whether A z = U^T W z, to what rounding leaves after many steps; NaN is not."""
+    expected = matvec(left.mT, image)
+    bound = 256 * torch.finfo(rows.dtype).eps * torch.linalg.vector_norm(expected)
+    return bool(torch.linalg.vector_norm(fingerprint(rows) - expected) <= bound)
+
+
+def _counts(state: State, turned: Swept | None, *, fell_back: bool) -> dict[str, int]:
+    """Count decompositions, and rest for twice as many steps each time it falls back."""
+    failures, rest = state["tracked_failures"], max(state["tracked_rest"] - 1, 0)
+    last = state["tracked_residual"]
+    if fell_back:
+        rest = min(2**failures, _LONGEST_REST) - 1
+        failures += 1
+    elif turned is not None and (last > 0 or not isinstance(turned.residual, Tensor)):
+        # whether a turn on a device was good is known a step later; after an SVD nothing is left
+        failures = 0
+    return {
+        "tracked_decomposed": state["tracked_decomposed"] + (turned is None),
+        "tracked_resynchronised": state["tracked_resynchronised"]
+        + (turned is not None and turned.reorthogonalised),
+        "tracked_failures": failures,
+        "tracked_rest": rest,
+    }

@@ -1,0 +1,20 @@
+"""The step scales by name: no other module knows the names."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from virtualdepth.optim.step_scales._protocol import StepScale
+from virtualdepth.optim.step_scales._rms import RmsScale
+from virtualdepth.optim.step_scales._unit import UnitScale
+from virtualdepth.optim.step_scales.auto import AutoScale
+
+__all__ = ["STEP_SCALES", "StepScale", "StepScaleName"]
+
+StepScaleName = Literal["raw", "unit", "rms", "auto"]
+
+STEP_SCALES: Mapping[StepScaleName, StepScale] = {
+    "raw": StepScale(),
+    "unit": UnitScale(),
+    "rms": RmsScale(),
+    "auto": AutoScale(),
+}

@@ -1,0 +1,46 @@
+"""``step_scale="rms"``: one over the root of a running mean of <G, P_W(G)>.
+
+Source: the published step rule of arXiv 1905.13655.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from virtualdepth.maths import squared_preconditioned_norm
+from virtualdepth.optim._matrices import GroupStep
+from virtualdepth.optim.solvers import Knows
+from virtualdepth.optim.step_scales._protocol import StepScale
+
+# the rule's averaging and its floor
+_DECAY = 0.99
+_FLOOR = 1e-4
+
+
+class RmsScale(StepScale):
+    """One factor for all matrices of a group."""
+
+    needs: ClassVar[Knows] = Knows.DIRECTION
+    memory: ClassVar[Mapping[str, Any]] = {"rms_mean": 0.0, "rms_steps": 0}
+    maskable: ClassVar[bool] = False
+    sharded: ClassVar[bool] = False
+    gradients_only: ClassVar[bool] = True
+
+    def factors(self, step: GroupStep, lr: Any) -> Sequence[Tensor | None]:
+        """Compute 1 / (sqrt(mean of the sum of <G, P_W(G)>) + 1e-4)."""
+        group = step.group
+        solved = [(m.view.split(m.grad), m.found) for m in step.matrices if m.found is not None]
+        if not solved:
+            return []
+        squares = [squared_preconditioned_norm(grad, found) for grad, found in solved]
+        square = torch.stack([each.to(squares[0]) for each in squares]).sum()
+        steps = group.get("rms_steps", 0) + 1
+        before = torch.as_tensor(group.get("rms_mean", 0.0)).to(square)
+        mean = torch.lerp(square, before, _DECAY)
+        factor = 1 / ((mean / (1 - _DECAY**steps)).sqrt() + _FLOOR)
+        # a step of rate 0, as checkpoints take to make state, must change nothing
+        if lr != 0:
+            step.memory.append((group, {"rms_mean": mean, "rms_steps": steps}))
+        return [factor.to(found.direction) for _, found in solved]

@@ -1,0 +1,62 @@
+"""The weights and gradients before the last steps, that each parameter keeps."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from virtualdepth.maths import LinAlgError, Preconditioner, preconditioner
+from virtualdepth.optim._finite_check import FiniteCheck
+from virtualdepth.optim._matrices import Matrix, State
+
+POINTS = 5
+
+
+class Moving(NamedTuple):
+    """A matrix with its metric, and weights and gradients from here back to the oldest point."""
+
+    matrix: Matrix
+    metric: Preconditioner
+    weights: list[Tensor]
+    grads: list[Tensor]
+
+
+def init_points(state: State, parameter: Tensor) -> None:
+    """Make room for the points; age 0 is where the last step began."""
+    for age in range(POINTS):
+        for key in (f"auto_weight_{age}", f"auto_grad_{age}"):
+            if key not in state:
+                state[key] = torch.zeros_like(parameter)
+    state.setdefault("auto_points", 0)
+
+
+def moving_matrix(matrix: Matrix, points: int, finite: FiniteCheck) -> Moving:
+    """Decompose W, and read the last points."""
+    finite.check(matrix.name, "weight", matrix.weight)
+    finite.check(matrix.name, "gradient", matrix.grad)
+    group, state, split = matrix.group, matrix.state, matrix.view.split
+    dtype = torch.promote_types(matrix.weight.dtype, torch.float32)
+    ages = range(points)
+    weights = [matrix.weight, *(state[f"auto_weight_{age}"] for age in ages)]
+    grads = [matrix.grad, *(state[f"auto_grad_{age}"] for age in ages)]
+    weights = [split(weight.to(dtype)) for weight in weights]
+    grads = [split(grad.to(dtype)) for grad in grads]
+    try:
+        metric = preconditioner(weights[0], float(group["depth"]), group["rtol"])
+    except LinAlgError as error:
+        raise LinAlgError(f"{matrix.name}: {error}") from error
+    return Moving(matrix, metric, weights, grads)
+
+
+def next_points(matrix: Matrix, points: int) -> dict[str, Any]:
+    """Put the point where this step begins before those of the last steps."""
+    aged = {
+        f"auto_{kind}_{age + 1}": matrix.state[f"auto_{kind}_{age}"]
+        for kind in ("weight", "grad")
+        for age in range(POINTS - 1)
+    }
+    here = {
+        "auto_weight_0": matrix.weight.detach().clone(),
+        "auto_grad_0": matrix.grad.detach().clone(),
+    }
+    return {**aged, **here, "auto_points": min(points + 1, POINTS)}

@@ -1,0 +1,126 @@
+"""The object "auto" among the step scales: it chooses the step of a group, or takes one back."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from virtualdepth.maths import inner_product
+from virtualdepth.optim._finite_check import FiniteCheck
+from virtualdepth.optim._matrices import Group, GroupStep, States
+from virtualdepth.optim.solvers import Knows
+from virtualdepth.optim.step_scales._protocol import StepScale
+from virtualdepth.optim.step_scales.auto._batches import (
+    WINDOW,
+    look_for_batches,
+    look_for_halvings,
+    rounding,
+)
+from virtualdepth.optim.step_scales.auto._direction import choose_steps
+from virtualdepth.optim.step_scales.auto._points import init_points, moving_matrix, next_points
+
+MEMORY = 10  # losses that a step is compared with
+
+
+class AutoScale(StepScale):
+    """Steps without a learning rate; see virtualdepth.optim.step_scales.auto._direction."""
+
+    needs: ClassVar[Knows] = Knows.DECOMPOSITION
+    memory: ClassVar[Mapping[str, Any]] = {
+        "auto_losses": [],
+        "auto_squares": [],
+        "auto_changes": [],
+        "auto_largest": 0.0,
+        "auto_wait": 0,
+        "auto_backs": [],
+    }
+    maskable: ClassVar[bool] = False
+    sharded: ClassVar[bool] = False
+    chooses_step: ClassVar[bool] = True
+
+    def check(self, group: Mapping[str, Any]) -> None:
+        """Refuse plain parameters, momentum, decay, an origin and maximize."""
+        for name in ("momentum", "weight_decay"):
+            if group[name] != 0:
+                raise ValueError(
+                    f"{name}: expected 0 with step_scale='auto', which has no learning rate that "
+                    f"it could go with, but got {group[name]!r}"
+                )
+        if group["maximize"]:
+            raise ValueError("maximize: expected False with step_scale='auto' but got True")
+        if group["origin"] is not None:
+            raise ValueError(
+                f"origin: expected None with step_scale='auto' but got {group['origin']!r}"
+            )
+        plain = [tuple(p.shape) for p in group["params"] if p.ndim < 2 or group["depth"] == 1]
+        if plain:
+            raise ValueError(
+                "step_scale: expected matrices of depth > 1 only with 'auto', which chooses no "
+                f"step for others, but got parameters of shape {plain}; give them a group of their "
+                "own with step_scale='raw'"
+            )
+
+    def init(self, group: Group, states: States) -> None:
+        """Make the state that it needs, unless it is there already: 2 x 5 tensors a parameter."""
+        super().init(group, states)
+        for parameter in group["params"]:
+            init_points(states[parameter], parameter)
+
+    def compute(
+        self,
+        step: GroupStep,
+        finite: FiniteCheck,
+        *,
+        lr: Any,
+        rounded: bool,
+        loss: float | None = None,
+    ) -> None:
+        """Fill in directions, divided by the learning rate that they will be multiplied by."""
+        group = step.group
+        self.init(group, step.states)
+        rate, losses = float(lr), group["auto_losses"]
+        loss = None if loss is None else float(loss)  # closures return tensors too
+        if rate == 0 or not step.matrices:
+            # as checkpoints take to make state: must change nothing
+            for matrix in step.matrices:
+                matrix.direction = torch.zeros_like(matrix.parameter)
+            return
+        points = min(int(matrix.state["auto_points"]) for matrix in step.matrices)
+        if points > 0 and loss is not None and losses and not loss <= max(losses):
+            _go_back(step, rate)
+            return
+        memory = _go_on(step, finite, rate, points)
+        memory["auto_losses"] = [*losses, *([] if loss is None else [loss])][-MEMORY:]
+        # a matrix that did not move has no part in this step's secant: its points do not go on
+        moved = {matrix.parameter for matrix in step.matrices}
+        still = [step.states[p] for p in group["params"] if p not in moved]
+        step.memory = [(group, memory), *((state, {"auto_points": 0}) for state in still)]
+
+
+def _go_on(step: GroupStep, finite: FiniteCheck, rate: float, points: int) -> dict[str, Any]:
+    """Choose the step of each matrix from its last points, and what the group must remember."""
+    group = step.group
+    moving = [moving_matrix(matrix, points, finite) for matrix in step.matrices]
+    here = [each.grads[0] for each in moving]
+    square = inner_product(here, here)
+    resolved = square > rounding(group, step.matrices)
+    changes, wait = choose_steps(moving, group, resolved=resolved)
+    for matrix, change in zip(step.matrices, changes, strict=True):
+        scaled = change / rate
+        finite.check(matrix.name, "update", scaled)
+        matrix.direction = matrix.view.join(scaled, like=matrix.parameter)
+        matrix.memory = next_points(matrix, points)
+    backs = [*group["auto_backs"], 0][-WINDOW:]
+    memory: dict[str, Any] = {"auto_wait": wait, "auto_backs": backs}
+    if points > 0:
+        turn = [each.grads[0] - each.grads[1] for each in moving]
+        memory |= look_for_batches(group, step.matrices, square, inner_product(turn, turn))
+    return memory
+
+
+def _go_back(step: GroupStep, rate: float) -> None:
+    """Halve a step that went too far; the secants that led there are forgotten."""
+    for matrix in step.matrices:
+        matrix.direction = (matrix.weight - matrix.state["auto_weight_0"]) / (2 * rate)
+        matrix.memory = {"auto_points": 1}
+    step.memory = [(step.group, look_for_halvings(step.group, step.matrices))]
