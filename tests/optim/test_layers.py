@@ -60,16 +60,16 @@ def test_it_is_the_explicit_network(
     assert gap_after(100, shape, depth, hidden, options) < 1e-12
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "depth", "options"),
     [((6, 6), 2, {"momentum": 0.9}), ((5, 7), 3, {}), ((8, 8), 5, {})],
     ids=str,
 )
-def test_it_is_the_explicit_network_after_ten_thousand_steps(
+def test_it_is_the_explicit_network_after_two_thousand_steps(
     shape: tuple[int, int], depth: int, options: dict[str, Any]
 ) -> None:
-    assert gap_after(10_000, shape, depth, None, options) < 1e-10
+    """Rounding does not add up: after 200 or 10,000 steps the gap is the same few eps."""
+    assert gap_after(2_000, shape, depth, None, options) < 1e-13
 
 
 def explicit(blocks: list[Tensor], grads: list[Tensor], depth: int) -> Tensor:

@@ -52,9 +52,9 @@ class FiniteCheck:
             # a part may be all zeros: there is nothing to warn of
             self._judge(name, what, peak(tensor).item() or 1.0)
 
-    def all_finite(self) -> Tensor | None:
-        """Combine what is pending into the flag; None if nothing is."""
-        return torch.isfinite(self._peaks()).all() if self.pending else None
+    def all_finite(self) -> Tensor:
+        """Combine what is pending into a flag on the device."""
+        return torch.isfinite(self._peaks()).all()
 
     def raise_pending(self) -> None:
         """Read what the last step left pending, and raise if it was not finite.
@@ -131,7 +131,7 @@ def peak(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def only_if(flag: Tensor | None, tensors: Iterable[Tensor]) -> Iterator[None]:
+def only_if(flag: Tensor, tensors: Iterable[Tensor]) -> Iterator[None]:
     """Undo what the block does to tensors unless a flag holds, without reading the flag.
 
     >>> weight = torch.ones(2)
@@ -140,9 +140,6 @@ def only_if(flag: Tensor | None, tensors: Iterable[Tensor]) -> Iterator[None]:
     >>> weight
     tensor([1., 1.])
     """
-    if flag is None:
-        yield
-        return
     copies = [(tensor, tensor.clone()) for tensor in tensors]
     yield
     for tensor, copy in copies:

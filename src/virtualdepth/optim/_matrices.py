@@ -36,13 +36,13 @@ class MatrixView:
         parameter = group["params"][index]
         if group.get("depth", 1) == 1 or parameter.ndim < 2 or parameter.numel() == 0:
             return None
-        count, transposed = group.get("conv_groups", 1) * group.get("blocks", 1), False
         if "matrix_counts" in group:  # with_depth writes them, one for each parameter
-            count = group["matrix_counts"][index]
-            if count == 0:
-                return None
-        elif group.get("transposed", False):
-            transposed = True
+            count, transposed = group["matrix_counts"][index], False
+        else:
+            count = group.get("conv_groups", 1) * group.get("blocks", 1)
+            transposed = group.get("transposed", False)
+        if count == 0:
+            return None
         rows, columns = parameter.shape[0] // count, math.prod(parameter.shape[1:])
         return cls((columns, rows) if transposed else (rows, columns), count, transposed)
 

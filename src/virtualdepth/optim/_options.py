@@ -4,7 +4,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
 from numbers import Real
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from torch import Tensor
 
@@ -34,7 +34,7 @@ class Option(NamedTuple):
     default: Any
     check: Callable[[str, Any], object]  # (name, value): refuses a value by itself
     # whether torch.optim.SGD has it too: another optimizer may give the name another meaning
-    torchs: bool = False
+    of_torch: bool = False
     # whether it has to be the same on all processes that hold parts of parameters
     agreed: bool = True
     # whether it says how a parameter is seen as matrices; `param_groups` writes these
@@ -91,20 +91,20 @@ def _one_of(choices: tuple[str | None, ...]) -> Callable[[str, Any], None]:
 
 
 OPTIONS: Mapping[str, Option] = {
-    "lr": Option(1e-3, _rate, torchs=True),
+    "lr": Option(1e-3, _rate, of_torch=True),
     "depth": Option(2, lambda name, value: check_depth(value, name)),
-    "momentum": Option(0, _not_negative, torchs=True),
-    "dampening": Option(0, _number, torchs=True),
-    "weight_decay": Option(0, _not_negative, torchs=True),
-    "nesterov": Option(False, _anything, torchs=True),
-    "maximize": Option(False, _anything, torchs=True),
+    "momentum": Option(0, _not_negative, of_torch=True),
+    "dampening": Option(0, _number, of_torch=True),
+    "weight_decay": Option(0, _not_negative, of_torch=True),
+    "nesterov": Option(False, _anything, of_torch=True),
+    "maximize": Option(False, _anything, of_torch=True),
     "step_scale": Option("raw", _one_of(tuple(STEP_SCALES))),
     "cap": Option(0.05, _positive),
     "solver": Option("auto", _one_of(tuple(SOLVERS))),
     "rtol": Option(None, lambda _, value: check_rtol(value)),
-    "origin": Option(None, _one_of((None, "init"))),
+    "origin": Option(None, _one_of((None, *get_args(OriginName)))),
     "origin_scale": Option(1e-3, _positive, agreed=False),
-    "scheme": Option("auto", _one_of(("auto", "gram", "gather", "owner"))),
+    "scheme": Option("auto", _one_of(get_args(SchemeName))),
     "hidden_features": Option(None, _anything, agreed=False),
     "conv_groups": Option(1, _count, is_view=True),
     "blocks": Option(1, _count, is_view=True),
@@ -122,7 +122,7 @@ def check_options(group: Mapping[str, Any]) -> None:
         raise TypeError(f"expected options among {sorted(OPTIONS)} but got {unknown}")
     check_depth_options(group)
     for name, option in OPTIONS.items():
-        if option.torchs:
+        if option.of_torch:
             option.check(name, group[name])
     if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
         raise ValueError(
@@ -134,17 +134,44 @@ def check_options(group: Mapping[str, Any]) -> None:
 def check_depth_options(group: Mapping[str, Any]) -> None:
     """Refuse values of the options that torch.optim.SGD does not have; each has a default."""
     for name, option in OPTIONS.items():
-        if not option.torchs:
+        if not option.of_torch:
             option.check(name, group.get(name, option.default))
-    solver, scale = SOLVERS[group["solver"]], STEP_SCALES[group["step_scale"]]
-    if scale.needs > solver.knows:
-        possible = [name for name, each in STEP_SCALES.items() if each.needs <= solver.knows]
-        raise ValueError(
-            f"step_scale: expected {listed(possible)} with solver={group['solver']!r} but got "
-            f"{group['step_scale']!r}, which needs more of W than this solver finds out; use "
-            "solver='svd'"
-        )
+    solver = SOLVERS[group["solver"]]
+    check_able(
+        group,
+        "step_scale",
+        lambda scale: scale.needs <= solver.knows,
+        where=f" with solver={group['solver']!r}",
+        why="needs more of W than this solver finds out; use solver='svd'",
+    )
     solver.check_options(group)
+
+
+def check_able(
+    group: Mapping[str, Any],
+    option: Literal["solver", "step_scale"],
+    able: Callable[[Any], bool],
+    *,
+    where: str = "",
+    why: str,
+) -> None:
+    """Refuse the solver, or the step scale, of a group if it is not able to do something."""
+    table: Mapping[Any, Any] = SOLVERS if option == "solver" else STEP_SCALES
+    if not able(table[group[option]]):
+        possible = listed(name for name, each in table.items() if able(each))
+        raise ValueError(
+            f"{option}: expected {possible}{where} but got {group[option]!r}, which {why}"
+        )
+
+
+def listed(names: Iterable[str]) -> str:
+    """List the values that an option may have.
+
+    >>> listed(["raw", "unit", "rms"])
+    "'raw', 'unit' or 'rms'"
+    """
+    *others, last = map(repr, names)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def check_group(group: Group, number: int) -> None:
@@ -164,16 +191,6 @@ def check_changed(
     if known is None or any(map(operator.is_not, values, known)):
         check(group, number)
         checked[id(group)] = values
-
-
-def listed(names: Iterable[str | None]) -> str:
-    """Name the values that an option may have in a message.
-
-    >>> listed(["raw", "unit", "rms"])
-    "'raw', 'unit' or 'rms'"
-    """
-    *others, last = map(repr, names)
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def plain_number(value: Any) -> Any:

@@ -7,7 +7,8 @@ from weakref import ref
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from virtualdepth.optim._depth_subclass import check_target, class_with_depth, has_depth
+from virtualdepth.optim._depth_step import check_target
+from virtualdepth.optim._depth_subclass import class_with_depth, has_depth
 from virtualdepth.optim._end_to_end_sgd import EndToEndSGD
 from virtualdepth.optim._matrices import matrices, parameter_name
 from virtualdepth.optim._options import OPTIONS, OnName, check_depth_options

@@ -21,9 +21,7 @@ from virtualdepth.distributed import (
 )
 from virtualdepth.maths import gram_block_size
 from virtualdepth.optim._matrices import Group, Matrix, matrix_of, parameter_name
-from virtualdepth.optim._options import OPTIONS, check_depth_options, listed
-from virtualdepth.optim.solvers import SOLVERS
-from virtualdepth.optim.step_scales import STEP_SCALES
+from virtualdepth.optim._options import OPTIONS, check_able, check_depth_options
 
 
 @dataclass(slots=True, eq=False)
@@ -130,18 +128,12 @@ def described(groups: Sequence[Group]) -> list[str]:
 
 def check_sharded_options(name: str, group: Mapping[str, Any]) -> None:
     """Refuse options that a sharded parameter cannot follow."""
-    allowed: dict[str, list[str | None]] = {
-        "solver": [key for key, solver in SOLVERS.items() if solver.sharded],
-        "step_scale": [key for key, scale in STEP_SCALES.items() if scale.sharded],
-        "origin": [None],
-    }
-    for option, values in allowed.items():
-        if group.get(option) not in values:
-            raise ValueError(
-                f"{option}: expected {listed(values)} for the sharded parameter "
-                f"{name} but got {group[option]!r}, which needs the whole of it on one process; "
-                "leave it unsharded, or give its group depth=1"
-            )
+    where = f" for the sharded parameter {name}"
+    why = "needs the whole of it on one process; leave it unsharded, or give its group depth=1"
+    check_able(group, "solver", lambda solver: solver.sharded, where=where, why=why)
+    check_able(group, "step_scale", lambda scale: scale.sharded, where=where, why=why)
+    if group["origin"] is not None:
+        raise ValueError(f"origin: expected None{where} but got {group['origin']!r}, which {why}")
 
 
 def _part(group: Group, number: int, index: int) -> Part | None:
