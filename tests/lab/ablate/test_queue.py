@@ -116,7 +116,8 @@ def test_no_process_of_windows_is_asked_whether_it_lives(
 
 
 def test_a_worker_elsewhere_counts_as_dead_after_the_grace_period(url: str) -> None:
-    queue = queue_of(url, grid(grid={"x": [1]}), grace=1)
+    study = grid(grid={"x": [1]})
+    queue = queue_of(url, study)
     queue.worker = "elsewhere:1"
     lost = claim(queue)
     patient, other = (
