@@ -77,7 +77,7 @@ class EndToEndSGD(Optimizer):
             - "auto": no learning rate; ``lr`` is ignored, unless it is 0. For gradients of the full
               batch. Each step is one L-BFGS step for the group, in the metric of the rule,
               shortened so that no singular value changes by more than ``cap``. If that would more
-              than halve it, the group takes a step along the flow instead, and for four more steps.
+              than halve it, this step and the next four go along the flow instead.
               Such a step is as long as ``cap`` and the curvature of the last step allow; without
               a curvature, as at infinite depth, the norm of W bounds it. Pass a closure: its loss
               lets "auto" halve a step that went too far. On mini-batches it stalls or wanders, and
@@ -105,15 +105,15 @@ class EndToEndSGD(Optimizer):
             - "auto": the optimizer chooses; it never chooses "layers".
         rtol: singular values <= rtol * (the largest) count as 0; see
             :func:`virtualdepth.precondition`.
-        origin: what the change of a weight is measured from.
+        origin: what P is taken of.
 
-            - None: from nothing. P is P_W.
-            - "init": from W(0), the weight at the first step. P is that of W - W(0), so the change
-              of a pretrained layer has the bias to low rank, and decay pulls to W(0). The rule
-              stands still at a change of zero, so a small random start is added to W once. Its
-              standard deviation is ``origin_scale / sqrt(n)`` (an option of the group, 1e-3), and
-              it is the same in every run. Not for half precision, where rounding would be larger
-              than the change.
+            - None: of W.
+            - "init": of the change W - W(0), where W(0) is W at the first step. So the change of a
+              pretrained layer has the bias to low rank, and decay pulls to W(0). The rule stands
+              still at a change of zero, so a small random start is added to W once. Its standard
+              deviation is ``origin_scale / sqrt(n)`` (an option of the group, 1e-3), and it is the
+              same in every run. Not for half precision, where rounding would be larger than the
+              change.
 
     Raises:
         TypeError: if an option is unknown or of the wrong type, or a matrix to get depth is

@@ -169,6 +169,16 @@ def check_matrix(matrix: Matrix, *, distributed: bool) -> None:
         )
 
 
+def check_full_precision(matrix: Matrix, option: str, why: str) -> None:
+    """Refuse half precision with an option that it does not go with, written as option=value."""
+    dtype = matrix.parameter.dtype
+    if dtype.itemsize < 4:
+        raise TypeError(
+            f"{matrix.name}: expected float32 or float64 with {option} but got {dtype}, {why}; "
+            "keep the weights in float32 and use autocast, or leave the option out"
+        )
+
+
 def _overlaps(tensor: Tensor) -> bool:
     return any(
         stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)

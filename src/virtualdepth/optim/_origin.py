@@ -8,18 +8,13 @@ import torch
 from torch import Tensor
 
 from virtualdepth.maths import gaussian_start
-from virtualdepth.optim._matrices import Matrix, State
+from virtualdepth.optim._matrices import Matrix, State, check_full_precision
 
 
 def check_origin(matrix: Matrix) -> None:
-    """Refuse half precision, whose rounding is larger than the first changes."""
-    dtype = matrix.parameter.dtype
-    if dtype.itemsize < 4:
-        raise TypeError(
-            f"{matrix.name}: expected float32 or float64 with origin='init' but got {dtype}, "
-            "whose rounding is larger than the first changes; keep the weights in float32 and use "
-            "autocast, or origin=None"
-        )
+    """Refuse half precision."""
+    why = "whose rounding is larger than the first changes"
+    check_full_precision(matrix, "origin='init'", why)
 
 
 def init_origin(state: State, parameter: Tensor) -> None:

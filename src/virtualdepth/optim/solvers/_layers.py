@@ -22,7 +22,7 @@ from virtualdepth.maths import (
 )
 from virtualdepth.maths.jacobi import fingerprint, fingerprint_differs
 from virtualdepth.optim._finite_check import FiniteCheck
-from virtualdepth.optim._matrices import Matrix, State
+from virtualdepth.optim._matrices import Matrix, State, check_full_precision
 from virtualdepth.optim._momentum import descend
 from virtualdepth.optim.solvers._protocol import Knows, Solver
 
@@ -70,13 +70,8 @@ class LayersSolver(Solver):
 
     def check(self, matrix: Matrix) -> None:
         """Refuse half precision, and hidden widths that do not fit."""
-        dtype = matrix.parameter.dtype
-        if dtype.itemsize < 4:
-            raise TypeError(
-                f"{matrix.name}: expected float32 or float64 with solver='layers' but got {dtype}, "
-                "to which the product of the layers would be rounded at every step; keep the "
-                "weights in float32 and use autocast, or solver='svd'"
-            )
+        why = "to which the product of the layers would be rounded at every step"
+        check_full_precision(matrix, "solver='layers'", why)
         try:
             _sizes(matrix)
         except (TypeError, ValueError) as error:

@@ -1,7 +1,7 @@
 """``solver="tracked"``: singular vectors that follow W, kept in the state.
 
-Where a turn would be too large or leaves too much, W is decomposed instead; see
-virtualdepth.maths.jacobi.
+A sweep of rotations turns the singular vectors of the last step into those of W. If it would turn
+them too far, or leaves too much, W is decomposed instead; see virtualdepth.maths.jacobi.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,16 @@ from virtualdepth.maths.jacobi import (
     without_sweep,
 )
 from virtualdepth.optim._finite_check import FiniteCheck
-from virtualdepth.optim._matrices import Matrix, State
+from virtualdepth.optim._matrices import Matrix, State, check_full_precision
 from virtualdepth.optim.solvers._protocol import Solver, computable
 
-# after falling back again and again it rests, at most for so many steps: each of them an SVD
+# After falling back again and again it rests, for at most so many steps; each of them is an SVD.
 _LONGEST_REST = 64
 
-# what may be left where nothing is turned
+# Without a sweep, at most so much may be left.
 _STILL = 1e-4
-# Close pairs are turned first after a step that left more than the first, and in a step that moves
-# W by more than the second over the square root of its rank; one that moves it by more than the
-# third will take two sweeps.
+# Close pairs come first after a step that left more than _LEFT, and in a step that moves W by more
+# than _CROWDED over the square root of its rank. Beyond _LONG there will be two sweeps.
 _LEFT, _CROWDED, _LONG = 1.5e-4, 0.045, 0.2
 
 _TENSORS = ("left", "rows", "step", "image", "step_image")
@@ -45,14 +44,9 @@ class TrackedSolver(Solver):
     keeps_state: ClassVar[bool] = True
 
     def check(self, matrix: Matrix) -> None:
-        """Refuse half precision, to which a checkpoint would round the singular vectors."""
-        dtype = matrix.parameter.dtype
-        if dtype.itemsize < 4:
-            raise TypeError(
-                f"{matrix.name}: expected float32 or float64 with solver='tracked' but got {dtype},"
-                " to which a checkpoint would round its singular vectors; keep the weights in "
-                "float32 and use autocast, or solver='svd'"
-            )
+        """Refuse half precision."""
+        why = "to which a checkpoint would round its singular vectors"
+        check_full_precision(matrix, "solver='tracked'", why)
 
     def init(self, matrix: Matrix) -> None:
         """Make room for the singular vectors; the first step finds them."""
@@ -109,7 +103,7 @@ def _wide(matrices: Tensor) -> Tensor:
 
 
 def _follow(matrix: Matrix, weight: Tensor, *, is_async: bool) -> None:
-    """Turn the singular vectors in the state to those of W, (..., m, n), and apply P_W to G."""
+    """Let the singular vectors in the state follow W, (..., m, n), and apply P_W to G."""
     group, state = matrix.group, matrix.state
     wide, wide_grad = _wide(weight), _wide(matrix.view.split(matrix.grad))
     image = fingerprint(wide)
@@ -118,8 +112,8 @@ def _follow(matrix: Matrix, weight: Tensor, *, is_async: bool) -> None:
     lost = not state["tracked_residual"] <= MAX_RESIDUAL
     depth = float(group["depth"])
     skip = first or rests or lost
-    turned = None if skip else _turned(wide, image, state, depth, is_async=is_async)
-    basis = exact_basis(wide) if turned is None else turned.basis
+    swept = None if skip else _swept(wide, image, state, depth, is_async=is_async)
+    basis = exact_basis(wide) if swept is None else swept.basis
     found, step = precondition_in_basis(basis, wide_grad, depth, group["rtol"])
     matrix.memory = {
         "tracked_left": basis.left,
@@ -128,18 +122,18 @@ def _follow(matrix: Matrix, weight: Tensor, *, is_async: bool) -> None:
         "tracked_image": image,
         "tracked_step_image": fingerprint(found.direction),
         "tracked_steps": state["tracked_steps"] + 1,
-        **_counts(state, turned, fell_back=turned is None and not first and not rests),
-        "tracked_residual": 0.0 if turned is None else turned.residual,
+        **_counts(state, swept, fell_back=swept is None and not first and not rests),
+        "tracked_residual": 0.0 if swept is None else swept.residual,
     }
     if weight.shape[-2] > weight.shape[-1]:
         found = found._replace(direction=found.direction.mT)
     matrix.found = found
 
 
-def _turned(
+def _swept(
     wide: Tensor, image: Tensor, state: State, depth: float, *, is_async: bool
 ) -> Swept | None:
-    """Let the singular vectors follow W; None where it moved too far."""
+    """Turn the singular vectors to those of W; None if it moved too far."""
     left, rows, step, before, along = (state[f"tracked_{key}"] for key in _TENSORS)
     if is_async:
         return sweep_async(left, left.mT @ wide, depth)
@@ -153,7 +147,7 @@ def _turned(
         stayed = without_sweep(left, moved, depth)
         if stayed.residual < _STILL:
             return stayed
-    # turns grow with the density of the singular values
+    # rotations grow with the density of the singular values
     turns = moved_by * left.shape[-1] ** 0.5
     shifted = state["tracked_steps"] % 2 == 1 or turns > _LONG
     return sweep(left, moved, depth, blocks_first=last > _LEFT or turns > _CROWDED, shifted=shifted)
@@ -166,20 +160,20 @@ def _is_image(rows: Tensor, left: Tensor, image: Tensor) -> bool:
     return bool(torch.linalg.vector_norm(fingerprint(rows) - expected) <= bound)
 
 
-def _counts(state: State, turned: Swept | None, *, fell_back: bool) -> dict[str, int]:
-    """Count decompositions, and rest for twice as many steps each time it falls back."""
+def _counts(state: State, swept: Swept | None, *, fell_back: bool) -> dict[str, int]:
+    """Count decompositions; each fall-back in a row doubles the number of steps to rest."""
     failures, rest = state["tracked_failures"], max(state["tracked_rest"] - 1, 0)
     last = state["tracked_residual"]
     if fell_back:
         rest = min(2**failures, _LONGEST_REST) - 1
         failures += 1
-    elif turned is not None and (last > 0 or not isinstance(turned.residual, Tensor)):
-        # whether a turn on a device was good is known a step later; after an SVD nothing is left
+    elif swept is not None and (last > 0 or not isinstance(swept.residual, Tensor)):
+        # a device tells one step later whether a sweep was good; after an SVD nothing is left
         failures = 0
     return {
-        "tracked_decomposed": state["tracked_decomposed"] + (turned is None),
+        "tracked_decomposed": state["tracked_decomposed"] + (swept is None),
         "tracked_resynchronised": state["tracked_resynchronised"]
-        + (turned is not None and turned.reorthogonalised),
+        + (swept is not None and swept.reorthogonalised),
         "tracked_failures": failures,
         "tracked_rest": rest,
     }

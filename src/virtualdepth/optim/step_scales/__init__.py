@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from virtualdepth.optim.step_scales._protocol import StepScale
+from virtualdepth.optim.step_scales._raw import RawScale
 from virtualdepth.optim.step_scales._rms import RmsScale
 from virtualdepth.optim.step_scales._unit import UnitScale
 from virtualdepth.optim.step_scales.auto import AutoScale
@@ -13,7 +14,7 @@ __all__ = ["STEP_SCALES", "StepScale", "StepScaleName"]
 StepScaleName = Literal["raw", "unit", "rms", "auto"]
 
 STEP_SCALES: Mapping[StepScaleName, StepScale] = {
-    "raw": StepScale(),
+    "raw": RawScale(),
     "unit": UnitScale(),
     "rms": RmsScale(),
     "auto": AutoScale(),

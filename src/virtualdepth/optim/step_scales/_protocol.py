@@ -1,4 +1,4 @@
-"""What every step scale has, and ``step_scale="raw"``: the theorem's own step."""
+"""What every step scale has: checks, state, and a factor on P_W(G)."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -13,20 +13,21 @@ from virtualdepth.optim.solvers import Knows, solve
 
 
 class StepScale:
-    """What multiplies P_W(G); this one, "raw", by nothing."""
+    """What multiplies P_W(G). A subclass without memory only has to fill in :meth:`factor`."""
 
     # what the solver has to find out about a matrix
-    needs: ClassVar[Knows] = Knows.WEIGHT
+    needs: ClassVar[Knows] = Knows.SPECTRUM
     # what a group remembers, and how it begins
     memory: ClassVar[Mapping[str, Any]] = {}
     # whether a flag on a device can undo its writes
     maskable: ClassVar[bool] = True
     # whether it can act on a parameter of which several processes hold parts
-    sharded: ClassVar[bool] = True
+    sharded: ClassVar[bool] = False
     # whether it chooses the whole step, and leaves none to another optimizer
     chooses_step: ClassVar[bool] = False
     # whether it is a rule for gradients, not for the updates of another optimizer
     gradients_only: ClassVar[bool] = False
+    # whether another optimizer has to have a learning rate for it
     needs_lr: ClassVar[bool] = False
 
     def check(self, group: Mapping[str, Any]) -> None:
@@ -39,11 +40,12 @@ class StepScale:
 
     def factor(self, found: Preconditioned, group: Mapping[str, Any], lr: Any) -> Tensor | None:
         """Compute what multiplies one P_W(G), broadcast against (..., m, n); None for 1."""
-        return None
+        raise NotImplementedError
 
     def factors(self, step: GroupStep, lr: Any) -> Sequence[Tensor | None]:
         """Compute the factor of each matrix of a step, and note what to remember."""
-        return [None] * len(step.matrices)
+        found = [matrix.found for matrix in step.matrices]
+        return [None if each is None else self.factor(each, step.group, lr) for each in found]
 
     def compute(
         self,

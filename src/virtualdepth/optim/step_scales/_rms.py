@@ -25,7 +25,6 @@ class RmsScale(StepScale):
     needs: ClassVar[Knows] = Knows.DIRECTION
     memory: ClassVar[Mapping[str, Any]] = {"rms_mean": 0.0, "rms_steps": 0}
     maskable: ClassVar[bool] = False
-    sharded: ClassVar[bool] = False
     gradients_only: ClassVar[bool] = True
 
     def factors(self, step: GroupStep, lr: Any) -> Sequence[Tensor | None]:

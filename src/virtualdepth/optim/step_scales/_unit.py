@@ -1,26 +1,20 @@
 """``step_scale="unit"``: 1 over the largest eigenvalue of P_W, capped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from virtualdepth.maths import Preconditioned, unit_scale
-from virtualdepth.optim._matrices import GroupStep
-from virtualdepth.optim.solvers import Knows
 from virtualdepth.optim.step_scales._protocol import StepScale
 
 
 class UnitScale(StepScale):
     """See :func:`virtualdepth.maths.unit_scale`."""
 
-    needs: ClassVar[Knows] = Knows.SPECTRUM
+    sharded: ClassVar[bool] = True
     needs_lr: ClassVar[bool] = True
 
     def factor(self, found: Preconditioned, group: Mapping[str, Any], lr: Any) -> Tensor | None:
         """Compute one factor for each matrix, (..., 1, 1)."""
         return unit_scale(found, float(group["depth"]), lr, group["cap"])[..., None, None]
-
-    def factors(self, step: GroupStep, lr: Any) -> Sequence[Tensor | None]:
-        """Compute the factor of each matrix of a step."""
-        return [m.found and self.factor(m.found, step.group, lr) for m in step.matrices]

@@ -1,9 +1,9 @@
 """Which way a step without a learning rate goes, and how far.
 
-One quasi-Newton step in the metric of the rule for all matrices of a group, shortened where it
-changes a singular value by somewhat more than the cap, and where that is far more, a step along the
-flow, as long as cap and curvature allow, or, where no curvature is known, cap and the norm of W;
-see virtualdepth.maths.quasi_newton, .cap and .midpoint.
+All matrices of a group take one quasi-Newton step in the metric of the rule. If it changes a
+singular value by somewhat more than the cap, it is shortened. If by far more, the group takes a
+step along the flow instead: as long as the cap and the curvature allow, or, where no curvature is
+known, the cap and the norm of W.
 """
 
 import math
@@ -27,22 +27,22 @@ from virtualdepth.maths import (
 )
 from virtualdepth.optim.step_scales.auto._points import Moving
 
-# A quasi-Newton step of up to so many caps is shortened to the cap; after a longer one, for so many
-# steps, none is asked for: they change little, and to ask costs a quarter of a step. Chosen on 100
-# x 100 completions: with 4 or 10 caps runs end further from the flow, with 1 some take far longer
+# A quasi-Newton step of up to _FAR caps is shortened to the cap. After a longer one, none is
+# computed for _WAIT steps: they change little, and cost a quarter of a step. Chosen on 100 x 100
+# completions: with 4 or 10 caps runs end further from the flow, with 1 some take far longer
 _FAR, _WAIT = 2, 4
-# At infinite depth every singular value counts by itself, and a step is taken whole or not at all:
-# with the limits above 5 of 9 such completions did not end, or ended far off, with these all did
+# At infinite depth every singular value counts by itself, and a step is taken whole or not at all.
+# With the limits above 5 of 9 such completions did not end, or ended far off; with these all ended
 _INFINITE_FAR, _INFINITE_WAIT = 1, 0
 
 
 def choose_steps(
     moving: Sequence[Moving], group: Mapping[str, Any], *, resolved: bool
 ) -> tuple[Sequence[Tensor], int]:
-    """Choose what to subtract from each matrix, and for how many steps to ask no quasi-Newton step.
+    """Choose what to subtract from each matrix, and for how many steps no quasi-Newton step is due.
 
-    ``resolved`` says whether the gradients are more than the rounding of larger ones: if not, and
-    no curvature tells how far to go, nothing moves; a step by the cap would leave a minimum.
+    ``resolved`` says whether the gradients are more than the rounding of larger ones. If not, and
+    no curvature tells how far to go, nothing moves: a step by the cap would leave a minimum.
     """
     wait, finite = group["auto_wait"], math.isfinite(group["depth"])
     far, pause = (_FAR, _WAIT) if finite else (_INFINITE_FAR, _INFINITE_WAIT)
@@ -65,6 +65,7 @@ def choose_steps(
 
 
 def _secants(moving: Sequence[Moving], points: int | None) -> list[Secant]:
+    """Collect the last steps and what they changed of the gradients, over all matrices."""
     weights, grads = (
         [list(point) for point in zip(*histories, strict=True)]
         for histories in (
@@ -83,6 +84,7 @@ def _quasi_newton(moving: Sequence[Moving], known: Sequence[Secant]) -> Sequence
 
 
 def _capped_length(moving: Sequence[Moving], group: Mapping[str, Any]) -> float:
+    """Compute the time along the flow in which the fastest singular value changes by the cap."""
     depth = float(group["depth"])
     speed = max(
         float(relative_speed(m.metric.singular_values, m.metric.slopes(m.grads[0]), depth).amax())
@@ -92,20 +94,22 @@ def _capped_length(moving: Sequence[Moving], group: Mapping[str, Any]) -> float:
 
 
 def _longest(moving: Sequence[Moving], group: Mapping[str, Any], known: Sequence[Secant]) -> float:
-    # where singular values have settled, the cap allows steps that oscillate there, and what comes
-    # of that in the small ones stays: the end would be another minimum than the flow's. At infinite
-    # depth, where nothing turns the row and column spaces, that is what gets to an end in time
+    """Compute the time that the curvature allows, or, where none is known, the norm of W."""
+    # where singular values have settled, the cap allows steps that oscillate there. What that does
+    # to the small ones stays: the end would be another minimum than the flow's. At infinite depth,
+    # where nothing turns the row and column spaces, only such steps get to an end in time
     if known and math.isfinite(group["depth"]):
         stable = barzilai_borwein_length([each.metric for each in moving], known[0])
         if math.isfinite(stable):
             return stable
-    # a gradient that does no more than turn singular vectors changes no singular value to first
-    # order: there the cap allows any length, and no curvature is known that would not
+    # a gradient that only turns singular vectors changes no singular value to first order: there
+    # the cap allows any length, and no curvature is known that would not
     fastest = max(_relative_norm(m.metric, m.weights[0], m.grads[0]) for m in moving)
     return 1 / fastest if fastest > 0 else 0.0  # at speed 0 the rule stands still
 
 
 def _relative_norm(metric: Preconditioner, weight: Tensor, grad: Tensor) -> float:
+    """Compute the largest ||P_W(G)||_F / ||W||_F of a batch of matrices."""
     flow, size = (
         torch.linalg.vector_norm(matrix, dim=(-2, -1))
         for matrix in (metric.apply(grad).direction, weight)
@@ -114,6 +118,7 @@ def _relative_norm(metric: Preconditioner, weight: Tensor, grad: Tensor) -> floa
 
 
 def _midpoint(each: Moving, length: float, group: Mapping[str, Any]) -> Tensor:
+    """Follow the flow for a time, by the midpoint rule."""
     weight, grad = each.weights[0], each.grads[0]
     try:
         return midpoint_step(

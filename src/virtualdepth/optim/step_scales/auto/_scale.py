@@ -35,7 +35,6 @@ class AutoScale(StepScale):
         "auto_backs": [],
     }
     maskable: ClassVar[bool] = False
-    sharded: ClassVar[bool] = False
     chooses_step: ClassVar[bool] = True
 
     def check(self, group: Mapping[str, Any]) -> None:
