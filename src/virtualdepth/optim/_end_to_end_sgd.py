@@ -172,7 +172,8 @@ class EndToEndSGD(Optimizer):
                 lies on processes in a way that is not supported.
             ValueError: if an option is out of range, or a matrix does not divide into blocks.
         """
-        check_options({**self.defaults, **param_group})
+        # a subclass may have defaults of its own
+        check_options({**self.defaults, **param_group}, known=self.defaults)
         super().add_param_group(param_group)
         group, number = self.param_groups[-1], len(self.param_groups) - 1
         try:

@@ -148,7 +148,7 @@ def only_if(flag: Tensor, tensors: Iterable[Tensor]) -> Iterator[None]:
 
 def frames_to_user() -> int:
     """Count the frames up to the one that called step(): the ``stacklevel`` of a warning."""
-    frame, count = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals["__name__"].split(".")[0] in ("virtualdepth", "torch"):
+    frame, count, between = sys._getframe(1), 1, ("virtualdepth", "torch", "contextlib")
+    while frame.f_back and frame.f_globals["__name__"].split(".")[0] in between:
         frame, count = frame.f_back, count + 1
     return count

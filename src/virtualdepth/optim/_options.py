@@ -10,7 +10,7 @@ from torch import Tensor
 
 from virtualdepth.maths import check_depth, check_rtol
 from virtualdepth.optim._matrices import Group, check_whole
-from virtualdepth.optim.solvers import SOLVERS
+from virtualdepth.optim.solvers import DEFAULT, SOLVERS
 from virtualdepth.optim.step_scales import STEP_SCALES
 
 OriginName = Literal["init"]
@@ -100,7 +100,7 @@ OPTIONS: Mapping[str, Option] = {
     "maximize": Option(False, _anything, of_torch=True),
     "step_scale": Option("raw", _one_of(tuple(STEP_SCALES))),
     "cap": Option(0.05, _positive),
-    "solver": Option("auto", _one_of(tuple(SOLVERS))),
+    "solver": Option(DEFAULT, _one_of(tuple(SOLVERS))),
     "rtol": Option(None, lambda _, value: check_rtol(value)),
     "origin": Option(None, _one_of((None, *get_args(OriginName)))),
     "origin_scale": Option(1e-3, _positive, agreed=False),
@@ -111,13 +111,13 @@ OPTIONS: Mapping[str, Option] = {
     "transposed": Option(False, _flag, is_view=True),
 }
 
-# schedulers change the learning rate at every step; nothing else depends on it
+# schedulers change the learning rate at every step: of it only the type is compared
 _LIVE = tuple(name for name in OPTIONS if name != "lr")
 
 
-def check_options(group: Mapping[str, Any]) -> None:
+def check_options(group: Mapping[str, Any], known: Iterable[str] = ()) -> None:
     """Refuse a complete group with an unknown option or a value out of range."""
-    unknown = sorted(set(group) - set(OPTIONS) - _OTHER_KEYS)
+    unknown = sorted(set(group) - set(OPTIONS) - _OTHER_KEYS - set(known))
     if unknown:
         raise TypeError(f"expected options among {sorted(OPTIONS)} but got {unknown}")
     check_depth_options(group)
@@ -184,11 +184,12 @@ def check_group(group: Group, number: int) -> None:
 def check_changed(
     group: Group, number: int, checked: Checked, check: Callable[[Group, int], None]
 ) -> None:
-    """Check the options of a group again if one of them was changed since the last step."""
-    values = list(map(group.get, _LIVE))
-    known = checked.get(id(group))
-    # by identity, which asks nothing of the values
-    if known is None or any(map(operator.is_not, values, known)):
+    """Check a group again if its options or parameters were changed since the last step."""
+    values = [*map(group.get, _LIVE), type(group.get("lr")), *group["params"]]
+    known = checked.get(id(group), [])
+    # by identity, which asks nothing of the values; a tensor may have been written to
+    same = len(values) == len(known) and all(map(operator.is_, values, known))
+    if not same or any(isinstance(group.get(name), Tensor) for name in _LIVE):
         check(group, number)
         checked[id(group)] = values
 

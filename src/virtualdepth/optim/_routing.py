@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from virtualdepth.distributed import Plan, Scheme, local_part
 from virtualdepth.optim._matrices import matrix_of, parameter_name
+from virtualdepth.optim._step import Session
 from virtualdepth.optim.sharded import parts
 from virtualdepth.optim.solvers import solver_label, solver_of
 
@@ -85,7 +86,7 @@ def routing(optimizer: Optimizer) -> RoutingTable:
 
     Args:
         optimizer: an :class:`virtualdepth.EndToEndSGD`, or one that got depth by
-            :func:`virtualdepth.with_depth`. With any other, everything is plain.
+            :func:`virtualdepth.with_depth`. With any other, a group without a "depth" is plain.
 
     Returns:
         A table to print or to iterate over.
@@ -121,7 +122,8 @@ def _route(optimizer: Optimizer, number: int, index: int, plan: Plan | None) -> 
     shown, depth, label, note = "-", 1.0, "plain", ""
     tensors = [value for value in state.values() if isinstance(value, Tensor)]
     session = getattr(optimizer, "_session", None)
-    matrix = matrix_of(group, number, index, optimizer.state, session and session.kept)
+    kept = session.kept if isinstance(session, Session) else None
+    matrix = matrix_of(group, number, index, optimizer.state, kept)
     if matrix is not None:
         depth, label = float(group["depth"]), solver_label(matrix)
         rows, columns = matrix.view.shape

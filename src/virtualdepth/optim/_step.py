@@ -96,13 +96,16 @@ def _compute(
         check_changed(group, number, session.checked, check_group)
         step = GroupStep(group, states, [])
         for matrix in matrices(group, number, states, session.kept, distributed=True):
-            if matrix.parameter.grad is None or matrix.parameter in without:
+            if matrix.parameter in without:
                 continue
-            matrix.grad = matrix.parameter.grad
-            step.matrices.append(matrix)
             SOLVERS[group["solver"]].check(matrix)
             if group["origin"] is not None:
                 check_origin(matrix)
+            if matrix.parameter.grad is None:
+                continue
+            matrix.grad = matrix.parameter.grad
+            step.matrices.append(matrix)
+            if group["origin"] is not None:
                 matrix.weight = change_since_origin(matrix)
         rounded = group["momentum"] != 0
         scale = STEP_SCALES[group["step_scale"]]

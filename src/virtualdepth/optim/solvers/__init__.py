@@ -12,6 +12,7 @@ from virtualdepth.optim.solvers._protocol import Knows, Solver
 from virtualdepth.optim.solvers._tracked import TrackedSolver
 
 __all__ = [
+    "DEFAULT",
     "SOLVERS",
     "Knows",
     "Solver",
@@ -34,9 +35,13 @@ SOLVERS: Mapping[SolverName, Solver] = {
 }
 
 
+# of groups that :func:`virtualdepth.param_groups` made for an optimizer that has no depth yet
+DEFAULT: SolverName = "auto"
+
+
 def solver_of(matrix: Matrix) -> Solver:
     """Choose the solver of one parameter."""
-    solver = SOLVERS[matrix.group["solver"]]
+    solver = SOLVERS[matrix.group.get("solver", DEFAULT)]
     return EXACT if solver.closed_form and 1 in matrix.view.shape else solver
 
 
