@@ -52,12 +52,6 @@ THIRD_PARTY = {
     "__main__": set(),
 }
 
-# These want two names that the door of optim does not offer yet.
-NOT_YET = {
-    "virtualdepth._lightning._virtual_depth",
-    "virtualdepth._lightning.monitors._step_rule",
-}
-
 HEAVY = (
     "lightning",
     "matplotlib",
@@ -185,8 +179,6 @@ def is_allowed(found: Import, here: str) -> bool:
 def private_violations(source: str, module: str) -> list[str]:
     """Imports of another package's private modules, past its door."""
     package = f"{package_of(module)}."
-    if module in NOT_YET:
-        return []
     return [
         f"{module}:{found.line} imports {found.target}"
         for found in imports(source, module)

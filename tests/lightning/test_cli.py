@@ -126,6 +126,67 @@ def test_infinite_depth_in_a_file(flavour: Flavour, tmp_path: Path) -> None:
     assert cli.model.configure_optimizers().param_groups[0]["depth"] == math.inf
 
 
+def with_callback(config: str, name: str, **arguments: Any) -> str:
+    """Add a callback to a configuration file."""
+    content = yaml.safe_load(Path(config).read_text())
+    content["trainer"]["callbacks"] = [{"class_path": name, "init_args": arguments}]
+    Path(config).write_text(yaml.safe_dump(content))
+    return config
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("VirtualDepth", {"depth": 2.5, "include": "head*", "on": "update", "solver": "svd"}),
+        ("VirtualDepth", {"depth": math.inf, "include": ["a", "b"], "step_scale": "unit"}),
+        ("SpectrumMonitor", {"layers": ["single", "deep"], "interval": 3}),
+        ("LossDescentMonitor", {"layer": "deep", "loss": "loss_deep"}),
+    ],
+)
+def test_callback_in_a_file(
+    flavour: Flavour, tmp_path: Path, name: str, arguments: dict[str, Any]
+) -> None:
+    config = config_of(flavour, tmp_path, MODEL, {"samples": 20})
+    config = with_callback(config, f"{flavour.ours}.{name}", **arguments)
+    cli = flavour.submodule("cli").LightningCLI(
+        flavour.vd.EquivalenceModule, DATA[flavour.package], run=False, args=["--config", config]
+    )
+    (callback,) = [c for c in cli.trainer.callbacks if type(c) is getattr(flavour.vd, name)]
+    renamed = {"layers" if key == "layer" else key: value for key, value in arguments.items()}
+    assert {key: getattr(callback, key) for key in renamed} == renamed
+
+
+def test_help_shows_the_docstring(
+    flavour: Flavour, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    name = f"{flavour.ours}.SpectrumMonitor"
+    with pytest.raises(SystemExit) as stop:
+        flavour.submodule("cli").LightningCLI(
+            flavour.vd.EquivalenceModule,
+            DATA[flavour.package],
+            args=["fit", f"--trainer.callbacks.help={name}"],
+        )
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert "Log the largest singular values" in shown
+    assert "optimizer steps between two records" in shown
+
+
+@pytest.mark.parametrize("option", ["on", "step_scale", "solver"])
+def test_wrong_option_of_the_callback_in_a_file(
+    flavour: Flavour, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    config = config_of(flavour, tmp_path, MODEL, {"samples": 20})
+    config = with_callback(config, f"{flavour.ours}.VirtualDepth", depth=3, **{option: "wrong"})
+    with pytest.raises(SystemExit) as stop:
+        flavour.submodule("cli").LightningCLI(
+            flavour.vd.EquivalenceModule, DATA[flavour.package], args=["fit", "--config", config]
+        )
+    assert stop.value.code == 2
+    assert "wrong" in capsys.readouterr().err
+
+
 def test_wrong_value_in_a_file(
     flavour: Flavour, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

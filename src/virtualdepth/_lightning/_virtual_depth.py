@@ -3,12 +3,10 @@
 from typing import TYPE_CHECKING
 
 from virtualdepth.maths import check_depth
-from virtualdepth.optim import OnName, SolverName, StepScaleName, with_depth
+from virtualdepth.optim import OnName, Patterns, SolverName, StepScaleName, with_depth
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, LightningModule, Trainer
-
-    from virtualdepth.optim import Patterns
 else:
     Callback = LightningModule = Trainer = object
 
@@ -47,8 +45,8 @@ class VirtualDepthMixin(Callback):
     def __init__(
         self,
         depth: float,
-        include: "Patterns" = None,
-        exclude: "Patterns" = None,
+        include: Patterns = None,
+        exclude: Patterns = None,
         on: OnName = "gradient",
         *,
         step_scale: StepScaleName = "raw",
