@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.lab.ablate.test_ablate import table
+from tests.lab.ablate.process import table
 
 import virtualdepth as vd
 from virtualdepth.cli import main

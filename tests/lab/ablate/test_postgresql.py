@@ -8,8 +8,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from tests.lab.ablate.server import missing, server
-from tests.lab.ablate.test_ablate import (
+from tests.lab.ablate.process import (
     OWN,
     kill_in_mid_cell,
     runs,
@@ -18,6 +17,7 @@ from tests.lab.ablate.test_ablate import (
     trials_in,
     wait_for,
 )
+from tests.lab.ablate.server import missing, server
 
 from virtualdepth.runs import UnusableError
 from virtualdepth_lab.ablate.cells import cells_of

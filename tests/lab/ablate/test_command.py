@@ -1,22 +1,30 @@
 """The command as its user meets it: processes, tables, reports, and what is kept when it stops."""
 
-import csv
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
-from pyarrow import parquet
+from tests.lab.ablate.process import (
+    ENVIRONMENT,
+    MODULE,
+    OWN,
+    kill_in_mid_cell,
+    runs,
+    start,
+    statuses,
+    table,
+    trials,
+    wait_for,
+)
 
 from virtualdepth.cli import main
 from virtualdepth_lab.ablate.cells import cells_of
@@ -25,14 +33,6 @@ from virtualdepth_lab.ablate.storage import CellStorage, quiet_optuna
 from virtualdepth_lab.ablate.study import StudyConfig
 from virtualdepth_lab.ablate.study_file import read_study, write_study
 
-ROOT = Path(__file__).parents[3]
-MODULE = [sys.executable, "-m", "virtualdepth", "ablate"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-OWN = """
-problem: tests.lab.ablate.own:factory
-objective: loss
-grid: {x: [1, 2, 3]}
-"""
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits are POSIX")
 
 
@@ -41,66 +41,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])  # for the workers of main()
     (tmp_path / "own.yaml").write_text(OWN)
-
-
-def start(*words: str, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*MODULE, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-        **options,
-    )
-
-
-def table(folder: Path | str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = parquet.read_table(Path(folder) / "results.parquet").to_pylist()
-    with (Path(folder) / "results.csv").open(newline="") as file:
-        lines = list(csv.DictReader(file))
-    assert [line["cell"] for line in lines] == [row["cell"] for row in rows]
-    assert list(lines[0]) == list(rows[0])
-    return rows
-
-
-def statuses(folder: Path | str) -> dict[str, int]:
-    return dict(Counter(row["status"] for row in table(folder)))
-
-
-def trials_in(url: str) -> list[optuna.trial.FrozenTrial]:
-    with quiet_optuna(), closing(CellStorage(url)) as storage:
-        return optuna.load_study(study_name="own", storage=storage).get_trials()
-
-
-def trials(folder: Path | str) -> list[optuna.trial.FrozenTrial]:
-    return trials_in(f"sqlite:///{folder}/study.db")
-
-
-def kill_in_mid_cell(url: str) -> None:
-    """Kill a worker that has just been seen running a cell."""
-    with quiet_optuna(), closing(CellStorage(url)) as storage:
-        study = optuna.load_study(study_name="own", storage=storage)
-        owners: list[str] = []
-
-        def look() -> bool:
-            running = study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
-            owners[:] = [t.user_attrs["run"]["worker"] for t in running if "run" in t.user_attrs]
-            return bool(owners)
-
-        wait_for(look)  # with pauses: each look takes the lock that the workers need
-        # the cell taken last has the longest to go
-        os.kill(int(owners[-1].rpartition(":")[2]), signal.SIGKILL)
-
-
-def runs(log: Path) -> Counter[str]:
-    return Counter(log.read_text().split("\n")[:-1]) if log.exists() else Counter()
-
-
-def wait_for(condition: Any, seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.05)
 
 
 def test_from_study_file_to_report(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
