@@ -122,7 +122,8 @@ def _check_optimizer(optimizer: Optimizer, on: OnName) -> None:
         )
     if on == "gradient" and isinstance(optimizer, LBFGS):
         raise TypeError(
-            "optimizer: expected one that takes one gradient a step but got LBFGS; use on='update'"
+            "optimizer: expected one that takes one gradient per step but got LBFGS; use "
+            "on='update'"
         )
     patch = vars(optimizer).get("step")
     # a scheduler's patch wraps the class's step; one on top of it would copy its mark

@@ -168,5 +168,5 @@ def _check_meshes(found: Sequence[Part]) -> None:
             raise ValueError(
                 f"{part.matrix.name}: expected one mesh, or parts of it, for all parameters of "
                 f"depth > 1 but got {part.parameter.device_mesh} "  # type: ignore[attr-defined]
-                "beside another; use one optimizer a mesh"
+                "beside another; use one optimizer per mesh"
             )
