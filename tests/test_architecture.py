@@ -15,7 +15,7 @@ import virtualdepth
 
 SOURCE = Path(virtualdepth.__file__).parents[1]
 FACADE, LAB = "virtualdepth", "virtualdepth_lab"
-LONGEST = 332  # lines of a file
+LONGEST = 330  # lines of a file
 
 # Lowest first. A part imports from lower rungs only; members of one rung do not import each other.
 LADDER = (
