@@ -88,7 +88,7 @@ EXPERIMENTS = [
     for module, path in MODULES.items()
     if module.startswith(f"{LAB}.reproduce.") and path.name == "__init__.py"
 ]
-every_module = pytest.mark.parametrize(("module", "path"), MODULES.items(), ids=MODULES)
+SOURCES = {module: path.read_text(encoding="utf-8") for module, path in MODULES.items()}
 
 
 def package_of(module: str) -> str:
@@ -203,24 +203,22 @@ def a_cycle(graph: Mapping[str, set[str]]) -> list[str]:
     return []
 
 
-@every_module
-def test_imports_stay_below(module: str, path: Path) -> None:
-    assert ladder_violations(path.read_text(encoding="utf-8"), module) == []
+def test_imports_stay_below() -> None:
+    assert [each for name in SOURCES for each in ladder_violations(SOURCES[name], name)] == []
 
 
-@every_module
-def test_imports_go_through_doors(module: str, path: Path) -> None:
-    assert private_violations(path.read_text(encoding="utf-8"), module) == []
+def test_imports_go_through_doors() -> None:
+    assert [each for name in SOURCES for each in private_violations(SOURCES[name], name)] == []
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     graph = {
         module: {
             found.target
-            for found in imports(path.read_text(encoding="utf-8"), module)
+            for found in imports(source, module)
             if found.target in MODULES and not found.for_types
         }
-        for module, path in MODULES.items()
+        for module, source in SOURCES.items()
     }
     assert sum(map(len, graph.values())) > len(graph)  # they were found
     assert a_cycle(graph) == []
@@ -229,16 +227,14 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 def test_experiments_do_not_import_each_other() -> None:
     assert len(EXPERIMENTS) >= 9
-    for module, path in MODULES.items():
+    for module, source in SOURCES.items():
         here = experiment_of(module)
-        for found in imports(path.read_text(encoding="utf-8"), module) if here else ():
+        for found in imports(source, module) if here else ():
             assert experiment_of(found.target) in ("", here), f"{module}:{found.line}"
 
 
 def test_no_file_is_too_long_to_read_at_once() -> None:
-    lines = {
-        module: path.read_text(encoding="utf-8").count("\n") for module, path in MODULES.items()
-    }
+    lines = {module: source.count("\n") for module, source in SOURCES.items()}
     assert {module: count for module, count in lines.items() if count > LONGEST} == {}
 
 
