@@ -7,10 +7,7 @@ import threading
 
 
 def die_with_parent() -> None:
-    """Watch standard input, a pipe that ends with the parent; nothing more is written to it.
-
-    The process takes with it those of its group, which what it runs may have started.
-    """
+    """Watch standard input, a pipe that ends with the parent; then end this process and its group."""
     threading.Thread(target=_watch, daemon=True).start()
 
 

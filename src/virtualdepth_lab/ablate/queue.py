@@ -23,8 +23,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from virtualdepth.runs import UnusableError, plain
-from virtualdepth.runs import versions as versions_of
+from virtualdepth.runs import UnusableError, plain, versions
 from virtualdepth_lab.ablate.cells import Cell, Status
 from virtualdepth_lab.ablate.sampling import (
     distribution_of,
@@ -154,7 +153,7 @@ class Queue:
             return None
         stored = self.storage.get_trial(trial_id)
         attempt = 1 + stored.user_attrs.get("run", {}).get("attempt", 0)
-        run = {"attempt": attempt, "worker": self.worker, "versions": versions()}
+        run = {"attempt": attempt, "worker": self.worker, "versions": cell_versions()}
         self.storage.set_trial_user_attr(trial_id, "run", run)
         trial = None
         config = {name: value(name, v) for name, v in stored.user_attrs["config"].items()}
@@ -217,9 +216,9 @@ class Queue:
 
 
 @cache
-def versions() -> dict[str, str]:
+def cell_versions() -> dict[str, str]:
     """Return the versions of what runs a cell."""
-    return versions_of("virtualdepth", "torch", "optuna")
+    return versions("virtualdepth", "torch", "optuna")
 
 
 def _is_alive(process: int) -> bool:

@@ -16,7 +16,7 @@ from virtualdepth_lab.ablate.figures import (
     draw_search,
     panels_left_out,
 )
-from virtualdepth_lab.ablate.queue import versions
+from virtualdepth_lab.ablate.queue import cell_versions
 from virtualdepth_lab.ablate.study import StudyConfig
 from virtualdepth_lab.ablate.summary import Point, by_configuration, label, varying
 from virtualdepth_lab.ablate.table import Row, complete, metric_column, metrics_of, read_table
@@ -27,7 +27,7 @@ MOST_METRICS, MOST_LINES = 4, 60  # metrics with figures; lines of a table or li
 def write_result(study: StudyConfig, objective: str, folder: Path) -> None:
     """Write result.json: what the study is; the table says what it found."""
     what = {"command": "ablate", "study": study.to_json(), "objective": objective}
-    runs.write_result(folder, {**what, "versions": versions()})
+    runs.write_result(folder, {**what, "versions": cell_versions()})
 
 
 def write_report(folder: Path) -> str:
