@@ -7,7 +7,7 @@ import threading
 
 
 def die_with_parent() -> None:
-    """Watch standard input, a pipe that ends with the parent; then end this process and its group."""
+    """Watch standard input, a pipe that ends with the parent; then end this process group."""
     threading.Thread(target=_watch, daemon=True).start()
 
 
