@@ -61,7 +61,7 @@ def test_routing_over_two_dimensions(measured: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("two meshes", "ValueError: a: expected one mesh, or parts of it, .* use one optimizer per"),
+        ("two meshes", "ValueError: a: expected one mesh, or .* use one optimizer per"),
         ("gram of blocks", r"ValueError: scheme: expected one of \['auto', 'gather'\] for w"),
         ("owner of blocks", r"ValueError: scheme: expected one of \['auto', 'gather'\] for w"),
     ],
