@@ -91,7 +91,7 @@ def slopes(rows: list[Row]) -> list[Row]:
                 "from d": sized[0]["d"],
                 "to d": sized[-1]["d"],
                 "slope of log time": linear_regression(x, y).slope,
-                "dearest depth / cheapest": max(deep) / min(deep) if deep else None,
+                "slowest depth / fastest depth": max(deep) / min(deep) if deep else None,
             }
         )
     return found

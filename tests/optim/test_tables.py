@@ -2,18 +2,25 @@
 
 import ast
 import inspect
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
+import torch
+from torch import nn
 
 import virtualdepth as vd
+from virtualdepth._lightning import VirtualDepthMixin
 from virtualdepth.distributed import Scheme
 from virtualdepth.optim import (
     SOLVERS,
+    MultiplierName,
     OriginName,
     SchemeName,
     SolverName,
+    StatelessSolverName,
     StepScaleName,
 )
 from virtualdepth.optim._options import OPTIONS
@@ -24,21 +31,59 @@ OPTIM = Path(inspect.getfile(vd.EndToEndSGD)).parent
 NAMES = {*SOLVERS, *STEP_SCALES}
 
 
-@pytest.mark.parametrize("function", [vd.EndToEndSGD, vd.with_depth])
-def test_a_signature_has_the_defaults_of_the_table(function: Any) -> None:
+# what is given in a group, and not to a constructor
+OF_GROUPS = {name for name, option in OPTIONS.items() if option.is_view} | {
+    "origin_scale",
+    "scheme",
+    "hidden_features",
+}
+# what another optimizer has its own of, or cannot follow
+NOT_OF_OTHERS = {name for name, option in OPTIONS.items() if option.of_torch} | {"origin"}
+
+
+def defaults_in_signature(function: Any) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters
-    found = {name: each.default for name, each in parameters.items() if name in OPTIONS}
-    expected = {name: OPTIONS[name].default for name in found}
-    if function is vd.with_depth:  # its depth has no default
-        found.pop("depth")
-        expected.pop("depth")
-    assert len(found) >= 4
-    assert found == expected
+    return {name: each.default for name, each in parameters.items() if name in OPTIONS}
+
+
+def test_the_constructor_lists_the_options_of_the_table() -> None:
+    expected = {name: option.default for name, option in OPTIONS.items() if name not in OF_GROUPS}
+    assert defaults_in_signature(vd.EndToEndSGD) == expected
+
+
+@pytest.mark.parametrize("function", [vd.with_depth, VirtualDepthMixin], ids=lambda f: f.__name__)
+def test_what_gives_depth_lists_the_options_of_the_table(function: Any) -> None:
+    expected = {
+        name: option.default
+        for name, option in OPTIONS.items()
+        if name not in OF_GROUPS | NOT_OF_OTHERS
+    }
+    expected["depth"] = inspect.Parameter.empty  # it has to be given
+    assert defaults_in_signature(function) == expected
+
+
+def test_the_callback_takes_what_with_depth_takes_and_hands_it_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, Any] = {name: object() for name in inspect.signature(vd.with_depth).parameters}
+    del given["optimizer"], given["model"]
+    given["depth"] = 3.0
+    calls: list[dict[str, Any]] = []
+    module = sys.modules[VirtualDepthMixin.__module__]
+    monkeypatch.setattr(
+        module, "with_depth", lambda _, depth, **rest: calls.append({"depth": depth, **rest})
+    )
+    VirtualDepthMixin(**given).on_fit_start(SimpleNamespace(optimizers=[object()]), "the module")
+    assert calls == [{**given, "model": "the module"}]
 
 
 def test_the_types_of_options_name_what_the_tables_hold() -> None:
     assert get_args(SolverName) == tuple(SOLVERS)
     assert get_args(StepScaleName) == tuple(STEP_SCALES)
+    stateless = [name for name, solver in SOLVERS.items() if not solver.keeps_state]
+    multipliers = [name for name, scale in STEP_SCALES.items() if not scale.chooses_step]
+    assert get_args(StatelessSolverName) == tuple(stateless)
+    assert get_args(MultiplierName) == tuple(multipliers)
     assert {"auto", *get_args(SchemeName)} == {"auto", *(scheme.value for scheme in Scheme)} - {
         Scheme.LOCAL.value
     }
@@ -50,6 +95,26 @@ def test_the_types_of_options_name_what_the_tables_hold() -> None:
 def test_every_entry_follows_its_protocol() -> None:
     assert all(isinstance(solver, Solver) for solver in SOLVERS.values())
     assert all(isinstance(scale, StepScale) for scale in STEP_SCALES.values())
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_solver_that_fills_in_nothing_is_a_clear_error(
+    moves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Idle(Solver):
+        moves_parameter = moves
+
+        def solve(self, matrices: Any, finite: Any) -> None:
+            """Find nothing."""
+
+    layer = nn.Linear(2, 3)
+    optimizer = vd.EndToEndSGD(layer.named_parameters(), depth=3, solver="svd")
+    layer(torch.ones(2)).sum().backward()
+    monkeypatch.setitem(SOLVERS, "svd", Idle())  # type: ignore[misc]
+    before = [p.detach().clone() for p in layer.parameters()]
+    with pytest.raises(RuntimeError, match=r"^weight: expected Idle\.solve to fill in"):
+        optimizer.step()
+    assert all(map(torch.equal, before, layer.parameters()))
 
 
 def compared_names(source: str) -> set[str]:

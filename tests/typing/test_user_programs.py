@@ -43,5 +43,5 @@ def test_the_wrong_program_is_wrong_for_both_flavours() -> None:
     (_, program) = PROGRAMS
     text = program.read_text(encoding="utf-8")
     for flavour in ("lightning", "lightning_unified"):
-        for option in ('on="updates"', 'step_scale="units"', 'solver="svdd"'):
+        for option in ('on="updates"', 'step_scale="units"', 'step_scale="auto"', 'solver="svdd"'):
             assert f"vd.{flavour}.VirtualDepth(3, {option})  # error: arg-type" in text

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from virtualdepth.maths import check_depth
-from virtualdepth.optim import OnName, Patterns, SolverName, StepScaleName, with_depth
+from virtualdepth.optim import MultiplierName, OnName, Patterns, StatelessSolverName, with_depth
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, LightningModule, Trainer
@@ -14,16 +14,17 @@ else:
 class VirtualDepthMixin(Callback):
     """Give depth to every optimizer that the module configures, when ``fit`` starts.
 
-    By then optimizers and schedulers exist, and a checkpoint's states are restored later. So a
-    checkpoint of a run without depth continues with depth, and one with depth continues bitwise.
-    The optimizers are changed in place by :func:`virtualdepth.with_depth`; the types of the
-    module's layers decide what is a matrix. An optimizer that has depth already is refused.
+    :func:`virtualdepth.with_depth` changes the optimizers in place. The types of the module's
+    layers decide what is a matrix. An optimizer that already has depth is refused.
+
+    Lightning restores checkpoints after that. So a checkpoint of a run without depth continues with
+    depth, and a checkpoint of a run with depth continues bitwise.
 
     Args:
         depth: number of layers N, real, 1 <= N <= inf.
         include: what gets depth, by names within the LightningModule; see
             :func:`virtualdepth.param_groups`.
-        exclude: what gets none; see :func:`virtualdepth.param_groups`.
+        exclude: what does not get depth; see :func:`virtualdepth.param_groups`.
         on: "gradient" or "update", see :func:`virtualdepth.with_depth`.
         step_scale: "raw", "unit" or "rms", see :class:`virtualdepth.EndToEndSGD`.
         cap: see :class:`virtualdepth.EndToEndSGD`.
@@ -49,9 +50,9 @@ class VirtualDepthMixin(Callback):
         exclude: Patterns = None,
         on: OnName = "gradient",
         *,
-        step_scale: StepScaleName = "raw",
+        step_scale: MultiplierName = "raw",
         cap: float = 0.05,
-        solver: SolverName = "auto",
+        solver: StatelessSolverName = "auto",
         rtol: float | None = None,
     ) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from virtualdepth.optim import EndToEndSGD
+from virtualdepth.optim import EndToEndSGD, MiniBatchWarning
 from virtualdepth.theory import integrate_flow
 
 # The loss, of data of mean square 1, at which the integrator hands over.
@@ -136,7 +136,7 @@ def _descend(
             parameter.grad = grad
             with warnings.catch_warnings():
                 # each gradient is of all entries, though the optimizer may guess otherwise
-                warnings.filterwarnings("ignore", ".* as on mini-batches")
+                warnings.simplefilter("ignore", MiniBatchWarning)
                 optimizer.step(partial(float, loss))
             grad, loss = seen.evaluate(parameter.detach().clone())
         seen.finished = bool(loss <= tol)

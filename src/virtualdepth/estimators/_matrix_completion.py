@@ -26,19 +26,20 @@ Matrix = NDArray[Any]
 class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     r"""Complete a matrix of low rank from some of its entries, without a rank or penalty to choose.
 
-    One matrix W is trained on :math:`\frac{1}{|\Omega|} \sum_{(i,j) \in \Omega} (W_{ij} -
-    X_{ij})^2`, Omega the observed entries. It starts small and at random, and is trained as if it
-    were the product of ``depth`` matrices: gradient descent on such a product finds solutions of
-    low rank. At integer depths W follows :func:`virtualdepth.theory.integrate_flow` while its
-    singular values grow; :class:`virtualdepth.EndToEndSGD` with ``step_scale="auto"`` does the
-    rest.
+    One matrix W minimises :math:`\frac{1}{|\Omega|} \sum_{(i,j) \in \Omega} (W_{ij} -
+    X_{ij})^2`, where Omega are the observed entries. W starts small and at random. It is trained as
+    if it were the product of ``depth`` matrices, because gradient descent on such a product finds
+    solutions of low rank. At integer depths W first follows
+    :func:`virtualdepth.theory.integrate_flow`, while its singular values grow.
+    :class:`virtualdepth.EndToEndSGD` with ``step_scale="auto"`` does the rest.
 
-    The observed entries of X are those that are not NaN, not masked in a ``numpy.ma.MaskedArray``,
-    or stored in a scipy sparse matrix, including stored zeros. float32 stays float32; other types
-    become float64. Every column needs an observed entry. A row without one gets ``centre_``.
+    NaN is a missing entry. In a ``numpy.ma.MaskedArray`` masked entries are missing too. In a scipy
+    sparse matrix the entries that are not stored are missing; stored zeros are observed. float32
+    stays float32; other types become float64. Every column needs an observed entry. A row without
+    one gets ``centre_``.
 
-    :meth:`fit_transform` returns X, its missing entries filled from ``completed_``.
-    :meth:`transform` takes its rows as new ones, and regresses their missing entries on the
+    :meth:`fit_transform` returns X with its missing entries filled from ``completed_``.
+    :meth:`transform` treats the rows of X as new rows. It regresses their missing entries on the
     observed ones.
 
     Args:
@@ -48,20 +49,20 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
             entries: Gaussians of standard deviation ``init_scale / sqrt(n_features)``. Smaller is
             closer to the limit of the theory, and takes longer.
         max_iter: about the largest number of gradients that a descent evaluates, >= 1.
-        tol: a descent ends when the loss is at most this part of the observed entries' mean square,
-            0 <= tol < 1.
+        tol: a descent ends when the loss is at most ``tol`` times the mean square of the observed
+            entries, 0 <= tol < 1.
         validation_fraction: the share of the observed entries that is held out for early stopping,
-            0 <= validation_fraction < 1. A first descent fits the other entries. Then W is fitted
-            to all, from the same start, until the loss is what it was where the held-out error was
-            smallest. With 0, or so few entries that none is held out, there is no early stopping:
-            right for data without noise.
+            0 <= validation_fraction < 1. A first descent fits the other entries, and notes the loss
+            at which the held-out error was smallest. A second one, from the same start, fits all
+            entries down to that loss. With 0, or with too few entries to hold one out, there is no
+            early stopping. That is right for data without noise.
         warm_start: begin from the matrix of the last fit, whose X must have had the same shape.
-            The first descent of early stopping still begins at a new start, because that matrix has
-            seen the entries held out.
+            The first descent of early stopping still begins at a new start, because the matrix of
+            the last fit has seen the held-out entries.
         centre: subtract the mean of each column's observed entries before the fit, and add it
             afterwards.
-        random_state: None, an integer or a ``numpy.random.RandomState``; it decides the start and
-            the entries held out, whatever the other options are.
+        random_state: None, an integer or a ``numpy.random.RandomState``. It alone decides the
+            start and which entries are held out.
         verbose: show a progress bar for each descent.
 
     Attributes:
@@ -80,8 +81,8 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         feature_names_in_: their names, if X had names that are strings.
 
     A fit that fails or is interrupted leaves the estimator as it was. Singular values do not cross
-    zero: if X is square, of full rank and all observed, the fit may miss its smallest singular
-    value, and warns. The page on matrix completion says more.
+    zero. So if X is square, of full rank and all observed, the fit may miss its smallest singular
+    value. It then warns. The page on matrix completion says more.
 
     Source: arXiv 1802.06509, Theorem 1 (the rule); arXiv 1905.13655 (its bias).
 

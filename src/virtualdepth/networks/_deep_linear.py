@@ -27,8 +27,8 @@ class DeepLinear(nn.Module):
         dtype: of the layers.
 
     Attributes:
-        layers: the N ``nn.Linear`` modules, the one applied first first, each with torch's default
-            start.
+        layers: the N ``nn.Linear`` modules, in the order in which they are applied. Each has
+            torch's default start.
 
     Raises:
         ValueError: if depth is not a positive integer, or the widths do not fit.

@@ -2,22 +2,26 @@
 
 from virtualdepth.optim._end_to_end_sgd import EndToEndSGD
 from virtualdepth.optim._matrices import MatrixView
-from virtualdepth.optim._options import OnName, OriginName, SchemeName
+from virtualdepth.optim._options import OPTIONS, OnName, OriginName, SchemeName
 from virtualdepth.optim._param_groups import Patterns, param_groups
 from virtualdepth.optim._routing import routing
 from virtualdepth.optim._with_depth import with_depth
-from virtualdepth.optim.solvers import SOLVERS, SolverName
-from virtualdepth.optim.step_scales import StepScaleName
+from virtualdepth.optim.solvers import SOLVERS, SolverName, StatelessSolverName
+from virtualdepth.optim.step_scales import MiniBatchWarning, MultiplierName, StepScaleName
 
 __all__ = [
+    "OPTIONS",
     "SOLVERS",
     "EndToEndSGD",
     "MatrixView",
+    "MiniBatchWarning",
+    "MultiplierName",
     "OnName",
     "OriginName",
     "Patterns",
     "SchemeName",
     "SolverName",
+    "StatelessSolverName",
     "StepScaleName",
     "param_groups",
     "routing",

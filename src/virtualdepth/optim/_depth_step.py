@@ -128,7 +128,7 @@ def _session_of(optimizer: Optimizer) -> Iterator[Session]:
 
 def _remember(steps: list[GroupStep]) -> None:
     for step in steps:
-        for where, what in step.memory:
+        for where, what in step.writes:
             where.update(what)
 
 

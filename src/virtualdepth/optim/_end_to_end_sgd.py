@@ -43,7 +43,7 @@ class EndToEndSGD(Optimizer):
 
     A convolution kernel is the matrix [out, in * height * width]. Parameters of fewer than two
     dimensions, and groups of depth 1, move exactly as under ``torch.optim.SGD``. At infinite depth
-    P_W(G) is divided by N, and the decay is :math:`\lambda` alone. Options are live:
+    the step is the limit of P_W(G) / N, and the decay is :math:`\lambda`. Options are live:
     ``group["depth"] = 3`` takes effect at the next step.
 
     A step is whole or not at all. If the update of one matrix cannot be computed, no weight and no
@@ -51,10 +51,10 @@ class EndToEndSGD(Optimizer):
     wait for the device, so the error is raised one step late; weights are unchanged there too.
 
     Parameters may lie on several processes, as the DTensors of ``fully_shard`` and of tensor
-    parallelism. They move as on one process. A step is then whole or not at all on all processes,
-    and each of them has to take it. :func:`virtualdepth.routing` shows what a step sends.
+    parallelism. They move as on one process. Every process has to take each step. It is whole on
+    all of them, or not at all. :func:`virtualdepth.routing` shows what a step sends.
 
-    Without momentum there is no state, except for what the options below say.
+    Without momentum there is no state, unless an option below says so.
 
     Args:
         params: parameters, named parameters, or groups (dicts with their own options).
@@ -68,52 +68,51 @@ class EndToEndSGD(Optimizer):
         step_scale: what multiplies P_W(G), but not the decay.
 
             - "raw": 1, as in the theorem.
-            - "unit": 1 over the largest eigenvalue N sigma_1^{2-2/N} of P_W, or less: a step
-              changes no singular value by more than the share ``cap``. A learning rate that is
-              stable for SGD is then stable at every depth and scale of W; see
+            - "unit": 1 over the largest eigenvalue N sigma_1^{2-2/N} of P_W. It is less where a
+              step would change a singular value by more than the share ``cap``. A learning rate
+              that is stable for SGD is then stable at every depth and scale of W. See
               :func:`virtualdepth.maths.unit_scale`.
             - "rms": 1 over the root of a running mean of <G, P_W(G)>, summed over the matrices of
               the group. This is the published step rule of arXiv 1905.13655.
-            - "auto": no learning rate; ``lr`` is ignored, unless it is 0. For gradients of the full
-              batch. Each step is one L-BFGS step for the group, in the metric of the rule,
-              shortened so that no singular value changes by more than ``cap``. If that would more
-              than halve it, this step and the next four go along the flow instead.
-              Such a step is as long as ``cap`` and the curvature of the last step allow; without
-              a curvature, as at infinite depth, the norm of W bounds it. Pass a closure: its loss
-              lets "auto" halve a step that went too far. On mini-batches it stalls or wanders, and
-              warns if gradients change as they do there. It keeps 2 x 5 matrices for each
+            - "auto": no learning rate. ``lr`` is ignored, unless it is 0. It needs gradients of
+              the full batch: on mini-batches it stalls or wanders, and warns if gradients look like
+              those of mini-batches. Each step is one L-BFGS step for the group, in the metric of
+              the rule. It is shortened so that no singular value changes by more than ``cap``. If
+              less than half of it would be left, this step and the next four follow the flow
+              instead, for as long as ``cap`` and the curvature of the last step allow. Without a
+              curvature, and at infinite depth, the norm of W limits them. Pass a closure: with its
+              loss "auto" can halve a step that went too far. The state is 2 x 5 matrices for each
               parameter. See :func:`virtualdepth.maths.quasi_newton`.
         cap: for "unit" and "auto": the largest relative change of a singular value by P_W(G) in one
-            step. Momentum mu adds up to at most cap / (1 - mu). A quasi-Newton step of "auto"
-            measures the change from the singular value plus a share of the largest.
+            step. With momentum mu the changes add up to at most cap / (1 - mu). For a quasi-Newton
+            step of "auto" the change is relative to the singular value plus a share of the largest.
         solver: how a step is computed.
 
             - "svd": P_W(G) exactly, by one thin SVD a step. No state.
             - "layers": the discrete network of N layers (integer N >= 2), as balanced factors in
               the state. It is gradient descent on the factors, not its limit of small rates.
               Momentum and decay act on each factor. A step takes 3 (N - 1) matrix products. If
-              something else changes the weight, it is factored anew, balanced, with momenta of
-              zero; :func:`virtualdepth.routing` counts that.
+              something else changes the weight, the next step makes new balanced factors, with
+              momenta of zero. :func:`virtualdepth.routing` counts how often.
             - "tracked": singular vectors in the state that follow W. A step that moves W by a third
               of a percent takes 8 to 15 matrix products, one that moves it by a percent 14 to 24.
               If the vectors cannot follow, an SVD replaces them. The error of P_W(G) is estimated
-              at each step; it was below 1e-3 of P_W(G) in runs on a CPU. A device learns one step
-              late that W moved too far or was changed from outside: that one step may be wrong by a
-              tenth or more.
+              at each step; it was below 1e-3 of P_W(G) in runs on a CPU. On other devices it is
+              known one step late that W moved too far, or was changed by something else. That one
+              step may be wrong by a tenth or more.
             - "polar": depth 2 without a decomposition, by 24 to 30 matrix products. Its error is at
               most about the root of the machine epsilon, relative to the largest eigenvalue of P_W.
             - "auto": the optimizer chooses; it never chooses "layers".
         rtol: singular values <= rtol * (the largest) count as 0; see
             :func:`virtualdepth.precondition`.
-        origin: what P is taken of.
+        origin: the matrix that stands for W in the rule.
 
-            - None: of W.
-            - "init": of the change W - W(0), where W(0) is W at the first step. So the change of a
-              pretrained layer has the bias to low rank, and decay pulls to W(0). The rule stands
-              still at a change of zero, so a small random start is added to W once. Its standard
-              deviation is ``origin_scale / sqrt(n)`` (an option of the group, 1e-3), and it is the
-              same in every run. Not for half precision, where rounding would be larger than the
-              change.
+            - None: W itself.
+            - "init": the change W - W(0), where W(0) is W at the first step. So the change of a
+              pretrained layer has the bias to low rank, and decay pulls W to W(0). A change of zero
+              would never move, so a small random start is added to W once. Its standard deviation
+              is ``origin_scale / sqrt(n)`` (an option of the group, 1e-3). It is the same in every
+              run. Half precision is refused, because its rounding is larger than the change.
 
     Raises:
         TypeError: if an option is unknown or of the wrong type, or a matrix to get depth is

@@ -82,12 +82,12 @@ class FiniteCheck:
         """Forget a step that was given up."""
         self.pending, self.flag, self.before, self.unread = [], None, [], []
 
-    def remember(self, state: State, memory: State) -> None:
+    def write(self, state: State, values: State) -> None:
         """Update a state; where a flag decides, tensors are masked and numbers restored later."""
-        numbers = {key: state[key] for key in memory if not isinstance(state[key], Tensor)}
+        numbers = {key: state[key] for key in values if not isinstance(state[key], Tensor)}
         if self.flag is not None:
             self.before.append((state, numbers))
-        for key, value in memory.items():
+        for key, value in values.items():
             if key in numbers and isinstance(value, Tensor):  # a number that a device has
                 if self.flag is None:
                     value = value.item()

@@ -4,7 +4,7 @@ from virtualdepth.distributed import is_distributed
 from virtualdepth.optim._matrices import Group, MatrixView, States, matrix_of
 from virtualdepth.optim._momentum import init_momentum
 from virtualdepth.optim._origin import init_origin
-from virtualdepth.optim.solvers import SOLVERS, Knows, solver_of
+from virtualdepth.optim.solvers import SOLVERS, solver_of
 from virtualdepth.optim.step_scales import STEP_SCALES
 
 
@@ -28,7 +28,7 @@ def _init_parameter(group: Group, number: int, index: int, states: States) -> No
     if matrix is not None and is_distributed(parameter):
         matrix = None  # a step refuses it, unless a checkpoint's solver is replaced before
     served = matrix is not None and solver_of(matrix) is solver
-    if group["momentum"] != 0 and not (served and solver.knows is Knows.WEIGHT):
+    if group["momentum"] != 0 and not (served and solver.moves_parameter):
         init_momentum(states[parameter], parameter)
     if matrix is not None and served:
         solver.init(matrix)

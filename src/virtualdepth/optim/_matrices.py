@@ -14,8 +14,8 @@ from virtualdepth.maths import Preconditioned
 Group = dict[str, Any]
 State = dict[str, Any]
 States = Mapping[Tensor, State]
-Kept = dict[Tensor, Any]
-Memory = list[tuple[State, State]]  # (where, what): dicts to update once the step is taken
+Caches = dict[Tensor, Any]
+Writes = list[tuple[State, State]]  # (where, what): dicts to update once the step is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,14 @@ class Matrix:
     view: MatrixView
     group: Group
     states: States  # of the optimizer
-    kept: Kept  # what solvers keep of parameters beside their states
+    caches: Caches  # what solvers hold of parameters beside their states
     # what the step starts from, both shaped as the parameter
     weight: Tensor  # what P is taken of: the parameter, or its change
     grad: Tensor = field(init=False)
     # what the step finds
-    found: Preconditioned | None = None  # P_W(G), (..., m, n), and the spectrum of W
+    preconditioned: Preconditioned = field(init=False)  # P_W(G), (..., m, n); the spectrum of W
     direction: Tensor | None = None  # what the parameter moves along, shaped as the parameter
-    memory: State = field(default_factory=dict)  # for the state, once the step is taken
+    new_state: State = field(default_factory=dict)  # written once the step is taken
     outcome: Any = None  # what a solver that moves the parameter itself hands to its commit
 
     @property
@@ -89,38 +89,38 @@ class Matrix:
 
 @dataclass(slots=True)
 class GroupStep:
-    """What a step moves of one group, and what is to be remembered once it is taken."""
+    """What a step moves of one group, and what is written once the step is taken."""
 
     group: Group
     states: States  # of the optimizer
     matrices: list[Matrix]  # those with a gradient
-    memory: Memory = field(default_factory=list)
+    writes: Writes = field(default_factory=list)
 
 
 def matrix_of(
-    group: Group, number: int, index: int, states: States, kept: Kept | None = None
+    group: Group, number: int, index: int, states: States, caches: Caches | None = None
 ) -> Matrix | None:
     """Make the record of one parameter, unchecked; None if depth does not act on it."""
     view = MatrixView.of(group, index)
     if view is None:
         return None
     name, parameter = parameter_name(group, number, index), group["params"][index]
-    kept = {} if kept is None else kept
-    return Matrix(name, parameter, view, group, states, kept, parameter)
+    caches = {} if caches is None else caches
+    return Matrix(name, parameter, view, group, states, caches, parameter)
 
 
 def matrices(
     group: Group,
     number: int,
     states: States,
-    kept: Kept | None = None,
+    caches: Caches | None = None,
     *,
     distributed: bool = False,
 ) -> list[Matrix]:
     """Make the records of a group, and refuse parameters that depth cannot act on."""
     found = []
     for index in range(len(group["params"])):
-        matrix = matrix_of(group, number, index, states, kept)
+        matrix = matrix_of(group, number, index, states, caches)
         if matrix is not None:
             check_matrix(matrix, distributed=distributed)
             found.append(matrix)

@@ -142,7 +142,7 @@ def check_depth_options(group: Mapping[str, Any]) -> None:
         "step_scale",
         lambda scale: scale.needs <= solver.knows,
         where=f" with solver={group['solver']!r}",
-        why="needs more of W than this solver finds out; use solver='svd'",
+        why=f"needs more of W than this solver finds out; use solver={DEFAULT!r}",
     )
     solver.check_options(group)
 

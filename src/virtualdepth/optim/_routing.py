@@ -122,14 +122,14 @@ def _route(optimizer: Optimizer, number: int, index: int, plan: Plan | None) -> 
     shown, depth, label, note = "-", 1.0, "plain", ""
     tensors = [value for value in state.values() if isinstance(value, Tensor)]
     session = getattr(optimizer, "_session", None)
-    kept = session.kept if isinstance(session, Session) else None
-    matrix = matrix_of(group, number, index, optimizer.state, kept)
+    caches = session.caches if isinstance(session, Session) else None
+    matrix = matrix_of(group, number, index, optimizer.state, caches)
     if matrix is not None:
         depth, label = float(group["depth"]), solver_label(matrix)
         rows, columns = matrix.view.shape
         shown = f"{matrix.view.count} of " * (matrix.view.count > 1) + f"{rows} x {columns}"
         note = solver_of(matrix).note(state)
-        tensors += solver_of(matrix).kept_tensors(matrix)
+        tensors += solver_of(matrix).cached_tensors(matrix)
     route = Route(
         parameter_name(group, number, index),
         tuple(parameter.shape),

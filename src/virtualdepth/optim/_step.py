@@ -1,4 +1,4 @@
-"""One step: find the matrices, compute, learn whether all is finite, write; or write nothing."""
+"""One step: find the matrices, compute, check that all is finite, write. Or write nothing."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from virtualdepth.optim._finite_check import FiniteCheck, only_if
 from virtualdepth.optim._matrices import (
+    Caches,
     Group,
     GroupStep,
-    Kept,
     States,
     matrices,
 )
@@ -29,10 +29,10 @@ from virtualdepth.optim.step_scales import STEP_SCALES
 
 @dataclass
 class Session:
-    """What an optimizer knows between two steps and no checkpoint has."""
+    """What an optimizer knows between two steps, and does not save in a checkpoint."""
 
     finite: FiniteCheck = field(default_factory=FiniteCheck)
-    kept: Kept = field(default_factory=dict)  # what solvers keep of parameters beside their states
+    caches: Caches = field(default_factory=dict)  # what solvers hold beside the states
     checked: Checked = field(default_factory=dict)
     compared: bool = False  # whether all processes are known to have the same parameters
 
@@ -95,7 +95,7 @@ def _compute(
     for number, group in enumerate(groups):
         check_changed(group, number, session.checked, check_group)
         step = GroupStep(group, states, [])
-        for matrix in matrices(group, number, states, session.kept, distributed=True):
+        for matrix in matrices(group, number, states, session.caches, distributed=True):
             if matrix.parameter in without:
                 continue
             SOLVERS[group["solver"]].check(matrix)
@@ -132,7 +132,7 @@ def _is_maskable(groups: Sequence[Group], states: States) -> bool:
         any(p.grad is not None and p.grad.is_sparse for group in groups for p in group["params"])
         or not all(STEP_SCALES[group["step_scale"]].maskable for group in groups)
         or not all(SOLVERS[group["solver"]].maskable for group in groups)
-        or any("origin" in kept and not kept["left_origin"] for kept in states.values())
+        or any("origin" in state and not state["left_origin"] for state in states.values())
     )
 
 
@@ -167,14 +167,14 @@ def _commit_matrices(step: GroupStep, finite: FiniteCheck) -> None:
     group = {**step.group, "weight_decay": 0, "maximize": False}
     if finite.flag is None:
         _descend(group, moving, directions, step.states, finite, foreach=False)
-    else:  # one by one: a copy of one parameter is kept at a time
+    else:  # one by one: one copy of a parameter at a time
         for p, direction in zip(moving, directions, strict=True):
             _descend(group, [p], [direction], step.states, finite, foreach=False)
-    for where, what in step.memory:
+    for where, what in step.writes:
         where.update(what)
     for matrix in step.matrices:
-        if matrix.memory and not idle:
-            finite.remember(matrix.state, matrix.memory)
+        if matrix.new_state and not idle:
+            finite.write(matrix.state, matrix.new_state)
 
 
 def _descend(

@@ -13,8 +13,8 @@ from virtualdepth.optim._end_to_end_sgd import EndToEndSGD
 from virtualdepth.optim._matrices import matrices, parameter_name
 from virtualdepth.optim._options import OPTIONS, OnName, check_depth_options
 from virtualdepth.optim._param_groups import Patterns, matrix_counts, named_counts
-from virtualdepth.optim.solvers import SolverName
-from virtualdepth.optim.step_scales import STEP_SCALES, StepScaleName
+from virtualdepth.optim.solvers import StatelessSolverName
+from virtualdepth.optim.step_scales import STEP_SCALES, MultiplierName
 
 OptimizerT = TypeVar("OptimizerT", bound=Optimizer)
 
@@ -27,12 +27,12 @@ def with_depth(
     model: nn.Module | None = None,
     include: Patterns = None,
     exclude: Patterns = None,
-    step_scale: StepScaleName = "raw",
+    step_scale: MultiplierName = "raw",
     cap: float = 0.05,
-    solver: SolverName = "auto",
+    solver: StatelessSolverName = "auto",
     rtol: float | None = None,
 ) -> OptimizerT:
-    r"""Give depth to an optimizer, in place: the same object, before or after schedulers see it.
+    r"""Give depth to an optimizer, in place. Schedulers may be made before or after.
 
     - ``on="gradient"``: each step sees P_W(G) in place of the gradient G. When the step is over,
       ``p.grad`` is as before. With plain SGD this is :class:`virtualdepth.EndToEndSGD`, except for
@@ -41,11 +41,10 @@ def with_depth(
       :math:`P_{W}(W_\mathrm{new} - W)` instead. Choose it for optimizers that normalise, like
       Adam: they would undo most of a preconditioner on their gradients.
 
-    Neither is what Adam does to the factors of a deep network: for that there is no rule on W
-    alone.
+    Neither is what Adam does to the factors of a deep network. No rule on W alone does that.
 
-    The depth, ``group["depth"]``, and the other options are live. Checkpoints with and without
-    depth load. After one without, the depth given here stays.
+    Options are live: ``group["depth"] = 3`` takes effect at the next step. Checkpoints load whether
+    they were saved with depth or without. Without, the depth given here stays.
 
     Args:
         optimizer: any torch.optim.Optimizer.
@@ -55,21 +54,21 @@ def with_depth(
         model: the model that these parameters belong to. Its modules then say what is a matrix, as
             in :func:`virtualdepth.param_groups`.
         include: what gets depth, see :func:`virtualdepth.param_groups`. Without ``model`` the names
-            are those that the optimizer was given.
-        exclude: what does not get depth.
-        step_scale: "raw", "unit" or, for gradients only, "rms"; see
+            are those that the optimizer was made with.
+        exclude: what does not get depth, see :func:`virtualdepth.param_groups`.
+        step_scale: "raw", "unit" or, for gradients only, "rms"; as in
             :class:`virtualdepth.EndToEndSGD`.
-        cap: as there.
-        solver: "auto", "svd" or "polar"; see there.
-        rtol: as there.
+        cap: as in :class:`virtualdepth.EndToEndSGD`.
+        solver: "auto", "svd" or "polar"; as in :class:`virtualdepth.EndToEndSGD`.
+        rtol: as in :class:`virtualdepth.EndToEndSGD`.
 
     Returns:
         ``optimizer``.
 
     Raises:
-        TypeError: if it is no optimizer but a wrapper, has depth already, has a ``step`` that
-            something else than torch's schedulers has patched, or is LBFGS with on="gradient"
-            (which evaluates the loss several times a step).
+        TypeError: if ``optimizer`` is not a torch.optim.Optimizer, or wraps one; if it has depth
+            already; if something other than torch's schedulers has replaced its ``step``; or if it
+            is LBFGS with on="gradient", because LBFGS evaluates several gradients in a step.
         ValueError: if an option is out of range or a pattern matches nothing.
 
     >>> import torch

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from virtualdepth._lightning.monitors._layers import WatchedLayer
-from virtualdepth.optim import EndToEndSGD, MatrixView
+from virtualdepth.optim import OPTIONS, EndToEndSGD, MatrixView
 
 Group = dict[str, Any]
 
@@ -50,7 +50,8 @@ class StepRule(NamedTuple):
     def refuse_other_steps(self) -> None:
         """Refuse options whose steps are not lr P_W(G) of one matrix W."""
         name = self.layer.name
-        for option, expected in (("step_scale", "raw"), ("origin", None)):
+        for option in ("step_scale", "origin"):
+            expected = OPTIONS[option].default
             value = self.group.get(option, expected)
             if value != expected:
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""Matrices that are fetched from all processes: by every one of them, or by an owner."""
+"""Matrices that are fetched from all processes: by every process, or by one owner."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ from virtualdepth.optim.step_scales import STEP_SCALES
 
 
 def on_whole(part: Part, weight: Tensor, grad: Tensor, finite: FiniteCheck) -> Tensor:
-    """Do with all of W and G what is done on one process: scaled P_W(G), shaped as W."""
+    """Compute scaled P_W(G) from all of W and G, as on one process; shaped as W."""
     matrix, group = part.matrix, part.group
     here = replace(matrix, weight=weight)
     here.grad = grad
@@ -38,14 +38,14 @@ def on_whole(part: Part, weight: Tensor, grad: Tensor, finite: FiniteCheck) -> T
 
 
 def gathered(
-    found: Sequence[Part], agreement: Agreement, finite: FiniteCheck
+    sharded: Sequence[Part], agreement: Agreement, finite: FiniteCheck
 ) -> dict[Tensor, Tensor]:
-    """Fetch each W and G everywhere; all processes do the same work and keep their parts.
+    """Fetch each W and G on every process. All do the same work, and each takes its part.
 
-    Returns parameter -> scaled P_W(G), shaped as the local part; less what failed.
+    Returns parameter -> scaled P_W(G), shaped as the local part. What failed is missing.
     """
     moving = {}
-    for part in found:
+    for part in sharded:
         weight, grad = full_tensor(part.parameter), full_tensor(part.grad)
         with agreement.local_work():
             direction = on_whole(part, weight, grad, finite)
@@ -54,15 +54,16 @@ def gathered(
 
 
 def at_owners(
-    found: Sequence[Part], agreement: Agreement, finite: FiniteCheck
+    sharded: Sequence[Part], agreement: Agreement, finite: FiniteCheck
 ) -> dict[Tensor, Tensor]:
-    """Send each W and G to one process, which sends the parts of P_W(G) back.
+    """Send each W and G to one process, its owner, which sends the parts of P_W(G) back.
 
-    Returns parameter -> scaled P_W(G), shaped as the local part; of no use where an owner failed.
+    Returns parameter -> scaled P_W(G), shaped as the local part. Where the owner failed, the
+    numbers mean nothing.
     """
     moving: dict[Tensor, Tensor] = {}
     together: dict[Any, list[Part]] = {}
-    for part in found:
+    for part in sharded:
         (group,) = shard_groups(part.parameter)
         together.setdefault(group, []).append(part)
     for group, members in together.items():
@@ -74,7 +75,7 @@ def at_owners(
 def _at_owners_in(
     group: Any, members: Sequence[Part], agreement: Agreement, finite: FiniteCheck
 ) -> list[Tensor]:
-    """Do so within one process group."""
+    """Do the same within one process group."""
     ranks = owners([part.layout.flops for part in members], group.size())
     tensors = [part.parameter for part in members] + [part.grad for part in members]
     owned = [
@@ -83,7 +84,7 @@ def _at_owners_in(
     ]
     wholes = to_owners(owned, [local_part(tensor) for tensor in tensors], group)
     own = [place for place in wholes if place < len(members)]
-    # what fails stands as it came: the others wait for something of its size
+    # if the work fails, W is sent back: the other processes wait for something of its size
     directions = {place: wholes[place] for place in own}
     with agreement.local_work():
         for place in own:

@@ -81,27 +81,27 @@ class Part:
 
 def parts(groups: Sequence[Group]) -> list[Part]:
     """Find what lies on several processes, and plan it: in the same order on all of them."""
-    found: list[Part] = []
+    sharded: list[Part] = []
     for number, group in enumerate(groups):
         for index, parameter in enumerate(group["params"]):
             if is_distributed(parameter) and (part := _part(group, number, index)) is not None:
-                found.append(part)
-    if not found:
-        return found
-    _check_meshes(found)
+                sharded.append(part)
+    if not sharded:
+        return sharded
+    _check_meshes(sharded)
     together: dict[tuple[Any, ...], list[Part]] = {}
-    for part in found:
+    for part in sharded:
         together.setdefault(tuple(shard_groups(part.parameter)), []).append(part)
     for members in together.values():
         plans = plan([part.layout for part in members], [_wanted(part) for part in members])
         for part, each in zip(members, plans, strict=True):
             part.plan = each
-    return found
+    return sharded
 
 
-def all_groups(found: Sequence[Part]) -> list[Any]:
+def all_groups(sharded: Sequence[Part]) -> list[Any]:
     """List the process groups of the mesh that all parts lie on, one for each of its dimensions."""
-    return max((process_groups(part.parameter) for part in found), key=len)
+    return max((process_groups(part.parameter) for part in sharded), key=len)
 
 
 def named(groups: Sequence[Group]) -> list[tuple[str, Tensor]]:
@@ -161,9 +161,9 @@ def _wanted(part: Part) -> Scheme | None:
     return Scheme(scheme)
 
 
-def _check_meshes(found: Sequence[Part]) -> None:
-    groups = all_groups(found)
-    for part in found:
+def _check_meshes(sharded: Sequence[Part]) -> None:
+    groups = all_groups(sharded)
+    for part in sharded:
         if not all(group in groups for group in process_groups(part.parameter)):
             raise ValueError(
                 f"{part.matrix.name}: expected one mesh, or parts of it, for all parameters of "

@@ -24,7 +24,7 @@ from virtualdepth.optim.step_scales import STEP_SCALES
 
 def agreed_steps(
     groups: Sequence[Group],
-    found: Sequence[Part],
+    sharded: Sequence[Part],
     compute: Callable[[], list[GroupStep]],
     finite: FiniteCheck,
     *,
@@ -32,27 +32,27 @@ def agreed_steps(
 ) -> list[GroupStep]:
     """Compute the same steps on every process, or raise the same error; nothing is changed.
 
-    ``found`` are the sharded parameters, and ``compute`` is the step of all others; ``first``
-    compares the processes' options before.
+    ``compute`` computes the step of the parameters that are not sharded. ``first`` says that the
+    processes have not compared their options yet.
     """
-    agreement = Agreement(all_groups(found), found[0].parameter.device)
+    agreement = Agreement(all_groups(sharded), sharded[0].parameter.device)
     everything = named(groups)
     if first:
         agreement.compare(described(groups))
     steps: list[GroupStep] = []
-    summands, moving = [_nothing(part) for part in found], {}
+    summands, moving = [_nothing(part) for part in sharded], {}
     with agreement.local_work():
         steps = compute()
         finite.raise_pending()  # the others have to hear of it now, not one step late
-        moving = _local_directions(found, finite)
-        summands = [_summand(part, finite) for part in found]
+        moving = _local_directions(sharded, finite)
+        summands = [_summand(part, finite) for part in sharded]
     sums = agreement.reduce(
         [name for name, _ in everything],
         [parameter.grad is not None for _, parameter in everything],
         summands,
     )
-    moving |= _agreed_directions(found, sums, agreement, finite)
-    for part in found:
+    moving |= _agreed_directions(sharded, sums, agreement, finite)
+    for part in sharded:
         matrix, p = part.matrix, part.parameter
         if p in moving:
             matrix.weight = p
@@ -62,13 +62,13 @@ def agreed_steps(
 
 
 def _nothing(part: Part) -> Summand:
-    """What a process adds to the sum that has nothing to add."""
+    """Make zeros to add to the sum."""
     block = torch.zeros(part.block_size, dtype=torch.float64, device=part.parameter.device)
     return Summand(block, shard_groups(part.parameter))
 
 
 def _summand(part: Part, finite: FiniteCheck) -> Summand:
-    """What a process adds to the sum, once its part is known to be finite."""
+    """Check that the local part is finite, and compute what this process adds to the sum."""
     nothing, name = _nothing(part), part.matrix.name
     if part.parameter.grad is None:
         return nothing
@@ -82,24 +82,24 @@ def _summand(part: Part, finite: FiniteCheck) -> Summand:
     return nothing._replace(block=torch.cat([block, grad.double().square().sum().view(1)]))
 
 
-def _local_directions(found: Sequence[Part], finite: FiniteCheck) -> dict[Tensor, Tensor]:
-    """Precondition what this process has all of."""
+def _local_directions(sharded: Sequence[Part], finite: FiniteCheck) -> dict[Tensor, Tensor]:
+    """Precondition the matrices that lie whole on this process."""
     return {
         part.parameter: on_whole(part, local_part(part.parameter), local_part(part.grad), finite)
-        for part in found
+        for part in sharded
         if part.plan.scheme is Scheme.LOCAL and part.parameter.grad is not None
     }
 
 
 def _agreed_directions(
-    found: Sequence[Part], sums: Sequence[Tensor], agreement: Agreement, finite: FiniteCheck
+    sharded: Sequence[Part], sums: Sequence[Tensor], agreement: Agreement, finite: FiniteCheck
 ) -> dict[Tensor, Tensor]:
-    """Compute what each part that is cut moves along, given the sums over all processes."""
-    # where all that is needed is in the sums, and they bound what comes out, no process asks
-    # another again; otherwise matrices are fetched, and all processes agree once more
+    """Compute the directions of the parts that are cut, given the sums over all processes."""
+    # if the sums determine every direction, and bound it, the processes need not agree again;
+    # otherwise matrices are fetched, and all processes agree once more
     moving: dict[Tensor, Tensor] = {}
     to_gather, to_owners, certain = [], [], True
-    for part, total in zip(found, sums, strict=True):
+    for part, total in zip(sharded, sums, strict=True):
         if part.parameter.grad is None or part.plan.scheme is Scheme.LOCAL:
             continue
         if part.plan.scheme is Scheme.OWNER:
@@ -108,37 +108,40 @@ def _agreed_directions(
             to_gather.append(part)
         else:
             moving[part.parameter], bound = result
-            bounded = bound < torch.finfo(_kept(part, moving[part.parameter]).dtype).max / 2
-            # what is summed among copies of a part alone need not be the same among the others
+            bounded = bound < torch.finfo(_as_stored(part, moving[part.parameter]).dtype).max / 2
+            # a sum over some processes may differ from that over others
             summed_by_all = len(shard_groups(part.parameter)) == len(agreement.groups)
             certain = certain and bounded and summed_by_all
     if to_gather or to_owners or not certain:
         moving |= gathered(to_gather, agreement, finite) | at_owners(to_owners, agreement, finite)
         with agreement.local_work():
-            for part in found:
+            for part in sharded:
                 if part.parameter in moving:
-                    kept = _kept(part, moving[part.parameter])
-                    finite.check_now(part.matrix.name, "update", kept)
+                    stored = _as_stored(part, moving[part.parameter])
+                    finite.check_now(part.matrix.name, "update", stored)
         agreement.reduce((), (), ())
     return moving
 
 
-def _kept(part: Part, direction: Tensor) -> Tensor:
-    """What has to be in range: with momentum, what fits into the parameter's dtype."""
+def _as_stored(part: Part, direction: Tensor) -> Tensor:
+    """Round a direction as it will be stored: with momentum, in the dtype of the parameter."""
     rounded = part.group["momentum"] != 0
     return direction.to(part.parameter.dtype) if rounded else direction
 
 
 def _from_sum(part: Part, total: Tensor) -> tuple[Tensor, float] | None:
-    """What this part moves along, and a bound on it anywhere; None where the sum falls short."""
+    """Compute the direction of a part, and a bound on its entries on any process.
+
+    None where the sum does not determine P_W.
+    """
     group = part.group
-    factors = gram_preconditioner(total[:-1], part.rows_shape, float(group["depth"]), part.rtol)
-    if factors is None:
+    gram = gram_preconditioner(total[:-1], part.rows_shape, float(group["depth"]), part.rtol)
+    if gram is None:
         return None
     weight, grad = part.rows(local_part(part.parameter)), part.rows(local_part(part.grad))
-    found = factors.apply(weight, grad)
-    factor = STEP_SCALES[group["step_scale"]].factor(found, group, group["lr"])
-    scale = 1.0 if factor is None else factor.item()
-    norms = torch.stack([factors.on_grad.norm(), factors.on_weight.norm()])
-    sizes = torch.stack([total[-1].sqrt(), factors.singular_values.norm()])
-    return scale * part.from_rows(found.direction), scale * float(norms @ sizes)
+    result = gram.apply(weight, grad)
+    multiplier = STEP_SCALES[group["step_scale"]].multiplier(result, group, group["lr"])
+    scale = 1.0 if multiplier is None else multiplier.item()
+    norms = torch.stack([gram.on_grad.norm(), gram.on_weight.norm()])
+    sizes = torch.stack([total[-1].sqrt(), gram.singular_values.norm()])
+    return scale * part.from_rows(result.direction), scale * float(norms @ sizes)

@@ -8,7 +8,7 @@ from virtualdepth.optim._matrices import Matrix
 from virtualdepth.optim.solvers._exact import ExactSolver
 from virtualdepth.optim.solvers._layers import LayersSolver
 from virtualdepth.optim.solvers._polar import PolarSolver
-from virtualdepth.optim.solvers._protocol import Knows, Solver
+from virtualdepth.optim.solvers._protocol import DEFAULT, Knows, Solver
 from virtualdepth.optim.solvers._tracked import TrackedSolver
 
 __all__ = [
@@ -17,12 +17,15 @@ __all__ = [
     "Knows",
     "Solver",
     "SolverName",
+    "StatelessSolverName",
     "solve",
     "solver_label",
     "solver_of",
 ]
 
 SolverName = Literal["auto", "svd", "polar", "tracked", "layers"]
+# those without a state of their own, which go with another optimizer
+StatelessSolverName = Literal["auto", "svd", "polar"]
 
 EXACT = ExactSolver()
 
@@ -33,10 +36,6 @@ SOLVERS: Mapping[SolverName, Solver] = {
     "tracked": TrackedSolver(),
     "layers": LayersSolver(),
 }
-
-
-# of groups that :func:`virtualdepth.param_groups` made for an optimizer that has no depth yet
-DEFAULT: SolverName = "auto"
 
 
 def solver_of(matrix: Matrix) -> Solver:
@@ -65,3 +64,10 @@ def solve(matrices: Sequence[Matrix], finite: FiniteCheck) -> None:
         if not solver.maskable:
             finite.raise_pending()  # it reads numbers: on a device too, the step waits here
         solver.solve(members, finite)
+        result = "outcome" if solver.moves_parameter else "preconditioned"
+        for matrix in members:
+            if getattr(matrix, result, None) is None:
+                raise RuntimeError(
+                    f"{matrix.name}: expected {type(solver).__name__}.solve to fill in {result!r} "
+                    "but got nothing; this is a fault of the solver"
+                )

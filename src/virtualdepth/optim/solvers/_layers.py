@@ -1,8 +1,8 @@
 """``solver="layers"``: the explicit network behind each matrix, as factors in the state.
 
-The gradient by factor j is (W_N ... W_{j+1})^T G (W_{j-1} ... W_1)^T; torch's own SGD moves the
-factors, and their product is the weight: the discrete network itself, at the model's cost of one
-layer. Source: arXiv 1802.06509, equation 9.
+The gradient by factor j is (W_N ... W_{j+1})^T G (W_{j-1} ... W_1)^T. torch's own SGD moves the
+factors, and their product is the weight. This is the discrete network itself, while the model has
+the cost of one layer. Source: arXiv 1802.06509, equation 9.
 """
 
 import math
@@ -24,7 +24,7 @@ from virtualdepth.maths.jacobi import fingerprint, fingerprint_differs
 from virtualdepth.optim._finite_check import FiniteCheck
 from virtualdepth.optim._matrices import Matrix, State, check_full_precision
 from virtualdepth.optim._momentum import descend
-from virtualdepth.optim.solvers._protocol import Knows, Solver
+from virtualdepth.optim.solvers._protocol import DEFAULT, Knows, Solver
 
 
 class Network(NamedTuple):
@@ -34,21 +34,22 @@ class Network(NamedTuple):
     factors: list[Tensor]  # [W_1, ..., W_N], W_1 applied first
     momenta: list[Tensor]  # of the factors; empty without momentum
     steps: int  # that the momenta have taken
-    refactored: int  # how often a change from outside was met by new factors
+    refactored: int  # how often new factors were made after a change from outside
     products: list[Tensor]  # W_1, W_2 W_1, ..., without the whole
 
 
-class _Kept(NamedTuple):
-    """What need not be in a checkpoint, since it follows from what is."""
+class _Cache(NamedTuple):
+    """What a checkpoint leaves out, because it follows from what a checkpoint holds."""
 
-    version: int  # the parameter's count of writes after ours
-    products: list[Tensor]  # as of Network: kept, they save N - 2 products a step
+    version: int  # the parameter's count of writes, after our last one
+    products: list[Tensor]  # those of Network; they save N - 2 products a step
 
 
 class LayersSolver(Solver):
     """Gradient descent on the factors of W; momentum and decay act on each of them."""
 
-    knows: ClassVar[Knows] = Knows.WEIGHT
+    knows: ClassVar[Knows] = Knows.NOTHING
+    moves_parameter: ClassVar[bool] = True
     closed_form: ClassVar[bool] = False
     keeps_state: ClassVar[bool] = True
     maskable: ClassVar[bool] = False
@@ -59,13 +60,13 @@ class LayersSolver(Solver):
         if math.isinf(depth) or depth % 1 != 0:
             raise ValueError(
                 "depth: expected an integer with solver='layers', the explicit network, but got "
-                f"{depth!r}; other depths need solver='svd'"
+                f"{depth!r}; for other depths use solver={DEFAULT!r}"
             )
         for name in ("origin", "rtol"):
             if group.get(name) is not None:
                 raise ValueError(
                     f"{name}: expected None with solver='layers', which computes no P_W(G) that it "
-                    f"could act on, but got {group[name]!r}; use solver='svd'"
+                    f"could act on, but got {group[name]!r}; use solver={DEFAULT!r}"
                 )
 
     def check(self, matrix: Matrix) -> None:
@@ -124,17 +125,17 @@ class LayersSolver(Solver):
         state["layers_probe"] = fingerprint(matrix.view.split(parameter))
         state["layers_factored"] = True
         state["layers_refactored"] = network.refactored
-        matrix.kept[parameter] = _Kept(parameter._version, network.products)
+        matrix.caches[parameter] = _Cache(parameter._version, network.products)
 
     def note(self, state: State) -> str:
         """Say how often a change from outside was noticed."""
         count = state.get("layers_refactored", 0)
         return f"changed from outside and factored anew {count} times" if count else ""
 
-    def kept_tensors(self, matrix: Matrix) -> list[Tensor]:
+    def cached_tensors(self, matrix: Matrix) -> list[Tensor]:
         """List the partial products but for the first, which is a factor."""
-        kept: _Kept | None = matrix.kept.get(matrix.parameter)
-        return [] if kept is None else kept.products[1:]
+        cache: _Cache | None = matrix.caches.get(matrix.parameter)
+        return [] if cache is None else cache.products[1:]
 
 
 def _sizes(matrix: Matrix) -> list[int]:
@@ -168,7 +169,7 @@ def _network(matrix: Matrix) -> Network:
     # the group's blocks may have changed since: other matrices, of the same W
     factored = state["layers_factored"] and state["layers_probe"].shape == weight.shape[:-1]
     # writes to p.data do not count as such, and a copy or checkpoint starts its count anew
-    last: _Kept | None = matrix.kept.get(p)
+    last: _Cache | None = matrix.caches.get(p)
     written = last is not None and last.version != p._version
     changed = factored and bool(fingerprint_differs(weight, state["layers_probe"], exact=written))
     if factored and fits and not changed:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from virtualdepth.maths import polar_gradient
-from virtualdepth.optim.solvers._protocol import Knows
+from virtualdepth.optim.solvers._protocol import DEFAULT, Knows
 from virtualdepth.optim.solvers._stacked import StackedSolver
 
 
@@ -19,11 +19,11 @@ class PolarSolver(StackedSolver):
         super().check_options(group)
         if group["depth"] not in {1, 2}:
             raise ValueError(
-                f"depth: expected 2 with solver='polar' but got {group['depth']!r}; other depths "
-                "need solver='svd' or 'tracked'"
+                f"depth: expected 2 with solver='polar' but got {group['depth']!r}; for other "
+                f"depths use solver={DEFAULT!r}"
             )
         if group.get("rtol") is not None:
             raise ValueError(
                 "rtol: expected None with solver='polar', which knows no singular values, but got "
-                f"{group['rtol']!r}; use solver='svd' or 'tracked'"
+                f"{group['rtol']!r}; use solver={DEFAULT!r}"
             )

@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from torch import Tensor
 
 from virtualdepth.optim._finite_check import FiniteCheck
 from virtualdepth.optim._matrices import Matrix, State
 
+# the solver that goes with every depth and option
+DEFAULT: Final = "auto"
+
 
 class Knows(IntEnum):
     """What a solver finds out about a matrix; each includes those before."""
 
-    WEIGHT = 0  # the weight after the step alone: it moves the parameter itself
+    NOTHING = 0  # it does not compute P_W(G)
     DIRECTION = 1  # P_W(G)
     SPECTRUM = 2  # singular values of W, and the slopes of G along them
     DECOMPOSITION = 3  # singular vectors too, to the precision of the dtype
@@ -28,6 +31,8 @@ class Solver:
     keeps_state: ClassVar[bool] = False
     # whether a flag on a device can undo its writes
     maskable: ClassVar[bool] = True
+    # whether it moves the parameter itself, in its commit, and gives no direction
+    moves_parameter: ClassVar[bool] = False
     # whether it can act on a parameter of which several processes hold parts
     sharded: ClassVar[bool] = False
 
@@ -35,8 +40,8 @@ class Solver:
         """Refuse options, each valid by itself, that it cannot follow."""
         if group.get("hidden_features") is not None:
             raise ValueError(
-                "hidden_features: expected None, since only solver='layers' has hidden layers, but "
-                f"got {group['hidden_features']!r} with solver={group['solver']!r}"
+                f"hidden_features: expected None with solver={group['solver']!r}, which has no "
+                f"hidden layers, but got {group['hidden_features']!r}"
             )
 
     def check(self, matrix: Matrix) -> None:
@@ -53,14 +58,15 @@ class Solver:
         raise NotImplementedError
 
     def commit(self, matrix: Matrix) -> None:
-        """Move the parameter, where the solver gives no direction."""
+        """Move the parameter, if the solver does that itself."""
+        raise NotImplementedError
 
     def note(self, state: State) -> str:
         """Say what a user should know of one parameter: a line for the routing table, or none."""
         return ""
 
-    def kept_tensors(self, matrix: Matrix) -> list[Tensor]:
-        """List the tensors that it keeps of a parameter beside the state."""
+    def cached_tensors(self, matrix: Matrix) -> list[Tensor]:
+        """List the tensors that it holds of a parameter beside the state."""
         return []
 
 

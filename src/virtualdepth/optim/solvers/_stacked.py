@@ -43,10 +43,10 @@ class StackedSolver(Solver):
                 self._solve_stack([matrix], finite)
             return
         if alone:
-            first.found = found
+            first.preconditioned = found
         else:
             for matrix, *each in zip(stack, *found, strict=True):
-                matrix.found = Preconditioned(*each)
+                matrix.preconditioned = Preconditioned(*each)
 
 
 def stacks(matrices: Sequence[Matrix]) -> list[list[Matrix]]:

@@ -115,7 +115,7 @@ def _follow(matrix: Matrix, weight: Tensor, *, is_async: bool) -> None:
     swept = None if skip else _swept(wide, image, state, depth, is_async=is_async)
     basis = exact_basis(wide) if swept is None else swept.basis
     found, step = precondition_in_basis(basis, wide_grad, depth, group["rtol"])
-    matrix.memory = {
+    matrix.new_state = {
         "tracked_left": basis.left,
         "tracked_rows": basis.rows,
         "tracked_step": step,
@@ -127,7 +127,7 @@ def _follow(matrix: Matrix, weight: Tensor, *, is_async: bool) -> None:
     }
     if weight.shape[-2] > weight.shape[-1]:
         found = found._replace(direction=found.direction.mT)
-    matrix.found = found
+    matrix.preconditioned = found
 
 
 def _swept(

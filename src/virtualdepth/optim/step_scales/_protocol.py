@@ -1,4 +1,4 @@
-"""What every step scale has: checks, state, and a factor on P_W(G)."""
+"""What every step scale has: checks, memory, and a multiplier of P_W(G)."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,11 @@ from torch import Tensor
 from virtualdepth.maths import Preconditioned
 from virtualdepth.optim._finite_check import FiniteCheck
 from virtualdepth.optim._matrices import Group, GroupStep, States
-from virtualdepth.optim.solvers import Knows, solve
+from virtualdepth.optim.solvers import SOLVERS, Knows, solve
 
 
 class StepScale:
-    """What multiplies P_W(G). A subclass without memory only has to fill in :meth:`factor`."""
+    """What multiplies P_W(G). A subclass without memory only has to fill in :meth:`multiplier`."""
 
     # what the solver has to find out about a matrix
     needs: ClassVar[Knows] = Knows.SPECTRUM
@@ -38,14 +38,15 @@ class StepScale:
         for key, value in self.memory.items():
             group.setdefault(key, copy.copy(value))
 
-    def factor(self, found: Preconditioned, group: Mapping[str, Any], lr: Any) -> Tensor | None:
+    def multiplier(
+        self, preconditioned: Preconditioned, group: Mapping[str, Any], lr: Any
+    ) -> Tensor | None:
         """Compute what multiplies one P_W(G), broadcast against (..., m, n); None for 1."""
         raise NotImplementedError
 
-    def factors(self, step: GroupStep, lr: Any) -> Sequence[Tensor | None]:
-        """Compute the factor of each matrix of a step, and note what to remember."""
-        found = [matrix.found for matrix in step.matrices]
-        return [None if each is None else self.factor(each, step.group, lr) for each in found]
+    def multipliers(self, step: GroupStep, lr: Any) -> Sequence[Tensor | None]:
+        """Compute the multiplier of each P_W(G) of a step, and note what to write."""
+        return [self.multiplier(m.preconditioned, step.group, lr) for m in step.matrices]
 
     def compute(
         self,
@@ -58,16 +59,18 @@ class StepScale:
     ) -> None:
         """Fill in the direction of each matrix: scaled P_W(G), in float32 or float64.
 
-        ``lr`` is what it will be multiplied by; ``rounded`` says that it will be kept in the dtype
-        of the parameter, as momentum and gradients are, and has to be finite there. ``loss`` is
-        what the closure returned.
+        ``lr`` multiplies it later. ``rounded`` says that it will be stored in the dtype of the
+        parameter, as momentum and gradients are, and has to be finite there. ``loss`` is what the
+        closure returned.
         """
         solve(step.matrices, finite)
-        for matrix, factor in zip(step.matrices, self.factors(step, lr), strict=True):
-            if matrix.found is None:
-                continue  # its solver moves the parameter itself
-            scaled = matrix.found.direction if factor is None else factor * matrix.found.direction
-            matrix.found = None  # one update for each matrix is kept, not two
-            kept = scaled.to(matrix.parameter.dtype) if rounded else scaled
-            finite.check(matrix.name, "update", kept)
-            matrix.direction = matrix.view.join(scaled, like=matrix.parameter)
+        if SOLVERS[step.group["solver"]].moves_parameter:
+            return
+        for matrix, multiplier in zip(step.matrices, self.multipliers(step, lr), strict=True):
+            direction = matrix.preconditioned.direction
+            del matrix.preconditioned  # so that each matrix holds one update, not two
+            if multiplier is not None:
+                direction = multiplier * direction
+            stored = direction.to(matrix.parameter.dtype) if rounded else direction
+            finite.check(matrix.name, "update", stored)
+            matrix.direction = matrix.view.join(direction, like=matrix.parameter)

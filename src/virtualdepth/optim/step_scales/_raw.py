@@ -12,15 +12,17 @@ from virtualdepth.optim.step_scales._protocol import StepScale
 
 
 class RawScale(StepScale):
-    """No factor: it goes with solvers that give no direction too."""
+    """P_W(G) itself. It also goes with solvers that move the parameter themselves."""
 
-    needs: ClassVar[Knows] = Knows.WEIGHT
+    needs: ClassVar[Knows] = Knows.NOTHING
     sharded: ClassVar[bool] = True
 
-    def factor(self, found: Preconditioned, group: Mapping[str, Any], lr: Any) -> Tensor | None:
+    def multiplier(
+        self, preconditioned: Preconditioned, group: Mapping[str, Any], lr: Any
+    ) -> Tensor | None:
         """Leave P_W(G) as it is."""
         return None
 
-    def factors(self, step: GroupStep, lr: Any) -> Sequence[Tensor | None]:
+    def multipliers(self, step: GroupStep, lr: Any) -> Sequence[Tensor | None]:
         """Leave every P_W(G) as it is."""
         return [None] * len(step.matrices)

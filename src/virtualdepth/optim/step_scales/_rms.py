@@ -20,26 +20,28 @@ _FLOOR = 1e-4
 
 
 class RmsScale(StepScale):
-    """One factor for all matrices of a group."""
+    """One multiplier for all matrices of a group."""
 
     needs: ClassVar[Knows] = Knows.DIRECTION
     memory: ClassVar[Mapping[str, Any]] = {"rms_mean": 0.0, "rms_steps": 0}
     maskable: ClassVar[bool] = False
     gradients_only: ClassVar[bool] = True
 
-    def factors(self, step: GroupStep, lr: Any) -> Sequence[Tensor | None]:
+    def multipliers(self, step: GroupStep, lr: Any) -> Sequence[Tensor | None]:
         """Compute 1 / (sqrt(mean of the sum of <G, P_W(G)>) + 1e-4)."""
         group = step.group
-        solved = [(m.view.split(m.grad), m.found) for m in step.matrices if m.found is not None]
-        if not solved:
+        if not step.matrices:
             return []
-        squares = [squared_preconditioned_norm(grad, found) for grad, found in solved]
+        squares = [
+            squared_preconditioned_norm(m.view.split(m.grad), m.preconditioned)
+            for m in step.matrices
+        ]
         square = torch.stack([each.to(squares[0]) for each in squares]).sum()
         steps = group.get("rms_steps", 0) + 1
         before = torch.as_tensor(group.get("rms_mean", 0.0)).to(square)
         mean = torch.lerp(square, before, _DECAY)
-        factor = 1 / ((mean / (1 - _DECAY**steps)).sqrt() + _FLOOR)
+        multiplier = 1 / ((mean / (1 - _DECAY**steps)).sqrt() + _FLOOR)
         # a step of rate 0, as checkpoints take to make state, must change nothing
         if lr != 0:
-            step.memory.append((group, {"rms_mean": mean, "rms_steps": steps}))
-        return [factor.to(found.direction) for _, found in solved]
+            step.writes.append((group, {"rms_mean": mean, "rms_steps": steps}))
+        return [multiplier.to(m.preconditioned.direction) for m in step.matrices]

@@ -15,6 +15,9 @@ class UnitScale(StepScale):
     sharded: ClassVar[bool] = True
     needs_lr: ClassVar[bool] = True
 
-    def factor(self, found: Preconditioned, group: Mapping[str, Any], lr: Any) -> Tensor | None:
-        """Compute one factor for each matrix, (..., 1, 1)."""
-        return unit_scale(found, float(group["depth"]), lr, group["cap"])[..., None, None]
+    def multiplier(
+        self, preconditioned: Preconditioned, group: Mapping[str, Any], lr: Any
+    ) -> Tensor | None:
+        """Compute one number for each matrix, (..., 1, 1)."""
+        scale = unit_scale(preconditioned, float(group["depth"]), lr, group["cap"])
+        return scale[..., None, None]

@@ -1,9 +1,9 @@
-"""Which way a step without a learning rate goes, and how far.
+"""The direction and the length of a step without a learning rate.
 
-All matrices of a group take one quasi-Newton step in the metric of the rule. If it changes a
-singular value by somewhat more than the cap, it is shortened. If by far more, the group takes a
-step along the flow instead: as long as the cap and the curvature allow, or, where no curvature is
-known, the cap and the norm of W.
+All matrices of a group take one quasi-Newton step in the metric of the rule. If that step changes a
+singular value by a little more than the cap, it is shortened. If it changes one by much more, the
+group takes a step along the flow instead. The cap and the curvature bound the length of that step.
+If no curvature is known, the norm of W takes its place.
 """
 
 import math
@@ -27,31 +27,33 @@ from virtualdepth.maths import (
 )
 from virtualdepth.optim.step_scales.auto._points import Moving
 
-# A quasi-Newton step of up to _FAR caps is shortened to the cap. After a longer one, none is
-# computed for _WAIT steps: they change little, and cost a quarter of a step. Chosen on 100 x 100
-# completions: with 4 or 10 caps runs end further from the flow, with 1 some take far longer
+# A quasi-Newton step of up to _FAR caps is shortened to the cap. After a longer one, no such step
+# is computed for _WAIT steps: it would seldom be taken, and it costs a quarter of a step. Both
+# numbers were chosen on completions of 100 x 100 matrices. With 4 or 10 caps, runs end further from
+# the flow. With 1, some runs take far longer.
 _FAR, _WAIT = 2, 4
-# At infinite depth every singular value counts by itself, and a step is taken whole or not at all.
-# With the limits above 5 of 9 such completions did not end, or ended far off; with these all ended
+# At infinite depth the change of each singular value is measured by itself, and no step is
+# shortened. With the numbers above, 5 of 9 such completions did not end, or ended far from the
+# data. With these, all ended.
 _INFINITE_FAR, _INFINITE_WAIT = 1, 0
 
 
 def choose_steps(
     moving: Sequence[Moving], group: Mapping[str, Any], *, resolved: bool
 ) -> tuple[Sequence[Tensor], int]:
-    """Choose what to subtract from each matrix, and for how many steps no quasi-Newton step is due.
+    """Choose what to subtract from each matrix, and for how many steps to skip quasi-Newton steps.
 
-    ``resolved`` says whether the gradients are more than the rounding of larger ones. If not, and
-    no curvature tells how far to go, nothing moves: a step by the cap would leave a minimum.
+    ``resolved`` says that the gradients are larger than the rounding errors of earlier ones. If
+    they are not, and no curvature is known, nothing moves: a step by the cap would leave a minimum.
     """
-    wait, finite = group["auto_wait"], math.isfinite(group["depth"])
-    far, pause = (_FAR, _WAIT) if finite else (_INFINITE_FAR, _INFINITE_WAIT)
+    wait, has_layers = group["auto_wait"], math.isfinite(group["depth"])
+    far, pause = (_FAR, _WAIT) if has_layers else (_INFINITE_FAR, _INFINITE_WAIT)
     known = _secants(moving, 2 if wait else None)
     if not wait:
         found = _quasi_newton(moving, known)
         if found is not None:
             change = max(
-                float(relative_change(each.metric, step, together=finite).amax())
+                float(relative_change(each.metric, step, together=has_layers).amax())
                 for each, step in zip(moving, found, strict=True)
             )
             if change <= far * group["cap"]:
@@ -94,18 +96,18 @@ def _capped_length(moving: Sequence[Moving], group: Mapping[str, Any]) -> float:
 
 
 def _longest(moving: Sequence[Moving], group: Mapping[str, Any], known: Sequence[Secant]) -> float:
-    """Compute the time that the curvature allows, or, where none is known, the norm of W."""
-    # where singular values have settled, the cap allows steps that oscillate there. What that does
-    # to the small ones stays: the end would be another minimum than the flow's. At infinite depth,
-    # where nothing turns the row and column spaces, only such steps get to an end in time
+    """Compute the time that the curvature allows; without a curvature, that the norm allows."""
+    # Where singular values have settled, the cap allows steps that oscillate. The oscillation would
+    # change the small singular values for good, and so lead to another minimum than the flow's. At
+    # infinite depth nothing turns the row and column spaces, and only long steps end in time.
     if known and math.isfinite(group["depth"]):
         stable = barzilai_borwein_length([each.metric for each in moving], known[0])
         if math.isfinite(stable):
             return stable
-    # a gradient that only turns singular vectors changes no singular value to first order: there
-    # the cap allows any length, and no curvature is known that would not
+    # A gradient that only turns singular vectors changes no singular value to first order. Then
+    # the cap allows any length, and no known curvature bounds it.
     fastest = max(_relative_norm(m.metric, m.weights[0], m.grads[0]) for m in moving)
-    return 1 / fastest if fastest > 0 else 0.0  # at speed 0 the rule stands still
+    return 1 / fastest if fastest > 0 else 0.0  # at speed 0 nothing moves
 
 
 def _relative_norm(metric: Preconditioner, weight: Tensor, grad: Tensor) -> float:
@@ -118,7 +120,7 @@ def _relative_norm(metric: Preconditioner, weight: Tensor, grad: Tensor) -> floa
 
 
 def _midpoint(each: Moving, length: float, group: Mapping[str, Any]) -> Tensor:
-    """Follow the flow for a time, by the midpoint rule."""
+    """Follow the flow for the time ``length``, by the midpoint rule."""
     weight, grad = each.weights[0], each.grads[0]
     try:
         return midpoint_step(

@@ -19,7 +19,7 @@ from virtualdepth.optim.step_scales.auto._batches import (
 from virtualdepth.optim.step_scales.auto._direction import choose_steps
 from virtualdepth.optim.step_scales.auto._points import init_points, moving_matrix, next_points
 
-MEMORY = 10  # losses that a step is compared with
+LOSSES = 10  # losses that a step is compared with
 
 
 class AutoScale(StepScale):
@@ -89,11 +89,11 @@ class AutoScale(StepScale):
             _go_back(step, rate)
             return
         memory = _go_on(step, finite, rate, points)
-        memory["auto_losses"] = [*losses, *([] if loss is None else [loss])][-MEMORY:]
+        memory["auto_losses"] = [*losses, *([] if loss is None else [loss])][-LOSSES:]
         # a matrix that did not move has no part in this step's secant: its points do not go on
         moved = {matrix.parameter for matrix in step.matrices}
         still = [step.states[p] for p in group["params"] if p not in moved]
-        step.memory = [(group, memory), *((state, {"auto_points": 0}) for state in still)]
+        step.writes = [(group, memory), *((state, {"auto_points": 0}) for state in still)]
 
 
 def _go_on(step: GroupStep, finite: FiniteCheck, rate: float, points: int) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _go_on(step: GroupStep, finite: FiniteCheck, rate: float, points: int) -> di
         scaled = change / rate
         finite.check(matrix.name, "update", scaled)
         matrix.direction = matrix.view.join(scaled, like=matrix.parameter)
-        matrix.memory = next_points(matrix, points)
+        matrix.new_state = next_points(matrix, points)
     backs = [*group["auto_backs"], 0][-WINDOW:]
     memory: dict[str, Any] = {"auto_wait": wait, "auto_backs": backs}
     if points > 0:
@@ -121,5 +121,5 @@ def _go_back(step: GroupStep, rate: float) -> None:
     """Halve a step that went too far; the secants that led there are forgotten."""
     for matrix in step.matrices:
         matrix.direction = (matrix.weight - matrix.state["auto_weight_0"]) / (2 * rate)
-        matrix.memory = {"auto_points": 1}
-    step.memory = [(step.group, look_for_halvings(step.group, step.matrices))]
+        matrix.new_state = {"auto_points": 1}
+    step.writes = [(step.group, look_for_halvings(step.group, step.matrices))]
