@@ -15,6 +15,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Workers of pytest-xdist share the cores, and small matrices are slower on many threads.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 
 # Timing varies on a shared machine, so a deadline would fail at random.
 settings.register_profile("default", derandomize=True, deadline=None, max_examples=50)
