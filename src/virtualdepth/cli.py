@@ -6,6 +6,7 @@ needs is imported when it runs, so that help and most errors come at once.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,18 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from virtualdepth import __version__, verify
-from virtualdepth.runs import INTERRUPTED, PASSED, RESULT, UNUSABLE, UnusableError, command_of
+from virtualdepth._interrupt import name_program
+from virtualdepth.runs import (
+    INTERRUPTED,
+    PASSED,
+    RESULT,
+    UNUSABLE,
+    UnusableError,
+    command_of,
+    masked,
+    one_line,
+    patient_streams,
+)
 
 _GROUP = "virtualdepth.commands"
 
@@ -50,7 +62,7 @@ class _Parser(argparse.ArgumentParser):
                 "; the metadata of the installed package names no other commands: in a source "
                 "tree, pip install -e ."
             )
-        self.exit(UNUSABLE, f"{self.prog}: error: {message}\n")
+        self.exit(UNUSABLE, f"{self.prog}: error: {masked(one_line(message))}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,14 +75,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 passed, 1 the check failed, 130 after Ctrl-C. Unusable arguments end
         the process with status 2.
     """
-    options, more = _parser(_commands()).parse_known_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    with patient_streams():
+        try:
+            return _run_words(words)
+        finally:
+            _flush()
+
+
+def _run_words(words: Sequence[str]) -> int:
+    options, more = _parser(_commands()).parse_known_args(words)
     parser: _Parser = options.parser
+    name_program(parser.prog)
     if more and not options.takes_more:
         parser.error(f"unrecognized arguments: {' '.join(more)}; see {parser.prog} --help")
+    _check_once(parser, words)
     options.more = more
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        status = run(options)
+        _flush()  # now, while a full disk can be told of
     except UnusableError as error:
         parser.error(str(error))
     except OSError as error:  # a disk that is full, a file that may not be written
@@ -78,6 +102,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return INTERRUPTED
+    return status
+
+
+def _flush() -> None:
+    if sys.stdout:  # None if it was closed when the process began
+        sys.stdout.flush()
+
+
+def _check_once(parser: _Parser, words: Sequence[str]) -> None:
+    """Refuse an option that is there twice, of which one would be lost."""
+    options = [word.partition("=")[0] for word in words if re.match("--.", word)]
+    for option in options:
+        if options.count(option) > 1:
+            parser.error(
+                f"argument {option}: expected once but got it {options.count(option)} times; give "
+                "all that it takes in one"
+            )
 
 
 def _commands() -> dict[str, Command]:
@@ -100,7 +141,16 @@ def _report(commands: Mapping[str, Command], options: argparse.Namespace) -> int
             "folder", f"expected the folder of a run, with its {RESULT}, but got {folder}"
         )
     with _extra_of(command):
-        command.report(folder)
+        try:
+            command.report(folder)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            if isinstance(error, UnusableError):
+                raise
+            raise UnusableError(
+                "folder",
+                f"expected the files of a run as {command_of(folder)} leaves them but got, in "
+                f"{folder}, {type(error).__name__}: {error}",
+            ) from error
     return PASSED
 
 

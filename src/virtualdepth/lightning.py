@@ -4,12 +4,13 @@
 whose ``Trainer`` you use: Lightning refuses modules of the other flavour.
 """
 
+from virtualdepth._extras import missing
+
 try:
+    import torchmetrics  # noqa: F401
     from pytorch_lightning import Callback, LightningDataModule, LightningModule
 except ModuleNotFoundError as error:
-    raise ImportError(
-        "virtualdepth.lightning needs pytorch-lightning: pip install 'virtualdepth[lightning]'"
-    ) from error
+    raise missing("virtualdepth.lightning", error, "lightning") from error
 
 from virtualdepth._lightning import (
     AlignmentMixin,

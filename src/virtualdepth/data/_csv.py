@@ -5,11 +5,25 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from virtualdepth.runs import UnusableError
+
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
+# Squares of what a column varies by, summed over samples, are to be far from 0 and infinity; and
+# centring leaves rounding errors of 1e-16 of the largest number.
+_SMALLEST, _LARGEST, _FINEST = 1e-100, 1e100, 1e-12
+
+
+class Table(NamedTuple):
+    """Features (samples, n) and targets (samples, m), float64, with the names of the features."""
+
+    features: Tensor
+    targets: Tensor
+    names: list[str]
 
 
 def read_csv(path: Path, targets: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -17,6 +31,12 @@ def read_csv(path: Path, targets: Sequence[str]) -> tuple[Tensor, Tensor]:
 
     Blank lines are skipped. A missing value is refused: its owner has to decide what it means.
     """
+    table = read_table(path, targets)
+    return table.features, table.targets
+
+
+def read_table(path: Path, targets: Sequence[str]) -> Table:
+    """Read features and ``targets`` like :func:`read_csv`, with the names of the features."""
     with _readable(path), path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
         lines = ((reader.line_num, cells) for cells in reader if cells)
@@ -28,8 +48,29 @@ def read_csv(path: Path, targets: Sequence[str]) -> tuple[Tensor, Tensor]:
             "data", f"expected lines of numbers after the header but got none in {path}"
         )
     values = torch.tensor(rows, dtype=torch.float64)
+    for name, column in zip(header, values.T, strict=True):
+        _check_range(path, name, column)
     features = [column for column in range(len(header)) if column not in chosen]
-    return values[:, features], values[:, chosen]
+    return Table(values[:, features], values[:, chosen], [header[column] for column in features])
+
+
+def _check_range(path: Path, name: str, column: Tensor) -> None:
+    """Refuse numbers (samples,) whose squares, or differences, arithmetic does not hold."""
+    low, high = float(column.min()), float(column.max())
+    varies_by, largest = high - low, max(abs(low), abs(high))
+    if varies_by and not _SMALLEST <= varies_by <= _LARGEST:
+        raise UnusableError(
+            "data",
+            f"expected numbers that differ by {_SMALLEST:g} to {_LARGEST:g} but got {varies_by:g} "
+            f"in column {name!r} of {path}; choose another unit for it",
+        )
+    if 0 < varies_by < _FINEST * largest:
+        raise UnusableError(
+            "data",
+            f"expected numbers that differ by more than {_FINEST:g} of their size but got "
+            f"{varies_by:g} of {largest:g} in column {name!r} of {path}; subtract what they have "
+            "in common, or leave the column out",
+        )
 
 
 @contextmanager
@@ -53,6 +94,8 @@ def _header(path: Path, lines: Iterator[tuple[int, list[str]]]) -> list[str]:
     header = [cell.strip() for cell in cells]
     if not header:
         raise UnusableError("data", f"expected a header but got an empty file, {path}")
+    if len(header) == 1:
+        _check_separator(path, line, cells[0])
     if all(_is_number(name) for name in header):
         raise UnusableError(
             "data",
@@ -69,6 +112,16 @@ def _header(path: Path, lines: Iterator[tuple[int, list[str]]]) -> list[str]:
     return header
 
 
+def _check_separator(path: Path, line: int, text: str) -> None:
+    for separator, name in _SEPARATORS.items():
+        if separator in text.strip(" "):
+            raise UnusableError(
+                "data",
+                f"expected commas between the columns but got {name} in line {line} of {path}; "
+                "write it with commas, and with points in the numbers",
+            )
+
+
 def _columns(header: Sequence[str], targets: Sequence[str]) -> list[int]:
     if not targets:
         raise UnusableError(
@@ -79,13 +132,25 @@ def _columns(header: Sequence[str], targets: Sequence[str]) -> list[int]:
     for name in targets:
         if name not in header:
             raise UnusableError(
-                "targets", f"expected columns among {_names(header)} but got {name!r}"
+                "targets",
+                f"expected columns among {_names(header)} but got {name!r}{_hint(header)}",
             )
     if len(set(targets)) == len(header):
         raise UnusableError("targets", "expected to leave a column as a feature but got all")
     if len(set(targets)) < len(targets):
         raise UnusableError("targets", f"expected distinct columns but got {_names(targets)}")
     return [header.index(name) for name in targets]
+
+
+def _hint(header: Sequence[str]) -> str:
+    """Say what to do about a column's name that is hard to write."""
+    for name in header:
+        if "," in name:
+            return f"; write a name with a comma in double quotes, as in '\"{name}\"'"
+        for separator, what in _SEPARATORS.items():
+            if separator in name and separator != " ":
+                return f"; the header has {what}, where commas separate columns"
+    return ""
 
 
 def _numbers(path: Path, line: int, header: Sequence[str], cells: Sequence[str]) -> list[float]:

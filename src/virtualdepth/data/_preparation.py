@@ -35,6 +35,18 @@ def whiten(features: Tensor) -> Tensor:
     return u[:, :rank] * math.sqrt(len(features))
 
 
+def left_out(features: Tensor, inputs: Tensor) -> tuple[list[int], list[int]]:
+    """Return which features (samples, n) are constant, and which others ``inputs`` is without.
+
+    ``inputs`` is :func:`whiten` of the features: sqrt(samples) times an orthonormal basis.
+    """
+    constant = features.amax(0) == features.amin(0)
+    centred = features - features.mean(0)
+    inside = inputs @ (inputs.mT @ centred) / len(inputs)
+    is_lost = ~constant & ((centred - inside).norm(dim=0) > 0.5 * centred.norm(dim=0))
+    return constant.nonzero().flatten().tolist(), is_lost.nonzero().flatten().tolist()
+
+
 def standardise(targets: Tensor) -> Tensor:
     """Give each column of (samples, m) the mean 0 and the standard deviation 1 (ddof 0).
 

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from virtualdepth.data._csv import read_csv
+from virtualdepth.data._csv import read_table
 from virtualdepth.data._files import find_file
-from virtualdepth.data._preparation import standardise, whiten
+from virtualdepth.data._preparation import left_out, standardise, whiten
 from virtualdepth.runs import UnusableError
 
 BUILT_IN = ("digits", "ethanol", "synthetic")
+_MOST_NAMES = 12  # of columns in a sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +27,14 @@ class Problem:
         inputs: x as rows, (samples, n), float64, centred and whitened.
         targets: y as rows, (samples, m), float64, centred.
         features: how many features the data had, n of them linearly independent.
+        notes: sentences on the features that are left out.
     """
 
     name: str
     inputs: Tensor
     targets: Tensor
     features: int
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         samples, rank = self.inputs.shape
@@ -63,7 +66,7 @@ def load_problem(
     synthetic: 200 samples, 12 features of rank 12, 4 targets
     """
     if data not in BUILT_IN:
-        return _problem(data, *_csv(data, targets))
+        return _csv(data, targets)
     if targets:
         raise UnusableError(
             "targets",
@@ -77,15 +80,49 @@ def load_problem(
     return _problem(data, *_synthetic(seed))
 
 
-def _problem(name: str, features: Tensor, targets: Tensor, *, scaled: bool = True) -> Problem:
+def _problem(
+    name: str,
+    features: Tensor,
+    targets: Tensor,
+    names: Sequence[str] = (),
+    *,
+    scaled: bool = True,
+) -> Problem:
     if len(features) < 2:
         raise UnusableError("data", f"expected at least 2 samples but got {len(features)}")
+    inputs = whiten(features)
     return Problem(
         name=name,
-        inputs=whiten(features),
+        inputs=inputs,
         targets=standardise(targets) if scaled else targets - targets.mean(0),
         features=features.shape[1],
+        notes=_notes(features, inputs, names),
     )
+
+
+def _notes(features: Tensor, inputs: Tensor, names: Sequence[str]) -> tuple[str, ...]:
+    """Say which features (samples, n) are not among the whitened ``inputs``, and why."""
+    constant, lost = left_out(features, inputs)
+    dependent = features.shape[1] - len(constant) - len(lost) - inputs.shape[1]
+
+    def these(columns: Sequence[int]) -> str:
+        shown = [repr(names[k]) if names else f"column {k + 1}" for k in columns[:_MOST_NAMES]]
+        more = len(columns) - len(shown)
+        return ", ".join(shown) + (f" and {more} more" if more else "")
+
+    notes = []
+    if constant:
+        notes.append(f"left out, since they are constant: {these(constant)}")
+    if lost:
+        notes.append(
+            f"left out, since they vary too little beside the others: {these(lost)}; choose units "
+            "in which they are comparable"
+        )
+    if dependent > 0:
+        notes.append(
+            f"features that depend linearly on others, and add no direction to them: {dependent}"
+        )
+    return tuple(notes)
 
 
 def _digits() -> tuple[Tensor, Tensor]:
@@ -120,10 +157,18 @@ def load_ethanol(data_dir: str | None) -> tuple[Tensor, Tensor]:
             f"expected an npz archive of X (samples, n) and y_ppm (samples,) but got {path}: "
             f"{error}",
         ) from error
+    shapes = features.ndim == 2 and ppm.shape == features.shape[:1]
+    numbers = all(np.issubdtype(array.dtype, np.floating) for array in (features, ppm))
+    if not (shapes and numbers and np.isfinite(features).all() and np.isfinite(ppm).all()):
+        raise UnusableError(
+            "data_dir",
+            f"expected finite numbers X (samples, n) and y_ppm (samples,) in {path} but got other "
+            f"ones, of shapes {features.shape} and {ppm.shape}",
+        )
     return torch.from_numpy(features), torch.from_numpy(ppm)[:, None]
 
 
-def _csv(data: str, targets: Sequence[str]) -> tuple[Tensor, Tensor]:
+def _csv(data: str, targets: Sequence[str]) -> Problem:
     path = Path(data)
     if not path.exists():
         raise UnusableError(
@@ -131,4 +176,5 @@ def _csv(data: str, targets: Sequence[str]) -> tuple[Tensor, Tensor]:
             f"expected {', '.join(BUILT_IN)} or the path of a CSV file but got {data!r}, which "
             "does not exist",
         )
-    return read_csv(path, targets)
+    table = read_table(path, targets)
+    return _problem(data, table.features, table.targets, table.names)

@@ -5,12 +5,12 @@ matrix is averaged over all matrices since the last reset, on all processes. Of 
 margins the worst is kept.
 """
 
+from virtualdepth._extras import missing
+
 try:
     import torchmetrics  # noqa: F401
 except ModuleNotFoundError as error:
-    raise ImportError(
-        "virtualdepth.metrics needs torchmetrics: pip install 'virtualdepth[lightning]'"
-    ) from error
+    raise missing("virtualdepth.metrics", error, "lightning") from error
 
 from virtualdepth.metrics._alignment import GradientAlignment
 from virtualdepth.metrics._balancedness import Balancedness

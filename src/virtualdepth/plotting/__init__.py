@@ -4,6 +4,14 @@ Every plot function takes ``ax`` and returns it. None shows or saves a figure. `
 ``PALETTE``, ``figure_grid`` and ``draw_grid`` are the style that all figures share.
 """
 
+from virtualdepth._extras import missing
+
+try:
+    import matplotlib  # noqa: F401
+    import numpy  # noqa: F401
+except ModuleNotFoundError as error:
+    raise missing("virtualdepth.plotting", error, "plots") from error
+
 from virtualdepth.plotting._equivalence import plot_gap, plot_losses
 from virtualdepth.plotting._monitoring import (
     plot_alignment,

@@ -3,25 +3,31 @@
 | what | names |
 |---|---|
 | how it ends | PASSED, FAILED, UNUSABLE, INTERRUPTED, UnusableError |
-| its folder | claim_folder, command_of |
+| its folder | claim_folder, command_of, mine, replacing, remove_own |
 | result.json | RESULT, write_result, reading_result, plain, versions |
 | tables | shown, text_table, markdown_table |
+| text of others | one_line, escaped, code, file_name |
 | report.md | REPORT, save_figures, settings, write_report |
 | threads | torch_threads |
 """
 
-from virtualdepth.runs._errors import UnusableError
-from virtualdepth.runs._folder import claim_folder, command_of
-from virtualdepth.runs._report import save_figures, settings, write_report
-from virtualdepth.runs._result import (
+from virtualdepth.runs._columns import column_names
+from virtualdepth.runs._errors import UnusableError, masked
+from virtualdepth.runs._folder import claim_folder
+from virtualdepth.runs._markdown import code, escaped, file_name, one_line
+from virtualdepth.runs._owned import (
     REPORT,
     RESULT,
-    plain,
-    reading_result,
-    versions,
-    write_result,
+    command_of,
+    made_in,
+    mine,
+    remove_own,
+    replacing,
 )
+from virtualdepth.runs._report import save_figures, settings, write_report
+from virtualdepth.runs._result import plain, reading_result, versions, write_result
 from virtualdepth.runs._status import FAILED, INTERRUPTED, PASSED, UNUSABLE
+from virtualdepth.runs._streams import patient_streams
 from virtualdepth.runs._table import markdown_table, shown, text_table
 from virtualdepth.runs._threads import torch_threads
 
@@ -34,10 +40,21 @@ __all__ = [
     "UNUSABLE",
     "UnusableError",
     "claim_folder",
+    "code",
+    "column_names",
     "command_of",
+    "escaped",
+    "file_name",
+    "made_in",
     "markdown_table",
+    "masked",
+    "mine",
+    "one_line",
+    "patient_streams",
     "plain",
     "reading_result",
+    "remove_own",
+    "replacing",
     "save_figures",
     "settings",
     "shown",

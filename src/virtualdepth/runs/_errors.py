@@ -1,5 +1,18 @@
 """The one error that a command answers with a single line and status 2."""
 
+import re
+
+_PASSWORD = re.compile(r"(://[^\s:/@]*):.*@|((?:password|passfile|sslpassword)=)[^\s&]*", re.I)
+
+
+def masked(text: str) -> str:
+    """Write text without the passwords of addresses in it.
+
+    >>> masked("got postgresql://me:se/cr@t@host/db?password=x&a=1")
+    'got postgresql://me:***@host/db?password=***&a=1'
+    """
+    return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] else f"{found[2]}***", text)
+
 
 class UnusableError(ValueError):
     """An argument or an input file that cannot be used: "name: expected X but got Y".

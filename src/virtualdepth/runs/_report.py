@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from virtualdepth.runs._result import REPORT
+from virtualdepth.runs._markdown import escaped
+from virtualdepth.runs._owned import REPORT, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,23 +16,30 @@ _DOTS_PER_INCH = 130
 def save_figures(figures: Mapping[str, tuple[str, "Figure"]], folder: Path) -> list[str]:
     """Write each figure to the file of its name, and return the paragraphs that show it.
 
-    ``figures`` maps the file's name to caption and figure.
+    ``figures`` maps the file's name to caption, plain text, and figure.
     """
     for name, (_, figure) in figures.items():
-        figure.savefig(folder / name, dpi=_DOTS_PER_INCH)
-    return [f"![{caption}]({name})\n\n{caption}" for name, (caption, _) in figures.items()]
+        with replacing(folder, name) as path:
+            figure.savefig(path, dpi=_DOTS_PER_INCH, format="png")
+    return [
+        f"![{escaped(caption)}]({name})\n\n{escaped(caption)}"
+        for name, (caption, _) in figures.items()
+    ]
 
 
 def settings(config: Mapping[str, Any], versions: Mapping[str, str]) -> list[str]:
     """Return the paragraphs that end a report: what was asked for, and what ran."""
     return [
         "## Settings",
-        "\n".join(f"- {name}: {value}" for name, value in config.items()),
-        "Versions: " + ", ".join(f"{name} {text}" for name, text in versions.items()) + ".",
+        "\n".join(f"- {escaped(name)}: {escaped(value)}" for name, value in config.items()),
+        "Versions: "
+        + ", ".join(f"{name} {escaped(text)}" for name, text in versions.items())
+        + ".",
     ]
 
 
 def write_report(folder: Path, paragraphs: Iterable[str]) -> None:
     """Write report.md; an empty paragraph, of a table without rows, is left out."""
     text = "\n\n".join(filter(None, paragraphs))
-    (folder / REPORT).write_text(text + "\n", encoding="utf-8")
+    with replacing(folder, REPORT) as path:
+        path.write_text(text + "\n", encoding="utf-8")

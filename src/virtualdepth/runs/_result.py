@@ -11,8 +11,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 from virtualdepth.runs._errors import UnusableError
-
-RESULT, REPORT = "result.json", "report.md"
+from virtualdepth.runs._owned import RESULT, replacing
 
 
 def plain(value: Any, *, nan: str | None = None) -> Any:
@@ -38,7 +37,8 @@ def versions(*packages: str) -> dict[str, str]:
 def write_result(folder: Path, content: Mapping[str, Any]) -> None:
     """Write result.json; ``content["command"]`` says whose it is."""
     text = json.dumps(plain(content), indent=2, allow_nan=False)
-    (folder / RESULT).write_text(text + "\n", encoding="utf-8")
+    with replacing(folder, RESULT) as path:
+        path.write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from virtualdepth.runs._markdown import escaped, one_line
+
 
 def shown(value: object) -> str:
     """Format one cell: four digits of a number, a dash for None.
@@ -28,7 +30,8 @@ def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
     depth     error
         3  2.00e-05
     """
-    return "\n\n".join(map(_text, _tables(rows)))
+    tables = [[list(map(one_line, line)) for line in table] for table in _tables(rows)]
+    return "\n\n".join(map(_text, tables))
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -63,5 +66,5 @@ def _text(lines: list[list[str]]) -> str:
 
 
 def _markdown(lines: list[list[str]]) -> str:
-    header, *body = lines
+    header, *body = [list(map(escaped, line)) for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["--:"] * len(header), *body])

@@ -1,4 +1,15 @@
-"""The gradient flow of deep linear networks and what is known of it (level 1)."""
+"""The gradient flow of deep linear networks and what is known of it (level 1).
+
+It needs numpy and scipy, which the extra ``estimators`` brings.
+"""
+
+from virtualdepth._extras import missing
+
+try:
+    import numpy  # noqa: F401
+    import scipy  # noqa: F401
+except ModuleNotFoundError as error:
+    raise missing("virtualdepth.theory", error, "estimators") from error
 
 from virtualdepth.theory._convergence import ConvergenceCertificate, convergence_certificate
 from virtualdepth.theory._curl import rule_curl

@@ -9,13 +9,20 @@
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from virtualdepth.runs import REPORT, RESULT, reading_result, write_result
-from virtualdepth.verify._config import VerifyConfig
+from virtualdepth.runs import (
+    REPORT,
+    RESULT,
+    reading_result,
+    remove_own,
+    replacing,
+    write_result,
+)
+from virtualdepth.verify._config import VerifyConfig, exact
 from virtualdepth.verify._results import Curve, Row, VerifyResult
 
 CURVES = "curves.csv"
@@ -27,13 +34,17 @@ _COLUMNS = ("loss_single", "loss_deep", "gap", "balancedness")
 
 def save(result: VerifyResult, folder: Path) -> None:
     """Write result.json and curves.csv in place of all that an earlier run left."""
-    for name in OWN:
-        (folder / name).unlink(missing_ok=True)
-    write_result(folder, to_json(result))
-    with (folder / CURVES).open("w", encoding="utf-8", newline="") as file:
+    with replacing(folder, CURVES) as path:
+        _write_curves(result.curves, path)
+        write_result(folder, to_json(result))
+    remove_own(folder, (REPORT, LOSS_FIGURE, GAP_FIGURE))  # of an earlier run: they come next
+
+
+def _write_curves(curves: Iterable[Curve], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["lr", "step", "time", *_COLUMNS])
-        for curve in result.curves:
+        for curve in curves:
             columns = (getattr(curve, name) for name in _COLUMNS)
             for step, state in enumerate(zip(curve.time, *columns, strict=True)):
                 writer.writerow([curve.lr, step, *state])
@@ -49,20 +60,40 @@ def to_json(result: VerifyResult) -> dict[str, Any]:
         "order": result.order,
         "passed": result.passed,
         "parameters": result.parameters,
+        **({"notes": result.notes} if result.notes else {}),
     }
 
 
 def load(folder: Path) -> VerifyResult:
     """Read back what :func:`save` wrote."""
     with reading_result(folder, "verify", CURVES) as found:
-        rows = [Row(**row) for row in found["rows"]]
+        rows = [_read_row(row) for row in found["rows"]]
         return VerifyResult(
-            config={field.name: found["config"][field.name] for field in fields(VerifyConfig)},
-            versions=found["versions"],
+            config=_read_config(found["config"]),
+            versions={str(name): str(text) for name, text in found["versions"].items()},
             rows=rows,
             curves=list(_read_curves(folder / CURVES, rows)),
-            parameters=found["parameters"],
+            parameters={name: int(found["parameters"][name]) for name in ("single", "deep")},
+            notes=[str(note) for note in found.get("notes", [])],
         )
+
+
+def _read_config(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the arguments as those of the command line are."""
+    found = {field.name: given[field.name] for field in fields(VerifyConfig)}
+    found |= {name: tuple(found[name]) for name in ("lrs", "targets")}
+    found["optimizer_depth"] = float(found["optimizer_depth"])
+    if not isinstance(found["data"], str):
+        raise TypeError(f"data {found['data']!r}")
+    VerifyConfig(**found)
+    return {field.name: given[field.name] for field in fields(VerifyConfig)}
+
+
+def _read_row(given: Mapping[str, Any]) -> Row:
+    for name, value in given.items():
+        if not isinstance(value, int | float | None):
+            raise TypeError(f"{name} {value!r}")
+    return Row(**given)
 
 
 def _read_curves(path: Path, rows: list[Row]) -> Iterator[Curve]:
@@ -71,6 +102,8 @@ def _read_curves(path: Path, rows: list[Row]) -> Iterator[Curve]:
     for row in rows:
         mine = [state for state in states if float(state["lr"]) == row.lr]
         if not mine or (row.gap is not None and len(mine) != row.steps + 1):
-            raise ValueError(f"{len(mine)} of {row.steps + 1} states at learning rate {row.lr:g}")
+            raise ValueError(
+                f"{len(mine)} of {row.steps + 1} states at learning rate {exact(row.lr)}"
+            )
         columns = {name: [float(state[name]) for state in mine] for name in _COLUMNS}
         yield Curve(lr=row.lr, **columns)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from virtualdepth.data import Problem, load_problem
 from virtualdepth.networks import DeepLinear
 from virtualdepth.runs import versions
-from virtualdepth.verify._config import VerifyConfig
+from virtualdepth.verify._config import VerifyConfig, exact
 from virtualdepth.verify._results import Curve, Row, VerifyResult
 from virtualdepth.verify._training import follow
 
@@ -40,7 +40,7 @@ def check(config: VerifyConfig, problem: Problem | None = None) -> VerifyResult:
     ) as bar:
         try:
             for lr in config.lrs:
-                bar.set_description(f"learning rate {lr:g}")
+                bar.set_description(f"learning rate {exact(lr)}")
                 start = perf_counter()
                 curve = follow(
                     problem.inputs,
@@ -64,6 +64,7 @@ def check(config: VerifyConfig, problem: Problem | None = None) -> VerifyResult:
         rows=rows,
         curves=curves,
         parameters=_parameters(problem, config.depth),
+        notes=list(problem.notes),
     )
 
 

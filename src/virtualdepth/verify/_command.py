@@ -1,11 +1,10 @@
 """The command ``verify``: its options, its run, and its report."""
 
 import argparse
-import csv
 from dataclasses import fields
 from pathlib import Path
 
-from virtualdepth.runs import FAILED, INTERRUPTED, PASSED, claim_folder
+from virtualdepth.runs import FAILED, INTERRUPTED, PASSED, claim_folder, column_names
 from virtualdepth.verify._config import VerifyConfig
 
 HELP = "train one layer beside an explicit N-layer network and measure the gap"
@@ -41,10 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--targets",
-        type=_names,
+        type=column_names,
         default=default.targets,
         metavar="NAME,...",
-        help="the columns of the CSV file to predict from the others",
+        help="the columns of the CSV file to predict from the others; a name with a comma in it "
+        "needs quotes: --targets '\"a,b\",c'",
     )
     add(
         "--depth",
@@ -116,22 +116,23 @@ def run(options: argparse.Namespace) -> int:
     from virtualdepth.verify._check import check
     from virtualdepth.verify._report import terminal_table, verdict, write_report
 
-    folder = claim_folder(options.output, "verify", OWN)
-    print(problem, flush=True)
-    result = check(config, problem)
-    save(result, folder)
-    write_report(result, folder)
+    with claim_folder(options.output, "verify", OWN) as folder:
+        print(problem, *problem.notes, sep="\n", flush=True)
+        result = check(config, problem)
+        save(result, folder)
+        write_report(result, folder)
     print(f"\n{terminal_table(result)}\n\n{verdict(result)}; files in {folder}")
     return {True: PASSED, False: FAILED, None: INTERRUPTED}[result.passed]
 
 
 def report(folder: Path) -> None:
     """Make report and figures again from what :func:`run` left."""
-    from virtualdepth.verify._artifacts import load
+    from virtualdepth.verify._artifacts import OWN, load
     from virtualdepth.verify._report import terminal_table, verdict, write_report
 
-    result = load(folder)
-    write_report(result, folder)
+    with claim_folder(folder, "verify", OWN):
+        result = load(folder)
+        write_report(result, folder)
     print(f"{terminal_table(result)}\n\n{verdict(result)}; report and figures in {folder}")
 
 
@@ -146,7 +147,3 @@ def _number(text: str) -> float:
 
 def _numbers(text: str) -> tuple[float, ...]:
     return tuple(_number(part) for part in text.split(",")) if text.strip() else ()
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in next(csv.reader([text])))

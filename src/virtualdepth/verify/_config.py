@@ -88,7 +88,7 @@ class VerifyConfig:
                 raise UnusableError(
                     "lrs",
                     f"expected time / learning rate between 1 and {MOST_STEPS} steps but got "
-                    f"{self.time:g} / {lr:g} = {self.time / lr:g}",
+                    f"{exact(self.time)} / {exact(lr)} = {exact(self.time / lr)}",
                 )
         return tuple(sorted(self.lrs, reverse=True))
 
@@ -101,6 +101,15 @@ class VerifyConfig:
         rule = self.depth if self.optimizer_depth is None else self.optimizer_depth
         arguments: dict[str, Any] = plain(asdict(self) | {"optimizer_depth": rule})
         return arguments
+
+
+def exact(value: float) -> str:
+    """Write a number with all its digits, in few characters where these are few.
+
+    >>> exact(5.0), exact(0.1234567)
+    ('5', '0.1234567')
+    """
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
 def _check_positive(name: str, value: float) -> None:

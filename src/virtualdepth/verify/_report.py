@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 
 from virtualdepth import runs
 from virtualdepth.plotting import plot_gap, plot_losses
-from virtualdepth.runs import markdown_table, save_figures, settings, text_table
+from virtualdepth.runs import escaped, markdown_table, save_figures, settings, text_table
 from virtualdepth.verify._artifacts import GAP_FIGURE, LOSS_FIGURE
-from virtualdepth.verify._results import ORDER_RANGE, Curve, VerifyResult
+from virtualdepth.verify._config import exact
+from virtualdepth.verify._results import ORDER_RANGE, Curve, VerifyResult, outside
 
 LOSS_CAPTION = (
     "Training loss of the single layer and of the deep network, one panel for each learning rate."
@@ -26,7 +27,7 @@ def verdict(result: VerifyResult) -> str:
 def conclusion(result: VerifyResult) -> list[str]:
     """Return sentences: the order with its bounds, then what speaks against the equivalence."""
     low, high = ORDER_RANGE
-    order = "undefined" if result.order is None else f"{result.order:.3f}"
+    order = "undefined" if result.order is None else order_text(result.order)
     sentences = [f"order of the gap in the learning rate: {order} (expected {low} to {high})"]
     if result.rows:
         sentences.append(f"both losses before training: {_first_loss(result):#.5g}")
@@ -45,6 +46,13 @@ def conclusion(result: VerifyResult) -> list[str]:
     return sentences
 
 
+def order_text(order: float) -> str:
+    """Write the order with three decimals, or with more if it would seem to be in the range."""
+    text, (low, high) = f"{order:.3f}", ORDER_RANGE
+    seems, is_inside = low <= float(text) <= high, low <= order <= high
+    return text if seems == is_inside else outside(order, low, high)
+
+
 def _first_loss(result: VerifyResult) -> float:
     return result.curves[0].loss_deep[0]
 
@@ -53,7 +61,7 @@ def table(result: VerifyResult) -> list[dict[str, str]]:
     """Return the rows as the tables show them: name of the column -> formatted number."""
     return [
         {
-            "learning rate": f"{row.lr:g}",
+            "learning rate": exact(row.lr),
             "steps": str(row.steps),
             "gap": _number(row.gap, ".2e"),
             "loss, single": _number(row.loss_single, "#.5g"),
@@ -82,10 +90,11 @@ def write_report(result: VerifyResult, folder: Path) -> None:
         f"One linear layer of {result.parameters['single']:,} parameters, trained as if it were "
         f"{config['optimizer_depth']} layers deep, beside an explicit network of "
         f"{config['depth']} layers with {result.parameters['deep']:,} parameters, on "
-        f"{config['data']}. Both start from one product of balanced factors and take the same "
-        f"number of full-batch gradient steps, up to time {config['time']:g} = learning rate × "
-        "steps. The gap is the largest relative distance ‖W − W_deep‖ / ‖W_deep‖ (Frobenius) "
-        "along the way.",
+        f"{escaped(config['data'])}. Both start from one product of balanced factors and take the "
+        f"same number of full-batch gradient steps, up to time {exact(config['time'])} = learning "
+        "rate × steps. The gap is the largest relative distance ‖W − W_deep‖ / ‖W_deep‖ "
+        "(Frobenius) along the way.",
+        "\n".join(f"- {escaped(note)}" for note in result.notes),
         markdown_table(table(result)),
         "\n".join(f"- {sentence}" for sentence in conclusion(result)),
         *save_figures(figures(result), folder),
@@ -112,7 +121,9 @@ def figures(result: VerifyResult) -> dict[str, tuple[str, Figure]]:
     if len(gaps) > 1:
         figure = Figure(figsize=(5.5, 5.5), layout="constrained")
         ax = plot_gap(figure.subplots(), list(gaps), list(gaps.values()))
-        ax.set_title(title if result.order is None else f"{title}\norder {result.order:.3f}")
+        ax.set_title(
+            title if result.order is None else f"{title}\norder {order_text(result.order)}"
+        )
         drawn[GAP_FIGURE] = (GAP_CAPTION, figure)
     return drawn
 
@@ -130,7 +141,7 @@ def _loss_figure(curves: list[Curve]) -> Figure:
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for number, (ax, curve) in enumerate(zip(panels.flat, curves, strict=False)):
         plot_losses(ax, curve.time, curve.loss_single, curve.loss_deep)
-        ax.set_title(f"learning rate {curve.lr:g}", fontsize="medium")
+        ax.set_title(f"learning rate {exact(curve.lr)}", fontsize="medium")
         if number > 0:
             ax.get_legend().remove()
         if number % columns > 0:

@@ -7,6 +7,8 @@ from itertools import pairwise
 from statistics import linear_regression
 from typing import Any
 
+from virtualdepth.verify._config import exact
+
 ORDER_RANGE = (0.9, 1.15)
 
 
@@ -65,6 +67,7 @@ class VerifyResult:
         rows: of the learning rates that were finished, the largest first.
         curves: of the same.
         parameters: how many the "single" layer and the "deep" network have.
+        notes: sentences on the data, such as columns that are left out.
     """
 
     config: dict[str, Any]
@@ -72,6 +75,7 @@ class VerifyResult:
     rows: list[Row]
     curves: list[Curve]
     parameters: dict[str, int]
+    notes: list[str] = field(default_factory=list)
 
     @property
     def interrupted(self) -> bool:
@@ -88,13 +92,15 @@ class VerifyResult:
         """What speaks against the equivalence, in words; empty if nothing does."""
         low, high = ORDER_RANGE
         found = [
-            f"at learning rate {row.lr:g} training diverged: in step {len(curve.gap)} of "
+            f"at learning rate {exact(row.lr)} training diverged: in step {len(curve.gap)} of "
             f"{row.steps} a loss or a weight stopped being finite; choose smaller learning rates"
             for row, curve in zip(self.rows, self.curves, strict=True)
             if row.gap is None
         ]
         if self.order is not None and not low <= self.order <= high:
-            found.append(f"the order {self.order:.3g} is not between {low} and {high}")
+            found.append(
+                f"the order {outside(self.order, low, high)} is not between {low} and {high}"
+            )
         gaps = [row.gap for row in self.rows if row.gap is not None]
         if any(after >= before for before, after in pairwise(gaps)):
             found.append("the gap does not fall with the learning rate")
@@ -104,6 +110,16 @@ class VerifyResult:
     def passed(self) -> bool | None:
         """Whether the single layer follows the deep network; None if interrupted."""
         return None if self.interrupted else self.order is not None and not self.failures
+
+
+def outside(value: float, low: float, high: float) -> str:
+    """Write a number that is not in [low, high] with so many digits that one sees it.
+
+    >>> outside(1.15004, 0.9, 1.15), outside(2.0, 0.9, 1.15)
+    ('1.15004', '2')
+    """
+    texts = (f"{value:.{digits}g}" for digits in range(3, 18))
+    return next((text for text in texts if not low <= float(text) <= high), repr(value))
 
 
 def order_of_gap(lrs: Sequence[float], gaps: Sequence[float | None]) -> float | None:

@@ -1,12 +1,14 @@
 """The package's own problems, as a study takes them: arguments in, metrics out."""
 
+import sys
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from virtualdepth.data import Completion, load_problem, low_rank_problem
-from virtualdepth.runs import UnusableError
+from virtualdepth.runs import UnusableError, column_names
 from virtualdepth_lab.ablate.checks import check_count, check_not_negative
 from virtualdepth_lab.ablate.matrix import Metrics, Report, train
 from virtualdepth_lab.ablate.options import MatrixOptions
@@ -100,8 +102,13 @@ class RegressionProblem(MatrixOptions):
 
     def _samples(self) -> tuple[Samples, Samples | None]:
         """Return the samples to train on, and those left out."""
-        names = [name.strip() for name in self.targets.split(",")] if self.targets else []
-        problem = load_problem(self.data, targets=names, data_dir=self.data_dir, seed=self.seed)
+        problem = load_problem(
+            self.data,
+            targets=column_names(self.targets),
+            data_dir=self.data_dir,
+            seed=self.seed,
+        )
+        _say(problem.notes)
         x, y = problem.inputs, problem.targets
         dtype = getattr(torch, self.dtype)
         generator = torch.Generator().manual_seed(self.seed + 2)
@@ -118,6 +125,13 @@ class RegressionProblem(MatrixOptions):
         if self.noise:
             y = y + self.noise * _gaussian_like(y, generator)
         return (x.to(dtype), y.to(dtype)), left_out
+
+
+@cache
+def _say(notes: tuple[str, ...]) -> None:
+    """Say once, in the log of a worker, what the data are without."""
+    for note in notes:
+        print(note, file=sys.stderr)
 
 
 def _gaussian_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
