@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from virtualdepth.runs import claim_folder
+
 HELP = "run a study over depth, initial scale, seeds and more, on one machine or many"
 DESCRIPTION = (
     "Run every cell of a study: each combination of a grid, or a search, once for each seed. An "
@@ -58,9 +60,11 @@ def run(options: argparse.Namespace) -> int:
 
 def report(folder: Path) -> None:
     """Make report and figures again from what :func:`run` left."""
-    from virtualdepth_lab.ablate.report import write_report
+    from virtualdepth_lab.ablate.report import OWN, write_report
 
-    print(write_report(folder))
+    with claim_folder(folder, "ablate", OWN):
+        said = write_report(folder)
+    print(said)
 
 
 def _count(text: str) -> int:

@@ -1,10 +1,13 @@
 """The cells of a study: one configuration and one seed each, with a name that stays the same."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 
+from virtualdepth import runs
+from virtualdepth.runs import UnusableError
 from virtualdepth_lab.ablate.study import StudyConfig, Value
 
 
@@ -45,9 +48,14 @@ def cells_of(study: StudyConfig) -> list[Cell]:
         for seed in study.seeds:
             name = ",".join(f"{axis}={entry}" for axis, entry in {**varied, "seed": seed}.items())
             cells.append(Cell(name=name, config={**study.settings, **varied}, seed=seed))
+    for name, times in Counter(cell.name for cell in cells).items():
+        if times > 1:  # of the word "True" beside true, or with a comma in a word
+            raise UnusableError(
+                "grid", f"expected values that look different but got {times} cells named {name!r}"
+            )
     return cells
 
 
 def one_line(error: BaseException) -> str:
     """Write an error in one line, as the reason of a cell."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{type(error).__name__}: {runs.one_line(error)}"

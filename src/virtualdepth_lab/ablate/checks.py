@@ -47,3 +47,19 @@ def check_mapping(name: str, given: Any) -> None:
     """Refuse what does not map names to values."""
     if not isinstance(given, Mapping):
         raise UnusableError(name, f"expected names with values but got {given!r}")
+
+
+def check_word(name: str, given: object) -> None:
+    """Refuse text with line breaks or other characters that do not print."""
+    if not isinstance(given, str) or not given.isprintable():
+        raise UnusableError(name, f"expected text in one line, that prints, but got {given!r}")
+
+
+def check_file_name(name: str, given: str) -> None:
+    """Refuse what cannot name a file or folder beside others: separators, "." and ".."."""
+    if given in {".", ".."} or given != given.strip() or not set(given).isdisjoint("/\\"):
+        raise UnusableError(
+            name,
+            f"expected a name without separators of paths, not . or .., but got {given!r}",
+        )
+    check_word(name, given)

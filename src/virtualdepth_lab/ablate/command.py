@@ -10,26 +10,29 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 from tqdm import tqdm
 
-from virtualdepth.runs import FAILED, INTERRUPTED, PASSED, UnusableError, claim_folder
+from virtualdepth._interrupt import raise_on_interrupt
+from virtualdepth.runs import FAILED, INTERRUPTED, PASSED, UnusableError, claim_folder, mine
+from virtualdepth_lab.ablate.address import check_url
 from virtualdepth_lab.ablate.cells import Cell, Status, cells_of
 from virtualdepth_lab.ablate.problems import check_cells, objective_of
 from virtualdepth_lab.ablate.queue import Queue
-from virtualdepth_lab.ablate.report import write_report, write_result
+from virtualdepth_lab.ablate.report import OWN, write_report, write_result
 from virtualdepth_lab.ablate.sampling import check_search
 from virtualdepth_lab.ablate.single_cell import estimate, run_again
 from virtualdepth_lab.ablate.storage import (
     CellStorage,
-    check_url,
     lock,
     quiet_optuna,
     storage_errors,
 )
 from virtualdepth_lab.ablate.study import StudyConfig
-from virtualdepth_lab.ablate.study_file import read_study, write_study
-from virtualdepth_lab.ablate.table import PARQUET, Row, rows_of, write_table
-from virtualdepth_lab.ablate.workers import Workers
+from virtualdepth_lab.ablate.study_file import STUDY, read_study, write_study
+from virtualdepth_lab.ablate.table import PARQUET, Row, read_table, rows_of, write_table
+from virtualdepth_lab.ablate.workers import Workers, log_name
 
 DATABASE = "study.db"
+DATABASE_FILES = tuple(f"{DATABASE}{end}" for end in ("", "-wal", "-shm", ".lock"))
+FINISHED = {Status.COMPLETE, Status.DIVERGED, Status.PRUNED}
 _REFRESH = 1.0  # seconds between two looks at the storage, for the bar
 
 
@@ -43,27 +46,22 @@ def ablate(options: Namespace) -> int:
     own = options.study if Path(options.study).is_dir() else f"runs/ablate/{study.name}"
     output = options.output or own
     workers = min(options.workers, len(cells))
+    raise_on_interrupt()  # what a cell leaves in the temporary folder is to go
     if options.dry_run:
         return estimate(study, cells, workers)
     if options.cell is not None:
         return run_again(study, cells, options.cell, Path(output))
-    storage = check_url(options.storage) if options.storage else None
-    folder = claim_folder(output, "ablate")
-    if storage is None:
-        _check_database(folder)
-    url = storage or URL.create("sqlite", database=str(folder / DATABASE)).render_as_string()
-    with quiet_optuna(), storage_errors(url):
-        rows, interrupted = _run(study, cells, url, workers, folder)
-    try:
-        write_table(rows, folder)
-        write_result(study, objective_of(study), folder)
-        found = write_report(folder)
-    except OSError as error:
-        raise UnusableError(
-            "output",
-            f"expected to write the table to {folder} but got: {error.strerror}; every cell is "
-            "kept in the storage: solve this and run the same command again",
-        ) from error
+    storage = None if options.storage is None else check_url(options.storage)
+    own = (*OWN, STUDY, *map(log_name, range(workers)), *(() if storage else DATABASE_FILES))
+    with claim_folder(output, "ablate", own) as folder:
+        if storage is None:
+            _check_database(folder)
+            for name in DATABASE_FILES:
+                mine(folder, name)
+        url = storage or URL.create("sqlite", database=str(folder / DATABASE)).render_as_string()
+        with quiet_optuna(), storage_errors(url):
+            rows, interrupted = _run(study, cells, url, workers, folder)
+        found = _leave(study, rows, folder)
     print(f"{found}\n\n{'interrupted; ' * interrupted}files in {folder}")
     if interrupted:
         return INTERRUPTED
@@ -71,13 +69,44 @@ def ablate(options: Namespace) -> int:
     return FAILED if bad else PASSED
 
 
+def _leave(study: StudyConfig, rows: list[Row], folder: Path) -> str:
+    """Write table, result.json and report; return lines to print."""
+    try:
+        write_table(rows, folder)
+        write_result(study, objective_of(study), folder)
+        return write_report(folder)
+    except OSError as error:
+        raise UnusableError(
+            "output",
+            f"expected to write the table to {folder} but got: {error.strerror}; every cell is "
+            "kept in the storage: solve this and run the same command again",
+        ) from error
+
+
 def _check_database(folder: Path) -> None:
     """Refuse to start again where an earlier table would be lost."""
-    if (folder / PARQUET).exists() and not (folder / DATABASE).exists():
+    database = folder / DATABASE
+    if (folder / PARQUET).exists() and not (database.exists() and database.stat().st_size):
+        what = "is empty" if database.exists() else "is not there"
         raise UnusableError(
             "storage",
-            f"expected the database of the table in {folder} but {DATABASE} is not there: name the "
+            f"expected the database of the table in {folder} but {DATABASE} {what}: name the "
             "one it came from with --storage, or choose another folder to start again",
+        )
+
+
+def _check_table(folder: Path, storage: CellStorage, study: str) -> None:
+    """Refuse a storage without cells that the table in the folder has as finished."""
+    if not (folder / PARQUET).exists():
+        return
+    rows = [row for row in read_table(folder) if row["status"] in FINISHED]
+    lost = sorted({str(row["cell"]) for row in rows} - storage.finished_cells(study))
+    if lost:
+        raise UnusableError(
+            "storage",
+            f"expected the storage of the table in {folder} but got one without {len(lost)} of its "
+            f"finished cells, such as {lost[0]}: name the one it came from with --storage, or "
+            "choose another folder",
         )
 
 
@@ -86,7 +115,10 @@ def _run(
 ) -> tuple[list[Row], bool]:
     """Run the cells that are left; return the rows of all, and whether Ctrl-C ended it."""
     devices, interrupted = study.trainer.get("devices", 1), False
-    with Workers(number, folder, devices) as workers, _filled_queue(url, study, cells) as queue:
+    with (
+        Workers(number, folder, devices) as workers,
+        _filled_queue(url, study, cells, folder) as queue,
+    ):
         # Not before: a study that is refused leaves the file of the one that is there.
         write_study(study, folder)
         try:
@@ -100,11 +132,15 @@ def _run(
 
 
 @contextmanager
-def _filled_queue(url: str, study: StudyConfig, cells: Sequence[Cell]) -> Iterator[Queue]:
+def _filled_queue(
+    url: str, study: StudyConfig, cells: Sequence[Cell], folder: Path
+) -> Iterator[Queue]:
     """Open the queue of a study, with all cells in it, for the block."""
     with ExitStack() as stack:
         with lock(url, study.name):
-            queue = Queue(stack.enter_context(closing(CellStorage(url))), study)
+            storage = stack.enter_context(closing(CellStorage(url)))
+            _check_table(folder, storage, study.name)
+            queue = Queue(storage, study)
             queue.add(cells)
         yield queue
 

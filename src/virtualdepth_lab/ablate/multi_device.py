@@ -25,6 +25,7 @@ from virtualdepth_lab.ablate.problems import run_cell
 from virtualdepth_lab.ablate.study import StudyConfig
 
 TASK = "cell"
+scratch: str | None = None  # the folder for what cells leave behind; None: the system's own
 
 
 def run(
@@ -36,7 +37,7 @@ def run(
     """
     if not is_multi_device(study.trainer):
         return run_cell(study, config, seed, report)
-    with TemporaryDirectory(prefix="virtualdepth-") as folder:
+    with TemporaryDirectory(prefix="virtualdepth-", dir=scratch) as folder:
         task = (study, config, seed, torch.get_num_threads())
         Path(folder, TASK).write_bytes(pickle.dumps(task))
         with subprocess.Popen(

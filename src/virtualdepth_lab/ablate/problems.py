@@ -34,8 +34,11 @@ BUILT_IN: dict[str, Callable[..., Any]] = {
 }
 
 
-def factory_of(problem: str) -> Callable[..., Any]:
-    """Return the built-in problem of this name, or import "package.module:factory"."""
+def factory_of(problem: str, modules: str | None = None) -> Callable[..., Any]:
+    """Return the built-in problem of this name, or import "package.module:factory".
+
+    The module is in the working directory, in the folder ``modules``, or where Python finds it.
+    """
     if problem in BUILT_IN:
         return BUILT_IN[problem]
     module, colon, name = problem.partition(":")
@@ -44,8 +47,9 @@ def factory_of(problem: str) -> Callable[..., Any]:
             "problem",
             f"expected {', '.join(BUILT_IN)} or package.module:factory but got {problem!r}",
         )
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # the working directory, as for `python -m`
+    for folder in ([] if modules is None else [modules]) + [""]:
+        if folder not in sys.path:
+            sys.path.insert(0, folder)  # "" is the working directory, as for `python -m`
     try:
         factory = importlib.import_module(module)
         for part in name.split("."):
@@ -63,7 +67,8 @@ def factory_of(problem: str) -> Callable[..., Any]:
 
 def check_cells(study: StudyConfig, cells: Iterable[Cell]) -> None:
     """Check every cell as far as that is possible without running it."""
-    factory, is_built_in = factory_of(study.problem), study.problem in BUILT_IN
+    factory = factory_of(study.problem, study.modules)
+    is_built_in = study.problem in BUILT_IN
     _check_arguments(study, inspect.signature(factory))
     check_options(study.trainer)
     if is_multi_device(study.trainer) and study.pruner != "NopPruner":
@@ -131,7 +136,7 @@ def run_cell(
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    made = factory_of(study.problem)(**config, seed=seed)
+    made = factory_of(study.problem, study.modules)(**config, seed=seed)
     objective, steps = objective_of(study), study.budget.get("steps")
     if isinstance(made, tuple) and len(made) == 2:
         metrics = fit(*made, options=study.trainer, steps=steps, objective=objective, report=report)

@@ -18,7 +18,6 @@ from functools import cache
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -85,6 +84,8 @@ class Queue:
         self.study.set_user_attr("study", self.config.to_json())
         varied = {} if self.config.search else {**self.config.grid, "seed": self.config.seeds}
         fixed = {name: distribution_of(given) for name, given in varied.items()}
+        for name, distribution in fixed.items():
+            self.storage.describe(self._id, name, distribution)
         for cell in cells:
             if cell.name in known and known[cell.name].state is not TrialState.FAIL:
                 continue
@@ -107,25 +108,20 @@ class Queue:
         if self.study.direction.name.lower() != self.config.direction:
             raise self._differs("direction", self.study.direction.name.lower())
         now = self.config.to_json()
-        growing = {"budget"} if self.config.search else {"grid", "seeds"}
+        growing = {"modules", *(("budget",) if self.config.search else ("grid", "seeds"))}
         for key in {*before, *now} - growing:
             if before.get(key) != now.get(key):
                 raise self._differs(key, before.get(key))
         if missing := known.keys() - {cell.name for cell in cells}:
             raise self._differs("the cell", min(missing))
-        old, new = before.get("grid", {}), now.get("grid", {})
-        if old.keys() != new.keys():
-            raise self._differs("grid", list(old))
-        for axis, entries in old.items():
-            distribution = distribution_of(self.config.grid[axis])
-            if isinstance(distribution, CategoricalDistribution) and entries != new[axis]:
-                raise self._differs(f"grid.{axis}", entries)
+        if before.get("grid", {}).keys() != now.get("grid", {}).keys():
+            raise self._differs("grid", list(before.get("grid", {})))
 
     def _differs(self, key: str, before: object) -> UnusableError:
         return UnusableError(
             "output",
             f"expected a new folder, or a storage without a study {self.config.name!r}, since the "
-            f"one there differs: it has {key} {before}. More seeds, more finite values of an axis "
+            f"one there differs: it has {key} {before}. More seeds, more values of an axis "
             "and more trials can be added; for the rest choose another folder or name",
         )
 

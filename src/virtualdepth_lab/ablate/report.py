@@ -2,7 +2,9 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from itertools import count as count_from
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -19,8 +21,18 @@ from virtualdepth_lab.ablate.figures import (
 from virtualdepth_lab.ablate.queue import cell_versions
 from virtualdepth_lab.ablate.study import StudyConfig
 from virtualdepth_lab.ablate.summary import Point, by_configuration, label, varying
-from virtualdepth_lab.ablate.table import Row, complete, metric_column, metrics_of, read_table
+from virtualdepth_lab.ablate.table import (
+    CSV,
+    PARQUET,
+    Row,
+    argument_column,
+    complete,
+    metric_column,
+    metrics_of,
+    read_table,
+)
 
+OWN = (CSV, PARQUET, runs.RESULT, runs.REPORT)  # what report and table are made of
 MOST_METRICS, MOST_LINES = 4, 60  # metrics with figures; lines of a table or list in the report
 
 
@@ -37,13 +49,13 @@ def write_report(folder: Path) -> str:
         ran = {str(name): str(text) for name, text in content["versions"].items()}
     rows = read_table(folder)
     objective = metric_column(objective, rows[0])
-    axes = varying(rows, list(study.search or study.grid))
-    best = _best(study, rows, axes, objective)
+    axes = varying(rows, list(map(argument_column, study.search or study.grid)))
+    best = _best(study, rows, axes, objective, runs.escaped)
     parts = [
-        f"# virtualdepth ablate {study.name}: {count(rows)}",
-        f"Problem {study.problem}, objective {objective} ({study.direction}). A table of all cells "
-        "is in results.csv and results.parquet; numbers below are medians over seeds, quartiles "
-        "in brackets.",
+        f"# virtualdepth ablate {runs.escaped(study.name)}: {count(rows)}",
+        f"Problem {runs.escaped(study.problem)}, objective {runs.escaped(objective)} "
+        f"({study.direction}). A table of all cells is in results.csv and results.parquet; numbers "
+        "below are medians over seeds, quartiles in brackets.",
         *(["## Best", *best] if best else []),
         *_table(study, rows, axes, objective),
         "## Failures",
@@ -57,7 +69,7 @@ def write_report(folder: Path) -> str:
         *runs.settings(study.to_json(), ran),
     ]
     runs.write_report(folder, parts)
-    return "\n".join([count(rows), *best])
+    return "\n".join([count(rows), *_best(study, rows, axes, objective, runs.one_line)])
 
 
 def count(rows: list[Row]) -> str:
@@ -67,22 +79,30 @@ def count(rows: list[Row]) -> str:
     return f"{len(rows)} cell{'s' * (len(rows) > 1)}: {found}"
 
 
-def _best(study: StudyConfig, rows: list[Row], axes: Sequence[str], objective: str) -> list[str]:
+def _best(
+    study: StudyConfig,
+    rows: list[Row],
+    axes: Sequence[str],
+    objective: str,
+    written: Callable[[str], str],
+) -> list[str]:
+    """Say which cell and configuration are best; ``written`` writes names for where they go."""
     done = complete(rows)
     if not done:
         return []
     choose = min if study.direction == "minimize" else max
     best = choose(done, key=lambda row: row[objective])
-    lines = [f"Best cell: `{best['cell']}` with {objective} {best[objective]:.4g}."]
+    metric = written(objective)
+    lines = [f"Best cell: {runs.code(best['cell'])} with {metric} {best[objective]:.4g}."]
     if axes and len(study.seeds) > 1:
         found = by_configuration(rows, axes, objective)
         point, quartiles = choose(found.items(), key=lambda entry: entry[1].median)
         lines.append(
-            f"Best configuration over its seeds: {_shown(axes, point)} with {objective} "
+            f"Best configuration over its seeds: {written(_shown(axes, point))} with {metric} "
             f"{quartiles}."
         )
     if study.search:
-        lines.append(f"It has {_shown(axes, tuple(best[axis] for axis in axes))}.")
+        lines.append(f"It has {written(_shown(axes, tuple(best[axis] for axis in axes)))}.")
     return lines
 
 
@@ -112,7 +132,10 @@ def _failures(rows: list[Row]) -> str:
     bad = [row for row in rows if row["status"] not in {Status.COMPLETE, Status.UNFINISHED}]
     if not bad:
         return "None."
-    lines = [f"- `{row['cell']}`: {row['status']}: {row['reason']}" for row in bad[:MOST_LINES]]
+    lines = [
+        f"- {runs.code(row['cell'])}: {row['status']}: {runs.escaped(row['reason'])}"
+        for row in bad[:MOST_LINES]
+    ]
     more = [f"- and {len(bad) - MOST_LINES} more"] if len(bad) > MOST_LINES else []
     return "\n".join([*lines, *more])
 
@@ -132,7 +155,8 @@ def _figures(
         return {}
     if study.search:
         caption = f"{objective} of every complete cell"
-        return {f"{_file(objective)}-search.png": (caption, draw_search(rows, axes, objective))}
+        name = _file_name((), objective, "search")
+        return {name: (caption, draw_search(rows, axes, objective))}
     found: dict[str, tuple[str, Figure]] = {}
     others = [metric for metric in metrics_of(rows) if metric != objective]
     left_out = panels_left_out(rows, axes)
@@ -140,18 +164,21 @@ def _figures(
     for metric in [objective, *others][:MOST_METRICS]:
         if not by_configuration(rows, axes, metric):
             continue
-        name = _file(metric)
-        found[f"{name}-by-{axes[0]}.png"] = (
+        found[_file_name(found, metric, "by", axes[0])] = (
             f"{metric} by {axes[0]}: medians, and quartiles as bands, over seeds{note}",
             draw_lines(rows, axes, metric),
         )
         if len(axes) > 1:
-            found[f"{name}-heat-map.png"] = (
+            found[_file_name(found, metric, "heat-map")] = (
                 f"{metric} by {axes[0]} and {axes[1]}: medians over seeds{note}",
                 draw_heat_map(rows, axes, metric),
             )
     return found
 
 
-def _file(metric: str) -> str:
-    return metric.replace("/", "-")
+def _file_name(taken: Iterable[str], *parts: str) -> str:
+    """Name a figure; "a/b" and "a-b" get different names, also where case does not count."""
+    name = "-".join(map(runs.file_name, parts))
+    known = {other.lower() for other in taken}
+    numbered = (f"{name}-{number}.png" for number in count_from(2))
+    return next(file for file in chain([f"{name}.png"], numbered) if file.lower() not in known)

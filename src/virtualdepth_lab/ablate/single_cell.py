@@ -13,7 +13,14 @@ from virtualdepth_lab.ablate.matrix import Metrics
 from virtualdepth_lab.ablate.multi_device import run
 from virtualdepth_lab.ablate.problems import example_point
 from virtualdepth_lab.ablate.study import StudyConfig, value
-from virtualdepth_lab.ablate.table import PARQUET, Row, metric_column, metrics_of, read_table
+from virtualdepth_lab.ablate.table import (
+    PARQUET,
+    Row,
+    argument_column,
+    metric_column,
+    metrics_of,
+    read_table,
+)
 from virtualdepth_lab.ablate.workers import threads_per_worker
 
 _SHORT = 60.0  # seconds of a cell
@@ -74,7 +81,11 @@ def run_again(study: StudyConfig, cells: Sequence[Cell], name: str, folder: Path
     if (folder / PARQUET).exists():
         row = next((row for row in read_table(folder) if row["cell"] == name), {})
         # A column of numbers and words is one of words.
-        config |= {axis: value(axis, row[axis]) for axis in study.search if axis in row}
+        config |= {
+            axis: value(axis, row[argument_column(axis)])
+            for axis in study.search
+            if argument_column(axis) in row
+        }
     elif study.search:
         raise UnusableError("cell", f"expected the table of the search in {folder} but got none")
     try:

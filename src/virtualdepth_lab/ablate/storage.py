@@ -4,26 +4,42 @@ SQLite, a file in the output folder, serves the processes of one machine; Postgr
 machines.
 """
 
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import optuna
 import sqlalchemy
 from filelock import FileLock
+from optuna.distributions import (
+    BaseDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from virtualdepth.runs import UnusableError
+from virtualdepth_lab.ablate.address import patience, secrets, with_driver, without_password
 
 # Seconds between two heartbeats of a running cell, and after which its worker counts as dead.
 HEARTBEAT, GRACE = 5, 60
 _WAIT_FOR_LOCK = 60.0  # seconds; a writer holds SQLite's lock for milliseconds
+_MOST_PATIENCE = 600  # seconds; a command that adds thousands of cells holds its lock for some
+
+
+class _Silence(NamedTuple):
+    """For how long a running cell has had the same heartbeat."""
+
+    heartbeat: object
+    seen: float  # when, on the clock of this process that never jumps
+    seconds: float
 
 
 class CellStorage(RDBStorage):
@@ -34,12 +50,13 @@ class CellStorage(RDBStorage):
     """
 
     def __init__(self, url: str, *, heartbeat: int = HEARTBEAT, grace: int = GRACE) -> None:
-        parsed = _with_driver(make_url(url))
+        parsed = with_driver(make_url(url))
         is_sqlite = parsed.get_backend_name() == "sqlite"
         options: dict[str, Any] = (
             {"connect_args": {"timeout": _WAIT_FOR_LOCK}}
             if is_sqlite
-            else {"pool_pre_ping": True}  # a cell may outlive its connection
+            # a cell may outlive its connection
+            else {"connect_args": patience(parsed), "pool_pre_ping": True}
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # of the heartbeat
@@ -52,6 +69,8 @@ class CellStorage(RDBStorage):
             )
         if is_sqlite:
             _serialise(self.engine)
+        self._beat, self._grace = heartbeat, grace
+        self._silent: dict[int, _Silence] = {}  # by trial
 
     def close(self) -> None:
         """Close the connections."""
@@ -66,9 +85,65 @@ class CellStorage(RDBStorage):
             return False
 
     def give_back_stale(self, study_id: int) -> None:
-        """Let cells wait again whose workers have sent no heartbeat for the grace period."""
-        for trial_id in self._get_stale_trial_ids(study_id):
-            self.give_back(trial_id)
+        """Let cells wait again of whose workers no heartbeat is seen for the grace period.
+
+        No clock is asked, which may jump: a heartbeat counts when the storage has another one than
+        at the look before. Between two looks, at most the time of one heartbeat counts.
+        """
+        now = time.monotonic()
+        query = (
+            "SELECT t.trial_id, h.heartbeat FROM trials t LEFT JOIN trial_heartbeats h "
+            "ON h.trial_id = t.trial_id WHERE t.study_id = :study AND t.state = 'RUNNING'"
+        )
+        before, self._silent = self._silent, {}
+        for trial_id, heartbeat in self._select(query, study_id):
+            last = before.get(trial_id)
+            if last is None or last.heartbeat != heartbeat:
+                seconds = 0.0
+            else:
+                seconds = last.seconds + min(now - last.seen, self._beat)
+            self._silent[trial_id] = _Silence(heartbeat, now, seconds)
+            if seconds > self._grace:
+                self.give_back(trial_id)
+
+    def describe(self, study_id: int, name: str, distribution: BaseDistribution) -> None:
+        """Describe a parameter anew, in every row that has it; the values stay the same.
+
+        Optuna wants one kind of distribution for all rows, and the same choices.
+        """
+        text = distribution_to_json(distribution)
+        query = (
+            "SELECT param_id, param_value, distribution_json FROM trial_params p JOIN trials t "
+            "ON p.trial_id = t.trial_id WHERE t.study_id = :study AND p.param_name = :name"
+        )
+        update = (
+            "UPDATE trial_params SET param_value = :value, distribution_json = :text "
+            "WHERE param_id = :row"
+        )
+        with self.engine.begin() as connection:
+            found = connection.execute(sqlalchemy.text(query), {"study": study_id, "name": name})
+            changed = [
+                {
+                    "row": row,
+                    "text": text,
+                    "value": distribution.to_internal_repr(
+                        json_to_distribution(old).to_external_repr(value)
+                    ),
+                }
+                for row, value, old in found.all()
+                if old != text
+            ]
+            if changed:
+                connection.execute(sqlalchemy.text(update), changed)
+
+    def finished_cells(self, study: str) -> set[str]:
+        """Return the names of the cells that ended by themselves; none if there is no study."""
+        try:
+            trials = self.get_all_trials(self.get_study_id_from_name(study), deepcopy=False)
+        except KeyError:
+            return set()
+        ended = {TrialState.COMPLETE, TrialState.PRUNED}
+        return {str(t.user_attrs.get("cell")) for t in trials if t.state in ended}
 
     def waiting(self, study_id: int) -> list[int]:
         """Return the ids of the first rows that wait; a few, since other workers take them too."""
@@ -112,46 +187,18 @@ def _serialise(engine: sqlalchemy.Engine) -> None:
     engine.dispose()  # connections made before this
 
 
-def _with_driver(url: URL) -> URL:
-    """Name the driver of PostgreSQL that this package requires; SQLAlchemy's default is another."""
-    if url.get_backend_name() == "postgresql":
-        return url.set(drivername="postgresql+psycopg")
-    return url
-
-
-def check_url(url: str) -> str:
-    """Return the address; refuse what is neither a file of SQLite nor a PostgreSQL database."""
-    try:
-        parsed = make_url(url)
-        backend, database = parsed.get_backend_name(), parsed.database
-    except SQLAlchemyError:
-        backend, database = None, None
-    if backend not in {"sqlite", "postgresql"} or database in {None, "", ":memory:"}:
-        raise UnusableError(
-            "storage",
-            "expected sqlite:///FILE or postgresql://USER@HOST/DATABASE but got "
-            f"{without_password(url)}",
-        )
-    return url
-
-
-def without_password(url: str) -> str:
-    """Write an address for people to read: postgresql://me:***@host/studies."""
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return url
-
-
 @contextmanager
 def storage_errors(url: str) -> Iterator[None]:
     """Turn what a database and its driver raise into one UnusableError."""
     try:
         yield
     except (StorageInternalError, SQLAlchemyError, ImportError) as error:
+        reason = _reason(error)
+        for secret in sorted(secrets(url), key=len, reverse=True):
+            reason = reason.replace(secret, "***")
         raise UnusableError(
             "storage",
-            f"expected to read and write {without_password(url)} but got: {_reason(error)}; every "
+            f"expected to read and write {without_password(url)} but got: {reason}; every "
             "cell recorded by then is kept: solve this and run the same command again",
         ) from error
 
@@ -181,14 +228,23 @@ def quiet_optuna() -> Iterator[None]:
 @contextmanager
 def lock(url: str, study: str) -> Iterator[None]:
     """Let no other process make tables or add cells; the death of a process frees the lock."""
-    parsed = _with_driver(make_url(url))
+    parsed = with_driver(make_url(url))
     if parsed.get_backend_name() == "sqlite":
-        with FileLock(f"{parsed.database}.lock"):
+        try:
+            held = FileLock(f"{parsed.database}.lock").acquire(timeout=_MOST_PATIENCE)
+        except OSError as error:  # a Timeout is one
+            raise UnusableError(
+                "storage",
+                f"expected to lock {parsed.database}.lock, as no other command does for long, but "
+                f"got {error.strerror or error}",
+            ) from error
+        with held:
             yield
         return
-    engine = sqlalchemy.create_engine(parsed)
+    engine = sqlalchemy.create_engine(parsed, connect_args=patience(parsed))
     try:
         with engine.connect() as connection:
+            connection.execute(sqlalchemy.text(f"SET lock_timeout = '{_MOST_PATIENCE}s'"))
             connection.execute(
                 sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": crc32(study.encode())}
             )

@@ -9,8 +9,10 @@ from virtualdepth.runs import UnusableError, plain
 from virtualdepth_lab.ablate.checks import (
     check_choice,
     check_count,
+    check_file_name,
     check_mapping,
     check_text,
+    check_word,
     is_number,
 )
 
@@ -35,10 +37,12 @@ class StudyConfig:
     sampler: str = "TPESampler"  # of a search: a class of optuna.samplers
     pruner: str = "NopPruner"  # of a search: a class of optuna.pruners
     trainer: Mapping[str, Any] = field(default_factory=dict)  # options of Lightning's Trainer
+    modules: str | None = None  # the folder of a problem's module: that of the study file
 
     def __post_init__(self) -> None:
         for name in ("name", "problem", "sampler", "pruner"):
             check_text(name, getattr(self, name))
+        check_file_name("name", self.name)
         check_choice("direction", self.direction, ("minimize", "maximize"))
         for section in SECTIONS:
             given = getattr(self, section)
@@ -54,6 +58,8 @@ class StudyConfig:
         if self.grid and self.search:
             raise UnusableError("search", "expected either a grid or a search but got both")
         varied = {**self.grid, **self.search}
+        for name in {**varied, **self.settings}:
+            check_word("settings", name)
         for name in varied.keys() & self.settings.keys():
             raise UnusableError(name, "expected it in settings, or in grid or search, but got both")
         if "seed" in varied or "seed" in self.settings:
@@ -92,6 +98,7 @@ def value(name: str, given: object) -> Value:
         try:
             given = float(given)
         except ValueError:
+            check_word(name, given)
             return str(given)
     if isinstance(given, float):
         if math.isnan(given):

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from virtualdepth.runs import UnusableError
+from virtualdepth.runs import UnusableError, replacing
 from virtualdepth_lab.ablate.checks import check_mapping
 from virtualdepth_lab.ablate.study import SECTIONS, StudyConfig
 
@@ -54,12 +54,14 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
     merged = merge(given, parse_overrides(overrides))
     if "problem" not in merged:
         raise UnusableError("problem", f"expected the problem to study but got none in {path}")
-    return StudyConfig(**{"name": path.stem, **merged})
+    beside = {"modules": str(path.parent.resolve())} if ":" in str(merged["problem"]) else {}
+    return StudyConfig(**{"name": path.stem, **beside, **merged})
 
 
 def write_study(study: StudyConfig, folder: Path) -> None:
     """Write a study, with its overrides, as :func:`read_study` reads it."""
-    _YAML.dump(study.to_json(), folder / STUDY)
+    with replacing(folder, STUDY) as path:
+        _YAML.dump(study.to_json(), path)
 
 
 def _content(path: Path) -> dict[str, Any]:

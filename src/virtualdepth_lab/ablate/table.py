@@ -8,12 +8,14 @@ import pyarrow as pa
 from optuna.trial import FrozenTrial
 from pyarrow import csv, parquet
 
-from virtualdepth.runs import UnusableError
+from virtualdepth.runs import UnusableError, replacing
 from virtualdepth_lab.ablate.cells import Cell, Status
 from virtualdepth_lab.ablate.study import StudyConfig, value
 
 CSV, PARQUET = "results.csv", "results.parquet"
 RUN = ("seconds", "threads", "started", "attempts", "worker")  # columns about the run of a cell
+_CELL = ("cell", "status", "reason", "problem", "seed")  # columns about which cell it is
+_FORMULA = tuple("=+-@\t\r")  # what a spreadsheet takes for the start of one
 Row = dict[str, Any]
 
 
@@ -40,7 +42,7 @@ def _row(study: StudyConfig, cell: Cell, trial: FrozenTrial | None) -> Row:
         "status": result.get("status", str(Status.UNFINISHED)),
         "reason": result.get("reason"),
         "problem": study.problem,
-        **config,
+        **{argument_column(name): entry for name, entry in config.items()},
         "seed": cell.seed,
     }
     for name, number in result.get("metrics", {}).items():
@@ -56,6 +58,11 @@ def _row(study: StudyConfig, cell: Cell, trial: FrozenTrial | None) -> Row:
         "worker": run.get("worker"),
         **{f"version_{name}": text for name, text in run.get("versions", {}).items()},
     }
+
+
+def argument_column(name: str) -> str:
+    """Return the column of an argument: "argument_seconds" where "seconds" is another's name."""
+    return f"argument_{name}" if name in _CELL or _is_of_run(name) else name
 
 
 def metric_column(metric: str, row: Mapping[str, Any]) -> str:
@@ -81,10 +88,30 @@ def complete(rows: list[Row]) -> list[Row]:
 def write_table(rows: list[Row], folder: Path) -> None:
     """Write both files, each whole or not at all."""
     table = pa.table({name: _column([row[name] for row in rows]) for name in rows[0]})
-    for name, write in ((CSV, csv.write_csv), (PARQUET, parquet.write_table)):
-        path = folder / f"{name}.part"
-        write(table, path)
-        path.replace(folder / name)
+    with replacing(folder, CSV) as for_people, replacing(folder, PARQUET) as for_programs:
+        csv.write_csv(_without_formulas(table), for_people)
+        parquet.write_table(table, for_programs)
+
+
+def _without_formulas(table: pa.Table) -> pa.Table:
+    """Put a quote before text that a spreadsheet would run: =1+1, but not -inf."""
+    columns = [
+        pa.array(list(map(_quoted, column.to_pylist())), pa.string())
+        if pa.types.is_string(column.type)
+        else column
+        for column in table.columns
+    ]
+    return pa.table(columns, names=list(map(_quoted, table.column_names)))
+
+
+def _quoted(text: str | None) -> str | None:
+    if text is None or not text.startswith(_FORMULA):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
 
 
 def _column(entries: list[Any]) -> pa.Array:

@@ -18,10 +18,10 @@ from optuna.exceptions import StorageInternalError, TrialPruned
 from optuna.trial import Trial
 
 from virtualdepth.runs import UnusableError
+from virtualdepth_lab.ablate import multi_device
 from virtualdepth_lab.ablate.cells import Status, one_line
 from virtualdepth_lab.ablate.lifeline import die_with_parent
 from virtualdepth_lab.ablate.matrix import Metrics, Report
-from virtualdepth_lab.ablate.multi_device import run
 from virtualdepth_lab.ablate.problems import objective_of
 from virtualdepth_lab.ablate.queue import ClaimedCell, Queue
 from virtualdepth_lab.ablate.storage import HEARTBEAT, CellStorage, quiet_optuna, storage_errors
@@ -38,7 +38,8 @@ def main() -> int:
     if not line:
         return 0  # the study was refused
     task = json.loads(line)
-    die_with_parent()
+    die_with_parent(task["scratch"])
+    multi_device.scratch = task["scratch"]
     torch.set_num_threads(task["threads"])
     study = StudyConfig(**task["study"])
     try:
@@ -81,7 +82,7 @@ def run_claimed(study: StudyConfig, claimed: ClaimedCell) -> tuple[dict[str, Any
     reason: str | None = None
     metrics: Metrics = {}
     try:
-        metrics = run(study, claimed.cell.config, claimed.cell.seed, report)
+        metrics = multi_device.run(study, claimed.cell.config, claimed.cell.seed, report)
     except FloatingPointError as error:
         status, reason = Status.DIVERGED, str(error)
     except TrialPruned as error:

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from virtualdepth.runs import UnusableError
+from virtualdepth.runs import UnusableError, mine
 from virtualdepth_lab.ablate.worker import STORAGE_LOST
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -52,6 +53,11 @@ def gpus_of(number: int, workers: int, devices: object) -> dict[str, str]:
     return {VISIBLE: ",".join(mine)}
 
 
+def log_name(number: int) -> str:
+    """Return the file that worker ``number``, from 0, writes what it prints to."""
+    return f"worker-{number + 1}.log"
+
+
 class Workers:
     """Worker processes; as a context manager it leaves none behind.
 
@@ -66,22 +72,33 @@ class Workers:
         self._devices = devices  # of a cell
         self._threads = threads_per_worker(number)
         self._task = b""
+        self._resources = ExitStack()
+        self._scratch = ""
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> "Workers":
-        for number in range(self._number):
-            self._log(number).unlink(missing_ok=True)  # of an earlier run
-            self._spawn(number)
+        # what the cells leave in it goes even if their workers are killed
+        self._scratch = self._resources.enter_context(
+            TemporaryDirectory(prefix="virtualdepth-", ignore_cleanup_errors=True)
+        )
+        try:
+            for number in range(self._number):
+                mine(self._folder, log_name(number)).unlink(missing_ok=True)  # of an earlier run
+                self._spawn(number)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.kill()
-        for number in range(self._number):
-            if self._log(number).stat().st_size == 0:
-                self._log(number).unlink()
+        for log in map(self._log, range(self._number)):
+            if log.exists() and log.stat().st_size == 0:
+                log.unlink()
+        self._resources.close()
 
     def _log(self, number: int) -> Path:
-        return self._folder / f"worker-{number + 1}.log"
+        return self._folder / log_name(number)
 
     def _spawn(self, number: int) -> None:
         threads = dict.fromkeys(THREADS, str(self._threads))
@@ -102,7 +119,12 @@ class Workers:
 
     def start(self, storage: str, study: dict[str, Any]) -> None:
         """Let the workers begin on a study, as to_json has it, in the storage of this address."""
-        task = {"storage": storage, "study": study, "threads": self._threads}
+        task = {
+            "storage": storage,
+            "study": study,
+            "threads": self._threads,
+            "scratch": self._scratch,
+        }
         self._task = json.dumps(task).encode() + b"\n"
         for process in self._processes.values():
             self._send_task(process)

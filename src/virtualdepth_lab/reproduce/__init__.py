@@ -16,3 +16,4 @@ EXPERIMENTS = (
     "norms",
     "singular-values",
 )
+ONE_SEED = ("image-inpainting", "singular-values")  # they use one seed, the first

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from virtualdepth.runs import FAILED, PASSED, UnusableError, claim_folder, text_table
 from virtualdepth_lab.reproduce import EXPERIMENTS
 from virtualdepth_lab.reproduce.result import (
+    OWN,
     Keep,
     Progress,
     ReproduceConfig,
@@ -40,24 +41,25 @@ def _experiment(name: str) -> _Experiment:
 def reproduce(config: ReproduceConfig, output: str | None) -> int:
     """Rerun an experiment, print its tables and claims, leave its files; return the exit status."""
     experiment = _experiment(config.name)
-    folder = claim_folder(output, "reproduce")
-    with keeping(config, folder, new=output is None) as keep:
-        with tqdm(unit="run", disable=None, leave=False) as bar:
+    with claim_folder(output, "reproduce", OWN) as folder:
+        with keeping(config, folder) as keep:
+            with tqdm(unit="run", disable=None, leave=False) as bar:
 
-            def progress(label: str) -> None:
-                bar.set_description(label)
-                bar.update()
+                def progress(label: str) -> None:
+                    bar.set_description(label)
+                    bar.update()
 
-            result = experiment.run(config, progress, keep)
-        save(result, folder)
-    _show(experiment, result, folder)
+                result = experiment.run(config, progress, keep)
+            save(result, folder)
+        _show(experiment, result, folder)
     return PASSED if result.passed else FAILED
 
 
 def report_reproduction(folder: Path) -> None:
     """Make report and figures again from what :func:`reproduce` left."""
-    result = load(folder)
-    _show(_experiment(result.name), result, folder)
+    with claim_folder(folder, "reproduce", OWN):
+        result = load(folder)
+        _show(_experiment(result.name), result, folder)
 
 
 def _show(experiment: _Experiment, result: Reproduction, folder: Path) -> None:

@@ -7,6 +7,7 @@
 | report.md | tables, claims and figures |
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from virtualdepth import runs
 from virtualdepth.runs import UnusableError
 
 ARRAYS = "arrays.npz"
+UNFINISHED = "unfinished.jsonl"
+OWN = (runs.RESULT, ARRAYS, runs.REPORT, UNFINISHED, "figure-1.png")
 PACKAGES = ("virtualdepth", "torch", "numpy", "scipy")
 
 Record = dict[str, Any]
@@ -95,8 +98,10 @@ def save(result: Reproduction, folder: Path) -> None:
     """Write result.json and arrays.npz."""
     content = {"command": "reproduce"} | asdict(result)
     del content["arrays"]
-    runs.write_result(folder, content)
-    np.savez_compressed(folder / ARRAYS, **result.arrays)
+    with runs.replacing(folder, ARRAYS) as path:
+        with path.open("wb") as file:
+            np.savez_compressed(file, **result.arrays)
+        runs.write_result(folder, content)
 
 
 def load(folder: Path) -> Reproduction:
@@ -111,9 +116,8 @@ def load(folder: Path) -> Reproduction:
 
 def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[str]:
     """Write figures (caption to figure) as figure-1.png, ..., and return their paragraphs."""
-    for old in folder.glob("figure-*.png"):
-        if old.stem.removeprefix("figure-").isdigit():
-            old.unlink()  # an earlier run may have left more of them
+    earlier = [name for name in runs.made_in(folder)[1] if re.fullmatch(r"figure-\d+\.png", name)]
+    runs.remove_own(folder, earlier)  # there may be more of them
     numbered = enumerate(figures.items(), start=1)
     return runs.save_figures({f"figure-{number}.png": entry for number, entry in numbered}, folder)
 
@@ -135,7 +139,8 @@ def write_report(
         runs.markdown_table(result.summary or result.measured),
         "## Claims",
         "\n".join(
-            f"- {'held' if claim.held else '**did not hold**'}: {claim.claim} ({claim.evidence})"
+            f"- {'held' if claim.held else '**did not hold**'}: "
+            f"{runs.escaped(claim.claim)} ({runs.escaped(claim.evidence)})"
             for claim in result.claims
         ),
         *save_figures(figures, folder),

@@ -54,6 +54,6 @@ def _rows(config: ReproduceConfig, target: Tensor, progress: Progress) -> Iterat
     progress("random balanced starts")
     yield from probability_rows(50 if quick else 1000, config.seeds[0])
     if quick:
-        yield from deviation_rows(target, config.seeds[:1], progress, most=50, deviations=(0.01,))
+        yield from deviation_rows(target, config.seeds, progress, most=50, deviations=(0.01,))
     else:
         yield from deviation_rows(target, config.seeds, progress)
