@@ -19,8 +19,9 @@ from virtualdepth import cli
 from virtualdepth.cli import main
 
 MODULE = [sys.executable, "-m", "virtualdepth"]
-SMALL = ["verify", "--data", "synthetic", "--time", "1", "--lrs", "0.1,0.05"]
-FILES = {"result.json", "curves.csv", "report.md", "loss.png", "gap.png"}
+SYNTHETIC = ["verify", "--data", "synthetic"]
+SMALL = [*SYNTHETIC, "--time", "1", "--lrs", "0.1,0.05"]
+FILES = {"result.json", "curves.csv", "report.md", "loss.png", "gap.png", ".virtualdepth-run"}
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +76,16 @@ def call(*arguments: str) -> int:
          "value in line 3, column 'y', of bad.csv"),
         ("verify --targets y", "targets: expected none with digits but got y"),
         ("verify --output own.csv", "output: expected a folder to write to but got own.csv"),
-        ("verify --output mine", "output: expected a new folder, or one that an earlier run of"),
+        ("verify --data tiny.csv --targets y", "data: expected numbers that differ by 1e-100 to "
+         "1e+100 but got 1e-170 in column 'y' of tiny.csv"),
+        ("verify --data own.csv --targets y --targets a", "targets: expected once but got it 2"),
+        ("verify --lrs=0.1 --lrs 0.1", "lrs: expected once but got it 2 times; give all"),
+        ("verify --data comma.csv --targets a,b", "targets: expected columns among 'a,b', 'c' but "
+         "got 'a'; write a name with a comma in double quotes, as in '\"a,b\"'"),
+        ("verify --data semicolon.csv --targets y", "data: expected commas between the columns but "
+         "got semicolons in line 1 of semicolon.csv"),
+        ("verify --output mine", "output: expected a folder where no file of another origin would"),
+        ("verify --output=", "output: expected a folder but got an empty name"),
         ("verify --depths 3", "unrecognized arguments: --depths 3; see virtualdepth verify --help"),
         ("verify again", "unrecognized arguments: again"),
         ("report", "the following arguments are required: DIR"),
@@ -91,6 +101,9 @@ def test_unusable_arguments(
 ) -> None:
     (tmp_path / "own.csv").write_text("a,y\n1,2\n3,5\n")
     (tmp_path / "bad.csv").write_text("a,y\n1,2\n3,\n")
+    (tmp_path / "tiny.csv").write_text("a,y\n1,0\n3,1e-170\n")
+    (tmp_path / "comma.csv").write_text('"a,b",c\n1,2\n3,5\n')
+    (tmp_path / "semicolon.csv").write_text("a;y\n1,5;2\n3;5\n")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "report.md").write_text("mine")
     before = sorted(tmp_path.rglob("*"))
@@ -231,7 +244,7 @@ def test_verify(
 
 
 def test_divergence_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert call(*SMALL, "--lrs", "5,0.5", "--time", "50", "--output", "run") == 1
+    assert call(*SYNTHETIC, "--lrs", "5,0.5", "--time", "50", "--output", "run") == 1
     out, err = capfd.readouterr()
     assert err == ""
     assert "at learning rate 5 training diverged: in step " in out
@@ -265,7 +278,7 @@ def test_report_makes_the_same_again(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert call(*SMALL, "--optimizer-depth", "1", "--output", "run") == 1
     table = capfd.readouterr().out.splitlines()[2:-1]
     made = {name: (tmp_path / "run" / name).read_bytes() for name in FILES}
-    for name in FILES - {"result.json", "curves.csv"}:
+    for name in FILES - {"result.json", "curves.csv", ".virtualdepth-run"}:
         (tmp_path / "run" / name).unlink()
     assert call("report", "run") == 0
     assert {name: (tmp_path / "run" / name).read_bytes() for name in FILES} == made
@@ -351,16 +364,147 @@ def test_interrupt_before_training(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@posix
+@pytest.mark.parametrize(
+    "command",
+    [MODULE, [sys.executable, "-c", "from virtualdepth.__main__ import start; start()"]],
+    ids=["module", "script"],
+)
+def test_interrupt_before_anything_is_loaded(command: list[str], tmp_path: Path) -> None:
+    """A module named torch waits where the real one would load, and swallows exceptions."""
+    (tmp_path / "torch.py").write_text(
+        "import time\n"
+        "print('loading', flush=True)\n"
+        "while True:\n"
+        "    try: time.sleep(600)\n"
+        "    except BaseException: pass\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    with subprocess.Popen(
+        [*command, *SMALL], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "loading\n"
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=300)
+        finally:
+            process.kill()
+    assert (process.returncode, err) == (130, "virtualdepth verify: interrupted\n")
+
+
+def test_the_program_starts_without_torch() -> None:
+    script = (
+        "import sys\n"
+        "import virtualdepth.__main__, virtualdepth.cli\n"
+        "virtualdepth.cli._parser(virtualdepth.cli._commands())\n"
+        "print(*{'torch', 'numpy'} & set(sys.modules))"
+    )
+    end = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert end.stdout == "\n"
+
+
+@posix
+def test_a_reader_that_leaves_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("a,b,y\n1,4,2\n3,4,5\n2,4,1\n")
+    words = "verify --data own.csv --targets y --time 0.2 --lrs 0.1,0.05 --output run"
+    line = f"{' '.join(MODULE)} {words} | head -1; echo $PIPESTATUS"
+    end = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert end.stdout.splitlines()[0] == "own.csv: 3 samples, 2 features of rank 1, 1 targets"
+    assert end.stdout.splitlines()[1] in "01"
+    assert end.stderr == ""
+    assert (tmp_path / "run" / "report.md").exists()
+
+
+@posix
+@pytest.mark.parametrize("words", ["--help", "verify --help"])
+def test_help_for_a_reader_that_leaves(words: str) -> None:
+    line = f"{' '.join(MODULE)} {words} | true; echo $PIPESTATUS"
+    end = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert (end.stdout, end.stderr) == ("0\n", "")
+
+
+@pytest.mark.parametrize("backend", ["module://no_such_package.backend", "nonsense", ""])
+def test_the_backend_of_a_notebook_does_not_matter(backend: str, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("a,y\n1,2\n3,5\n2,1\n")
+    words = "verify --data own.csv --targets y --time 0.2 --lrs 0.1,0.05 --output run"
+    end = subprocess.run(
+        [*MODULE, *words.split()],
+        env={**os.environ, "MPLBACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert end.returncode in (0, 1), end.stderr
+    assert (tmp_path / "run" / "loss.png").exists()
+
+
+def test_columns_that_are_left_out_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.csv").write_text(
+        "a,same,tiny|,twice,y\n" + "1,4,1e-20,2,3\n2,4,3e-20,4,1\n4,4,2e-20,8,5\n"
+    )
+    words = "verify --data own.csv --targets y --time 0.2 --lrs 0.1,0.05 --output run"
+    assert call(*words.split()) in (0, 1)
+    notes = [
+        "left out, since they are constant: 'same'",
+        "left out, since they vary too little beside the others: 'tiny|'; choose units in which "
+        "they are comparable",
+        "features that depend linearly on others, and add no direction to them: 1",
+    ]
+    assert capsys.readouterr().out.splitlines()[1:4] == notes
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["notes"] == notes
+    text = (tmp_path / "run" / "report.md").read_text()
+    assert "- left out, since they vary too little beside the others: 'tiny\\|'; choose" in text
+    assert call("report", "run") == 0
+    assert (tmp_path / "run" / "report.md").read_text() == text
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the device that is always full")
 def test_a_full_disk_is_told_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    arguments = ["verify", "--data", "synthetic", "--time", "1", "--lrs", "0.2,0.1"]
-    (tmp_path / "run").mkdir()
-    assert call(*arguments, "--output", str(tmp_path / "run")) in (0, 1)
-    (tmp_path / "run" / "report.md").unlink()
-    (tmp_path / "run" / "report.md").symlink_to("/dev/full")
-    capfd.readouterr()
-    assert call("report", str(tmp_path / "run")) == 2
+    assert call(*SMALL, "--output", "run") == 0
+    with open("/dev/full", "w") as full:
+        end = subprocess.run(
+            [*MODULE, "report", "run"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert end.returncode == 2
     assert re.fullmatch(
-        r"virtualdepth report: error: expected files .* No space left on device\n",
-        capfd.readouterr().err,
+        r"virtualdepth report: error: expected files .* No space left on device\n", end.stderr
     )
+
+
+@posix
+def test_a_file_that_cannot_grow_is_told_in_one_line(tmp_path: Path) -> None:
+    assert call(*SMALL, "--output", "run") == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    line = f"ulimit -f 8; exec {' '.join(MODULE)} report run"
+    end = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert end.returncode == 2
+    assert re.fullmatch(
+        r"virtualdepth report: error: expected files .* File too large\n", end.stderr
+    )
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_no_password_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    secret = "postgresql://me:secret@host/db"
+    for words in (
+        ["verify", "--storage", secret],
+        ["verify", "--data", secret],
+        ["report", secret],
+    ):
+        assert call(*words.split(), secret) == 2
+        err = capsys.readouterr().err
+        assert "secret" not in err
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2Jb"])
+def test_an_error_is_one_line_whatever_is_in_it(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("verify", "--data", name, "--targets", "y") == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert err[:-1].isprintable()

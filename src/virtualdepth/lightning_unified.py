@@ -1,12 +1,19 @@
 """Depth under ``lightning.pytorch``, with the names of ``virtualdepth.lightning``."""
 
+from virtualdepth._extras import missing
+
+try:
+    import torchmetrics  # noqa: F401
+except ModuleNotFoundError as error:
+    raise missing("virtualdepth.lightning_unified", error, "lightning") from error
 try:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule
 except ModuleNotFoundError as error:
-    raise ImportError(
+    raise ModuleNotFoundError(
         "virtualdepth.lightning_unified needs the package lightning: pip install "
         "'lightning!=2.6.2,!=2.6.3'. For pytorch_lightning there is virtualdepth.lightning: "
-        "pip install 'virtualdepth[lightning]'"
+        "pip install 'virtualdepth[lightning]'",
+        name=error.name,
     ) from error
 
 from virtualdepth._lightning import (

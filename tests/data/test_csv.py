@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from virtualdepth.data import read_csv
+from virtualdepth.data import Problem, load_problem, read_csv
 from virtualdepth.runs import UnusableError
 
 
@@ -56,7 +56,21 @@ def test_targets_come_in_the_order_asked_for(tmp_path: Path) -> None:
         ("a,y\n1,2,3\n", "data: expected 2 cells, as in the header, but got 3 in line 2"),
         ("a,a,y\n1,2,3\n", "data: expected distinct column names but got 'a' more than once"),
         ("1,2\n3,4\n", "data: expected a header with the names of the columns but got numbers"),
-        ("a;y\n1;2\n", "targets: expected columns among 'a;y' but got 'y'"),
+        ("a;y\n1;2\n", "data: expected commas between the columns but got semicolons in line 1"),
+        ("a;y\n1,5;2,5\n", "data: expected commas between the columns but got semicolons"),
+        ("a\ty\n1\t2\n", "data: expected commas between the columns but got tabs in line 1"),
+        ("\na|y\n1|2\n", "data: expected commas between the columns but got bars in line 2"),
+        ("a y\n1 2\n", "data: expected commas between the columns but got spaces in line 1"),
+        ("a;y,b\n1,2\n", "targets: expected columns among 'a;y', 'b' but got 'y'; the header has "
+         "semicolons, where commas separate columns"),
+        ("a,y\n1,1e-170\n2,3e-170\n", "data: expected numbers that differ by 1e-100 to 1e+100 but "
+         "got 2e-170 in column 'y'"),
+        ("a,y\n1e150,1\n2e150,3\n", "data: expected numbers that differ by 1e-100 to 1e+100 but "
+         "got 1e+150 in column 'a'"),
+        ("a,y\n1,1e308\n2,-1e308\n", "data: expected numbers that differ by 1e-100 to 1e+100 but "
+         "got inf in column 'y'"),
+        ("a,y\n1,1e16\n2,10000000000000002\n", "data: expected numbers that differ by more than "
+         "1e-12 of their size but got 2 of 1e+16 in column 'y'"),
         ("a,b\n1,2\n", "targets: expected columns among 'a', 'b' but got 'y'"),
         ("y\n1\n", "targets: expected to leave a column as a feature but got all"),
     ],
@@ -99,3 +113,24 @@ def test_refuses_a_folder(tmp_path: Path) -> None:
 def test_refuses_a_cell_without_end(tmp_path: Path) -> None:
     with pytest.raises(UnusableError, match=r"^data: expected a CSV file but got"):
         read_csv(written(tmp_path, 'a,y\n"' + "1" * 200_000), ["y"])
+
+
+@pytest.mark.parametrize("scale", [1e-90, 1e-12, 1e12, 1e90])
+def test_numbers_that_arithmetic_holds_are_taken(scale: float, tmp_path: Path) -> None:
+    path = written(tmp_path, f"a,same,y\n{scale!r},1e200,0\n0,1e200,{scale!r}\n")
+    features, targets = read_csv(path, ["y"])
+    assert features.tolist() == [[scale, 1e200], [0, 1e200]]
+    assert targets.tolist() == [[0], [scale]]
+
+
+@pytest.mark.parametrize("scale", [1e-99, 1e-50, 1e50, 1e99])
+def test_what_is_taken_is_prepared_alike_at_every_scale(scale: float, tmp_path: Path) -> None:
+    lines = [(1.0, 2.0, 0.5), (2.0, -1.0, 3.0), (4.0, 0.5, 1.0), (8.0, 1.5, -2.0)]
+
+    def problem(scale: float) -> Problem:
+        text = "".join(f"{a * scale!r},{b * scale!r},{y * scale!r}\n" for a, b, y in lines)
+        return load_problem(str(written(tmp_path, "a,b,y\n" + text)), targets=["y"])
+
+    plain, scaled = problem(1.0), problem(scale)
+    torch.testing.assert_close(plain.inputs.abs(), scaled.inputs.abs())
+    torch.testing.assert_close(plain.targets, scaled.targets)

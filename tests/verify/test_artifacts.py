@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from virtualdepth.runs import UnusableError, claim_folder
+from virtualdepth.runs._owned import MARK
 from virtualdepth.verify._artifacts import OWN, load, save
 from virtualdepth.verify._report import write_report
 from virtualdepth.verify._results import VerifyResult
@@ -109,18 +110,34 @@ def test_round_trip(outcome: VerifyResult, tmp_path: Path) -> None:
 def test_a_second_run_replaces_the_first(
     passed: VerifyResult, unstarted: VerifyResult, tmp_path: Path
 ) -> None:
-    folder = claim_folder(str(tmp_path / "run"), "verify", OWN)
-    save(passed, folder)
-    write_report(passed, folder)
+    with claim_folder(tmp_path / "run", "verify", OWN) as folder:
+        save(passed, folder)
+        write_report(passed, folder)
     (folder / "notes.txt").write_text("mine")
-    assert {path.name for path in folder.iterdir()} == {*OWN, "notes.txt"}
-    assert claim_folder(str(folder), "verify", OWN) == folder
-    assert load(folder) == passed  # nothing goes before there is something in its place
-    save(unstarted, folder)
-    write_report(unstarted, folder)
+    assert {path.name for path in folder.iterdir()} == {*OWN, MARK, "notes.txt"}
+    with claim_folder(folder, "verify", OWN):
+        assert load(folder) == passed  # nothing goes before there is something in its place
+        save(unstarted, folder)
+        write_report(unstarted, folder)
     assert load(folder) == unstarted
     names = {path.name for path in folder.iterdir()}
-    assert names == {"result.json", "curves.csv", "report.md", "notes.txt"}
+    assert names == {"result.json", "curves.csv", "report.md", MARK, "notes.txt"}
+
+
+def test_a_run_that_cannot_be_written_leaves_the_one_before(
+    passed: VerifyResult, unstarted: VerifyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(passed, tmp_path)
+    write_report(passed, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("virtualdepth.verify._artifacts.write_result", full)
+    with pytest.raises(OSError, match="No space"):
+        save(unstarted, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_nothing_to_load(tmp_path: Path) -> None:
@@ -136,15 +153,23 @@ def test_nothing_to_load(tmp_path: Path) -> None:
         ("result.json", "{}"),
         ("result.json", '{"command": "reproduce", "rows": [{"depth": 3}]}'),
         ("result.json", '{"command": "verify", "config": {}, "rows": []}'),
+        ("result.json", ("time", "soon")),
+        ("result.json", ("depth", "../3")),
+        ("result.json", ("data", 3)),
+        ("result.json", ("lrs", "0.1")),
         ("curves.csv", ""),
         ("curves.csv", "lr,step,time,loss_single,loss_deep,gap,balancedness\n0.1,0,0,x,1,0,0\n"),
         ("curves.csv", "lr,step\n0.1,0\n"),
     ],
 )
 def test_half_a_result_is_refused(
-    name: str, text: str, passed: VerifyResult, tmp_path: Path
+    name: str, text: str | tuple[str, object], passed: VerifyResult, tmp_path: Path
 ) -> None:
     save(passed, tmp_path)
+    if isinstance(text, tuple):
+        found = json.loads((tmp_path / name).read_text())
+        found["config"] |= dict([text])
+        text = json.dumps(found)
     (tmp_path / name).write_text(text)
     with pytest.raises(UnusableError, match=r"^folder: expected result.json and curves.csv") as e:
         load(tmp_path)

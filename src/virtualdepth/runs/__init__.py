@@ -6,7 +6,7 @@
 | its folder | claim_folder, command_of, mine, replacing, remove_own |
 | result.json | RESULT, write_result, reading_result, plain, versions |
 | tables | shown, text_table, markdown_table |
-| text of others | one_line, escaped, code, file_name |
+| text of others | one_line, escaped, code, figure_text, file_name |
 | report.md | REPORT, save_figures, settings, write_report |
 | threads | torch_threads |
 """
@@ -14,7 +14,7 @@
 from virtualdepth.runs._columns import column_names
 from virtualdepth.runs._errors import UnusableError, masked
 from virtualdepth.runs._folder import claim_folder
-from virtualdepth.runs._markdown import code, escaped, file_name, one_line
+from virtualdepth.runs._markdown import code, escaped, figure_text, file_name, one_line
 from virtualdepth.runs._owned import (
     REPORT,
     RESULT,
@@ -44,6 +44,7 @@ __all__ = [
     "column_names",
     "command_of",
     "escaped",
+    "figure_text",
     "file_name",
     "made_in",
     "markdown_table",

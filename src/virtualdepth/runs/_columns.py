@@ -10,7 +10,7 @@ def column_names(text: str) -> tuple[str, ...]:
     (('a,b', 'c'), ())
     """
     try:
-        (names,) = csv.reader([text], skipinitialspace=True) if text.strip() else [()]
+        (names,) = csv.reader([text], skipinitialspace=True, strict=True) if text.strip() else [()]
     except (csv.Error, ValueError) as error:
         raise ValueError(f"expected names separated by commas but got {text!r}") from error
     return tuple(name.strip() for name in names)

@@ -1,4 +1,4 @@
-"""Plain text, such as names and messages of others, in Markdown and in file names."""
+"""Text such as names and messages of others, in Markdown, in figures and in file names."""
 
 import re
 
@@ -34,6 +34,16 @@ def code(text: object) -> str:
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     space = " " if line.startswith("`") or line.endswith("`") or not line else ""
     return f"{fence}{space}{line}{space}{fence}"
+
+
+def figure_text(text: object, most: int = 60) -> str:
+    r"""Write text for a figure, where dollars would enclose mathematics.
+
+    >>> print(figure_text("cost ($)"))
+    cost (\$)
+    """
+    line = one_line(text)
+    return (line if len(line) <= most else f"{line[: most - 1]}…").replace("$", "\\$")
 
 
 def file_name(text: str, most: int = 80) -> str:

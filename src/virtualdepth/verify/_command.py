@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--targets",
-        type=column_names,
+        type=_names,
         default=default.targets,
         metavar="NAME,...",
         help="the columns of the CSV file to predict from the others; a name with a comma in it "
@@ -147,3 +147,10 @@ def _number(text: str) -> float:
 
 def _numbers(text: str) -> tuple[float, ...]:
     return tuple(_number(part) for part in text.split(",")) if text.strip() else ()
+
+
+def _names(text: str) -> tuple[str, ...]:
+    try:
+        return column_names(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

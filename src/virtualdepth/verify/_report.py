@@ -8,7 +8,14 @@ from matplotlib.figure import Figure
 
 from virtualdepth import runs
 from virtualdepth.plotting import plot_gap, plot_losses
-from virtualdepth.runs import escaped, markdown_table, save_figures, settings, text_table
+from virtualdepth.runs import (
+    escaped,
+    figure_text,
+    markdown_table,
+    save_figures,
+    settings,
+    text_table,
+)
 from virtualdepth.verify._artifacts import GAP_FIGURE, LOSS_FIGURE
 from virtualdepth.verify._config import exact
 from virtualdepth.verify._results import ORDER_RANGE, Curve, VerifyResult, outside
@@ -131,7 +138,7 @@ def figures(result: VerifyResult) -> dict[str, tuple[str, Figure]]:
 def _title(config: dict[str, Any]) -> str:
     depth, rule = config["depth"], config["optimizer_depth"]
     single = "" if rule == depth else f", single layer trained at depth {rule}"
-    return f"{Path(config['data']).name}, depth {depth}{single}"
+    return f"{figure_text(Path(config['data']).name)}, depth {depth}{single}"
 
 
 def _loss_figure(curves: list[Curve]) -> Figure:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from virtualdepth.plotting import draw_grid, figure_grid
+from virtualdepth.runs import figure_text
 from virtualdepth_lab.ablate.checks import is_number
 from virtualdepth_lab.ablate.summary import Point, Quartiles, by_configuration, in_order, label
 from virtualdepth_lab.ablate.table import Row, complete
@@ -36,7 +37,7 @@ def draw_lines(rows: list[Row], axes: Sequence[str], metric: str) -> Figure:
             low, median, high = _along(found, [(x, *second, *point) for x in entries[0]]).T
             places = range(len(median))
             ax.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
-            name = ", ".join(map(label, second))
+            name = figure_text(", ".join(map(label, second)))
             ax.plot(places, median, color=colour, marker="o", markersize=4, label=name)
         ax.set_xlim(-0.3, len(entries[0]) - 0.7)
         _label_panel(ax, axes, entries[0], point)
@@ -70,7 +71,7 @@ def draw_heat_map(rows: list[Row], axes: Sequence[str], metric: str) -> Figure:
         )
         image = ax.imshow(medians, norm=norm, cmap="viridis", aspect="auto")
         _write_numbers(ax, medians, norm)
-        ax.set_yticks(range(len(rising)), [label(y) for y in rising])
+        ax.set_yticks(range(len(rising)), [figure_text(label(y)) for y in rising])
         _label_panel(ax, axes, entries[0], point)
     figure.supylabel(_words(axes[1]), fontsize="medium")
     bar = figure.colorbar(
@@ -106,7 +107,7 @@ def draw_search(rows: list[Row], axes: Sequence[str], metric: str) -> Figure:
         else:
             kinds = in_order(entries)
             ax.plot([kinds.index(entry) for entry in entries], found, "o", markersize=4)
-            ax.set_xticks(range(len(kinds)), [label(kind) for kind in kinds])
+            ax.set_xticks(range(len(kinds)), [figure_text(label(kind)) for kind in kinds])
         if _is_wide(found):
             ax.set_yscale("log")
         ax.set_xlabel(_words(axis))
@@ -142,15 +143,15 @@ def _panels(
 
 def _label_panel(ax: Axes, axes: Sequence[str], entries: Sequence[Any], point: Point) -> None:
     """Name the first axis and its values, and in the title what the panel has in common."""
-    ax.set_xticks(range(len(entries)), [label(x) for x in entries])
+    ax.set_xticks(range(len(entries)), [figure_text(label(x)) for x in entries])
     ax.set_xlabel(_words(axes[0]))
     common = zip(axes[2:], point, strict=True)
-    title = ", ".join(f"{_words(name)} {label(entry)}" for name, entry in common)
+    title = ", ".join(f"{_words(name)} {figure_text(label(entry))}" for name, entry in common)
     ax.set_title(title, fontsize="medium")
 
 
 def _words(column: str) -> str:
-    return column.replace("_", " ")
+    return figure_text(column.replace("_", " "))
 
 
 def _is_wide(numbers: Sequence[float]) -> bool:

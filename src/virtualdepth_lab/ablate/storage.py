@@ -101,7 +101,7 @@ class CellStorage(RDBStorage):
             if last is None or last.heartbeat != heartbeat:
                 seconds = 0.0
             else:
-                seconds = last.seconds + min(now - last.seen, self._beat)
+                seconds = last.seconds + max(0.0, min(now - last.seen, self._beat))
             self._silent[trial_id] = _Silence(heartbeat, now, seconds)
             if seconds > self._grace:
                 self.give_back(trial_id)

@@ -73,12 +73,12 @@ class Workers:
         self._threads = threads_per_worker(number)
         self._task = b""
         self._resources = ExitStack()
-        self._scratch = ""
+        self.scratch = ""  # a folder for what cells leave behind, while they run
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> "Workers":
         # what the cells leave in it goes even if their workers are killed
-        self._scratch = self._resources.enter_context(
+        self.scratch = self._resources.enter_context(
             TemporaryDirectory(prefix="virtualdepth-", ignore_cleanup_errors=True)
         )
         try:
@@ -123,7 +123,7 @@ class Workers:
             "storage": storage,
             "study": study,
             "threads": self._threads,
-            "scratch": self._scratch,
+            "scratch": self.scratch,
         }
         self._task = json.dumps(task).encode() + b"\n"
         for process in self._processes.values():

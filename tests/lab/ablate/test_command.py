@@ -27,6 +27,7 @@ from tests.lab.ablate.process import (
 )
 
 from virtualdepth.cli import main
+from virtualdepth.runs import claim_folder, mine, replacing
 from virtualdepth_lab.ablate.cells import cells_of
 from virtualdepth_lab.ablate.queue import Queue
 from virtualdepth_lab.ablate.storage import CellStorage, quiet_optuna
@@ -294,10 +295,11 @@ def test_a_study_that_is_refused_leaves_the_one_that_is_there(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     study = read_study(tmp_path / "own.yaml")
-    (tmp_path / "run").mkdir()
-    write_study(study, tmp_path / "run")
-    with quiet_optuna(), closing(CellStorage(f"sqlite:///{tmp_path}/run/study.db")) as storage:
-        Queue(storage, study).add(cells_of(study))
+    with claim_folder("run", "ablate") as folder:
+        write_study(study, folder)
+        url = f"sqlite:///{tmp_path}/{mine(folder, 'study.db')}"
+        with quiet_optuna(), closing(CellStorage(url)) as storage:
+            Queue(storage, study).add(cells_of(study))
     assert "it has the cell x=1,seed=0" in unusable(["--grid.x", "5,6"], capfd)
     assert read_study(tmp_path / "run") == study
 
@@ -305,11 +307,11 @@ def test_a_study_that_is_refused_leaves_the_one_that_is_there(
 def test_a_table_without_its_database_is_not_overwritten(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "results.parquet").write_bytes(b"the work of a week")
+    with claim_folder("run", "ablate") as folder, replacing(folder, "results.parquet") as path:
+        path.write_bytes(b"the work of a week")
     error = unusable([], capfd)
     assert error.startswith("storage: expected the database of the table in run but study.db is no")
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["results.parquet"]
+    assert (tmp_path / "run" / "results.parquet").read_bytes() == b"the work of a week"
 
 
 @posix
@@ -317,10 +319,11 @@ def test_a_table_without_its_database_is_not_overwritten(
 def test_full_disk_is_one_line_and_keeps_what_was_recorded(tmp_path: Path) -> None:
     words = ["own.yaml", "--grid.x", ",".join(map(str, range(60))), "--output", "run"]
     study = read_study(tmp_path / "own.yaml", words[1:3])
-    (tmp_path / "run").mkdir()
     url = f"sqlite:///{tmp_path}/run/study.db"
-    with quiet_optuna(), closing(CellStorage(url)) as storage:
-        Queue(storage, study).add(cells_of(study))
+    with claim_folder("run", "ablate") as folder:
+        mine(folder, "study.db")
+        with quiet_optuna(), closing(CellStorage(url)) as storage:
+            Queue(storage, study).add(cells_of(study))
     # room for the cells, not for all their results; a limit on files is inherited by the workers
     room = (tmp_path / "run" / "study.db").stat().st_size // 1024 + 12
     limited = ["bash", "-c", f'ulimit -f {room}; exec "$@"', "bash", *MODULE, *words]

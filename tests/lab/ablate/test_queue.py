@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
-from virtualdepth.runs import UnusableError
+from virtualdepth.runs import UnusableError, plain
 from virtualdepth_lab.ablate.cells import cells_of
 from virtualdepth_lab.ablate.queue import ClaimedCell, Queue
 from virtualdepth_lab.ablate.storage import CellStorage, lock, quiet_optuna
@@ -124,10 +125,12 @@ def test_a_worker_elsewhere_counts_as_dead_after_the_grace_period(url: str) -> N
         Queue(CellStorage(url, heartbeat=1, grace=grace), grid(grid={"x": [1]}))
         for grace in (3600, 1)
     )
-    assert patient.claim() is None  # it may be alive
-    time.sleep(2.5)
-    assert patient.claim() is None
-    assert claim(other).trial_id == lost.trial_id
+    found = None
+    while found is None:
+        assert patient.claim() is None  # it may be alive
+        found = other.claim()
+        time.sleep(0.1)
+    assert found.trial_id == lost.trial_id
 
 
 def test_a_worker_killed_before_its_first_heartbeat_is_noticed(url: str) -> None:
@@ -135,8 +138,43 @@ def test_a_worker_killed_before_its_first_heartbeat_is_noticed(url: str) -> None
     (trial,) = queue.study.get_trials(deepcopy=False)
     queue.storage.record_heartbeat(trial._trial_id)
     assert queue.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
-    time.sleep(2.5)
-    assert claim(queue).attempt == 1
+    found = None
+    while found is None:
+        found = queue.claim()
+        time.sleep(0.1)
+    assert found.attempt == 1
+
+
+@pytest.mark.parametrize("hours", [2, 10_000])
+def test_no_clock_takes_the_cell_of_a_live_worker(
+    hours: int, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = queue_of(url, grid(grid={"x": [1]}))
+    queue.worker = "elsewhere:1"
+    lost = claim(queue)
+    other = Queue(CellStorage(url), grid(grid={"x": [1]}))
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("virtualdepth_lab.ablate.storage.time", clock)
+
+    def set_heartbeat(beat: int) -> None:
+        with queue.storage.engine.begin() as connection:
+            connection.exec_driver_sql(
+                f"UPDATE trial_heartbeats SET heartbeat = '2026-01-01 00:{beat // 60:02}:"
+                f"{beat % 60:02}' WHERE trial_id = {lost.trial_id}"
+            )
+
+    for beat in range(30):  # a live worker: the database's clock is wrong by years, or jumps back
+        set_heartbeat((beat * 7) % 30)
+        now[0] += 5
+        assert other.claim() is None
+    now[0] += 3600 * hours  # this process, or its machine, slept: nobody could have sent anything
+    assert other.claim() is None
+    for _ in range(11):  # a dead one
+        now[0] += 5
+        assert other.claim() is None
+    now[0] += 5
+    assert claim(other).trial_id == lost.trial_id
 
 
 def test_a_worker_thought_dead_may_still_record_its_cell(url: str) -> None:
@@ -254,10 +292,39 @@ def test_another_study_of_the_same_name_is_refused(other: dict[str, Any], url: s
         queue_of(url, grid(**other))
 
 
-def test_choices_cannot_grow(url: str) -> None:
-    queue_of(url, grid(grid={"x": [1, "inf"]}))
-    with pytest.raises(UnusableError, match=r"it has grid\.x"):
-        queue_of(url, grid(grid={"x": [1, 2, "inf"]}))
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([1, 2], [1, 1.5, 2]),
+        ([1, 2], [0, 1, 2, 7]),
+        ([1, 2], [1, 2, "inf"]),
+        ([1, "inf"], [1, 2, "inf"]),
+        ([1.5, 2], ["word", 1.5, True, 2, None]),
+        (["a", "b"], ["b", "c", "a"]),
+        ([True, "a"], ["a", 3, True]),
+    ],
+)
+def test_an_axis_grows_by_any_value(before: list[Any], after: list[Any], url: str) -> None:
+    old = queue_of(url, grid(grid={"x": before}))
+    work(old) if before == [1, 2] else None
+    done = {name for name, trial in old.latest().items() if trial.state.is_finished()}
+    for _ in range(2):
+        queue = queue_of(url, grid(grid={"x": after}, seeds=[0, 5]))
+    trials = queue.latest()
+    cells = cells_of(grid(grid={"x": after}, seeds=[0, 5]))
+    assert set(trials) == {cell.name for cell in cells}
+    assert {name for name, trial in trials.items() if trial.state.is_finished()} == done
+    for cell in cells:
+        assert trials[cell.name].params == plain({**cell.config, "seed": cell.seed})
+    assert len(queue.study.get_trials()) == len(cells)
+
+
+def test_cells_that_look_alike_are_refused() -> None:
+    for x in ([True, "True"], [None, "None"]):
+        with pytest.raises(UnusableError, match="expected values that look different but got 2"):
+            cells_of(grid(grid={"x": x}))
+    with pytest.raises(UnusableError, match=r"grid: .* but got 2 cells named 'x=1,y=1,y=1,seed=0'"):
+        cells_of(grid(grid={"x": ["1", "1,y=1"], "y": ["1,y=1", 1]}))
 
 
 def search(**more: Any) -> StudyConfig:

@@ -1,7 +1,9 @@
 """Tables, medians and figures of hand-made rows, whose numbers are known."""
 
+import csv
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +118,98 @@ def test_the_table_survives_both_formats(tmp_path: Path) -> None:
     assert lines[0].startswith('"cell","status","reason","problem","depth","init_scale","seed"')
     assert lines[1].startswith('"depth=inf,init_scale=0.1,seed=0","diverged","the loss is inf"')
     assert ",inf,0.1,0,," in lines[1]
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["results.csv", "results.parquet"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "results.csv", "results.parquet", ".virtualdepth-run"
+    }  # fmt: skip
+
+
+def test_text_of_a_table_runs_in_no_spreadsheet(tmp_path: Path) -> None:
+    rows = rows_of_hand(start="=1+1")
+    rows[0] |= {"reason": '=HYPERLINK("http://a/";"b")\nsecond "line", quoted'}
+    rows[1] |= {"reason": "@SUM(A1)"}
+    rows[2] |= {"reason": "-inf"}
+    write_table(rows, tmp_path)
+    assert read_table(tmp_path) == rows
+    with (tmp_path / "results.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert found[0]["start"] == "'=1+1"
+    assert [row["reason"] for row in found[:3]] == [
+        "'" + rows[0]["reason"], "'@SUM(A1)", "-inf"
+    ]  # fmt: skip
+    assert len(found) == len(rows)
+
+
+def renamed(rows: list[dict[str, Any]], **names: str) -> list[dict[str, Any]]:
+    return [{names.get(name, name): entry for name, entry in row.items()} for row in rows]
+
+
+@pytest.mark.parametrize(
+    "metric", ["val/loss", "../loss", "a\\b", "loss|x", "top 5 (%)", "l" * 300]
+)
+@pytest.mark.parametrize("axis", ["model/depth", "..", "<b>"])
+def test_names_become_files_of_the_folder(metric: str, axis: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    rows = renamed(rows_of_hand(), error=metric, depth=axis)
+    for row in rows:
+        row[metric.replace("/", "-")] = row[metric]  # the same name but for a separator
+    study = StudyConfig(
+        name="hand",
+        problem="tests.lab.ablate.own:factory",
+        objective=metric,
+        grid={axis: DEPTHS, "init_scale": SCALES},
+        seeds=SEEDS,
+    )
+    write_table(rows, folder)
+    write_result(study, metric, folder)
+    write_report(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    text = (folder / "report.md").read_text()
+    figures = re.findall(r"\]\(([^)]*\.png)\)", text)
+    assert (
+        len(set(figures))
+        == len(figures)
+        == len(set(rows[0]) & {metric, metric.replace("/", "-")}) * 2
+    )
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in figures)
+    assert "<b>" not in text.replace(r"\<b", "")
+
+
+def test_text_of_others_means_nothing_to_markdown(tmp_path: Path) -> None:
+    rows = rows_of_hand(start="a|b <script>")
+    rows[0] |= {"reason": "no | such\n\n# Heading\n[x](http://a)", "cell": "x=`a`,seed=0"}
+    study = StudyConfig(
+        name="hand | [x]",
+        problem="tests.lab.ablate.own:factory",
+        objective="error",
+        grid={"depth": DEPTHS, "init_scale": SCALES},
+        settings={"start": "a|b <script>"},
+        seeds=SEEDS,
+    )
+    write_table(rows, tmp_path)
+    write_result(study, "error", tmp_path)
+    write_report(tmp_path)
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    assert lines[0].startswith(r"# virtualdepth ablate hand \| \[x\]: 24 cells")
+    assert r"- ``x=`a`,seed=0``: diverged: no \| such # Heading \[x\](http://a)" in lines
+    assert any(r"a\|b \<script\>" in line for line in lines)
+    assert not any(line.startswith("# Heading") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("name", "../../evil"), ("name", "a/b"), ("name", ".."), ("seeds", "x"),
+                       ("grid", 3), ("direction", "up")],
+)  # fmt: skip
+def test_a_result_that_is_half_valid_is_refused(key: str, value: object, tmp_path: Path) -> None:
+    write_table(rows_of_hand(), tmp_path)
+    write_result(STUDY, "error", tmp_path)
+    content = json.loads((tmp_path / "result.json").read_text())
+    content["study"][key] = value
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(UnusableError, match=r"^folder: expected result\.json as `virtualdepth abl"):
+        write_report(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_report(tmp_path: Path) -> None:

@@ -66,8 +66,9 @@ def test_both_formats_say_the_same(name: str, text: str, tmp_path: Path) -> None
 
 def test_what_is_written_reads_the_same(tmp_path: Path) -> None:
     study = read_study(written(tmp_path, YAML, "b.yaml"))
-    write_study(study, tmp_path)
-    assert read_study(tmp_path) == study  # a folder stands for the study in it
+    (tmp_path / "run").mkdir()
+    write_study(study, tmp_path / "run")
+    assert read_study(tmp_path / "run") == study  # a folder stands for the study in it
     assert StudyConfig(**study.to_json()) == study
 
 
@@ -79,8 +80,9 @@ def test_what_looks_like_no_number_is_none(word: str, tmp_path: Path) -> None:
     study = read_study(path, words)
     assert study.settings == {"x": word, "z": word}
     assert study.grid == {"y": (word, 2), "w": (word, 3), "v": (word, 4)}
-    write_study(study, tmp_path)
-    assert read_study(tmp_path) == study
+    (tmp_path / "run").mkdir()
+    write_study(study, tmp_path / "run")
+    assert read_study(tmp_path / "run") == study
 
 
 def test_words_of_yaml_1_1_are_booleans_and_a_word_in_quotes_stays_one(tmp_path: Path) -> None:
@@ -88,8 +90,9 @@ def test_words_of_yaml_1_1_are_booleans_and_a_word_in_quotes_stays_one(tmp_path:
     study = read_study(written(tmp_path, given))
     assert study.settings == {"x": True, "y": False, "z": "on"}
     assert study.grid == {"w": (False, "no", 0.001)}
-    write_study(study, tmp_path)
-    assert read_study(tmp_path) == study
+    (tmp_path / "run").mkdir()
+    write_study(study, tmp_path / "run")
+    assert read_study(tmp_path / "run") == study
 
 
 @pytest.mark.parametrize(
@@ -267,3 +270,32 @@ def test_options_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
     keys = {key for line in re.findall(r"^\| (`[a-z`, ]+`) \|", page, re.MULTILINE) for key in
             re.findall("[a-z]+", line)}  # fmt: skip
     assert {field.name for field in fields(StudyConfig)} <= keys
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", ".", "..", "../a", "a/b", "a\\b", " a", "a\nb", "a\x1bb"]
+)
+def test_a_name_is_one_of_a_folder(name: str) -> None:
+    with pytest.raises(UnusableError, match=r"^name: expected "):
+        StudyConfig(name=name, problem="regression")
+
+
+@pytest.mark.parametrize("name", ["a..b", "größe 1", "a:b", "--", "..."])
+def test_a_name_may_be_any_word(name: str) -> None:
+    assert StudyConfig(name=name, problem="regression").name == name
+
+
+def test_words_are_in_one_line() -> None:
+    for more in ({"grid": {"x": ["a\nb"]}}, {"settings": {"x": "a\x00"}}, {"grid": {"x\n": [1]}}):
+        with pytest.raises(UnusableError, match="expected text in one line"):
+            StudyConfig(name="a", problem="a:b", **more)
+
+
+def test_a_study_knows_where_the_module_of_its_problem_is(tmp_path: Path) -> None:
+    study = read_study(written(tmp_path, "problem: a:b\n"))
+    assert study.modules == str(tmp_path.resolve())
+    (tmp_path / "run").mkdir()
+    write_study(study, tmp_path / "run")
+    assert read_study(tmp_path / "run").modules == study.modules
+    assert read_study(written(tmp_path, "problem: a:b\nmodules: /x\n")).modules == "/x"
+    assert read_study(written(tmp_path, YAML)).modules is None

@@ -164,7 +164,50 @@ def test_a_run_without_a_row_leaves_those_of_an_earlier_one(tmp_path: Path) -> N
     assert (tmp_path / "unfinished.jsonl").read_bytes() == before
     with keeping(config, tmp_path) as keep:
         keep({"norm": 1.0})
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".virtualdepth-run"]
+
+
+def test_rows_of_another_origin_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "unfinished.jsonl").write_text("mine")
+    with (
+        pytest.raises(UnusableError, match=r"another origin .* with unfinished\.jsonl"),
+        keeping(ReproduceConfig(name="norms"), tmp_path) as keep,
+    ):
+        keep({"norm": 1.0})
+    assert (tmp_path / "unfinished.jsonl").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "seeds", "said"),
+    [
+        ("norms", (0, 1, 2), ""),
+        ("norms --quick", (0,), ""),
+        ("norms --quick --seeds 4,5", (4, 5), ""),
+        ("norms --seeds 4,5", (4, 5), ""),
+        ("singular-values", (0,), ""),
+        ("image-inpainting --quick", (0,), ""),
+        ("singular-values --seeds 4", (4,), ""),
+        ("singular-values --seeds 4,5", (4,),
+         "singular-values uses one seed: 4; the others are left out\n"),
+    ],
+)  # fmt: skip
+def test_all_seeds_are_run_or_said_to_be_left_out(
+    words: str,
+    seeds: tuple[int, ...],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[ReproduceConfig] = []
+
+    def remember(config: ReproduceConfig, output: str | None) -> int:
+        asked.append(config)
+        return 0
+
+    monkeypatch.setattr(reproduce, "reproduce", remember)
+    assert main(["reproduce", *words.split()]) == 0
+    assert asked[0].seeds == seeds
+    assert capsys.readouterr().out == said
 
 
 @pytest.mark.parametrize(
@@ -204,7 +247,37 @@ def test_no_figure_of_an_earlier_run_stays(tmp_path: Path) -> None:
     save_figures({"one": Figure(), "two": Figure()}, tmp_path)
     (tmp_path / "figure-2-mine.png").touch()
     assert save_figures({"one": Figure()}, tmp_path) == ["![one](figure-1.png)\n\none"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure-1.png", "figure-2-mine.png"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "figure-1.png", "figure-2-mine.png", ".virtualdepth-run"
+    }  # fmt: skip
+
+
+def test_a_figure_of_another_origin_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "figure-2.png").write_text("mine")
+    save_figures({"one": Figure()}, tmp_path)
+    with pytest.raises(UnusableError, match=r"another origin .* with figure-2\.png"):
+        save_figures({"one": Figure(), "two": Figure()}, tmp_path)
+    save_figures({"one": Figure()}, tmp_path)
+    assert (tmp_path / "figure-2.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("name", "../norms"), ("claims", [{"claim": 3}]), ("measured", [3]),
+                       ("versions", None)],
+)  # fmt: skip
+def test_a_result_that_is_half_valid_is_refused(
+    key: str, value: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts: dict[str, list] = {"published": [], "measured": [], "claims": []}
+    save(Reproduction(name="norms", config={}, **parts), tmp_path)
+    content = json.loads((tmp_path / "result.json").read_text())
+    (tmp_path / "result.json").write_text(json.dumps(content | {key: value}))
+    with pytest.raises(SystemExit) as end:
+        main(["report", str(tmp_path)])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "expected" in error
 
 
 def test_a_folder_that_was_named_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
