@@ -2,7 +2,7 @@
 
 | what | names |
 |---|---|
-| how it ends | PASSED, FAILED, UNUSABLE, INTERRUPTED, UnusableError |
+| how it ends | PASSED, FAILED, UNUSABLE, INTERRUPTED, UnusableError, raise_on_interrupt |
 | its folder | claim_folder, command_of, mine, replacing, remove_own |
 | result.json | RESULT, write_result, reading_result, plain, versions |
 | tables | shown, text_table, markdown_table |
@@ -11,6 +11,7 @@
 | threads | torch_threads |
 """
 
+from virtualdepth._interrupt import raise_on_interrupt
 from virtualdepth.runs._columns import column_names
 from virtualdepth.runs._errors import UnusableError, masked
 from virtualdepth.runs._folder import claim_folder
@@ -53,6 +54,7 @@ __all__ = [
     "one_line",
     "patient_streams",
     "plain",
+    "raise_on_interrupt",
     "reading_result",
     "remove_own",
     "replacing",

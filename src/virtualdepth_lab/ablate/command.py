@@ -10,8 +10,15 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 from tqdm import tqdm
 
-from virtualdepth._interrupt import raise_on_interrupt
-from virtualdepth.runs import FAILED, INTERRUPTED, PASSED, UnusableError, claim_folder, mine
+from virtualdepth.runs import (
+    FAILED,
+    INTERRUPTED,
+    PASSED,
+    UnusableError,
+    claim_folder,
+    mine,
+    raise_on_interrupt,
+)
 from virtualdepth_lab.ablate.address import check_url
 from virtualdepth_lab.ablate.cells import Cell, Status, cells_of
 from virtualdepth_lab.ablate.problems import check_cells, objective_of

@@ -8,7 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.lab.ablate.test_ablate import ENVIRONMENT, OWN, statuses, unusable
+from tests.lab.ablate.process import ENVIRONMENT, OWN, statuses
+from tests.lab.ablate.test_command import unusable
 
 from virtualdepth.cli import main
 from virtualdepth.runs import claim_folder, mine
