@@ -13,7 +13,7 @@ SCRIPT = (
     "with patient_streams():\n"
     "    for line in range(100_000):\n"
     "        print(line); print(line, file=sys.stderr)\n"
-    "    sys.stdout.flush()\n"
+    "    sys.stdout and sys.stdout.flush()\n"
     "    open(sys.argv[1], 'w').write('done')\n"
 )
 

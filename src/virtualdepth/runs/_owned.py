@@ -36,7 +36,7 @@ def made_in(folder: Path, own: Iterable[str] = ()) -> tuple[str | None, list[str
     if not lines:
         command = command_of(folder)
         names = [] if command is None else [RESULT, REPORT, *_linked(folder / REPORT), *own]
-        return command, [name for name in names if os.path.lexists(folder / name)]
+        return command, [name for name in dict.fromkeys(names) if os.path.lexists(folder / name)]
     begin, end = _FIRST_LINE.split("{}")
     first, *names = lines
     if not (first.startswith(begin) and first.endswith(end)):
