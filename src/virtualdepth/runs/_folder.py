@@ -109,7 +109,7 @@ def _held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if not _has_files(folder):
+        if not path.stat().st_size or not _has_files(folder):
             with suppress(OSError):
                 path.unlink()
         os.close(handle)

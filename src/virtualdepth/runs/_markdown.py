@@ -2,8 +2,9 @@
 
 import re
 
-# An underscore inside a word, as in init_scale, means nothing to Markdown.
-_MEANINGFUL = re.compile(r"[\\`*\[\]<>|&]|~~|(?<!\w)_|_(?!\w)")
+# An underscore inside a word, as in init_scale, means nothing to Markdown, nor do brackets without
+# an address behind them, as in [0.1].
+_MEANINGFUL = re.compile(r"[\\`*<>|&]|\](?=[(\[:])|~~|(?<!\w)_|_(?!\w)")
 
 
 def one_line(text: object) -> str:

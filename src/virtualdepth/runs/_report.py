@@ -1,5 +1,6 @@
 """report.md: paragraphs, figures and settings."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DOTS_PER_INCH = 130
+# In the text that stands for a figure, every bracket counts.
+_BRACKET, _ESCAPED = re.compile(r"(?<!\\)[\[\]]"), r"\\\g<0>"
 
 
 def save_figures(figures: Mapping[str, tuple[str, "Figure"]], folder: Path) -> list[str]:
@@ -21,9 +24,10 @@ def save_figures(figures: Mapping[str, tuple[str, "Figure"]], folder: Path) -> l
     for name, (_, figure) in figures.items():
         with replacing(folder, name) as path:
             figure.savefig(path, dpi=_DOTS_PER_INCH, format="png")
+    captions = {name: escaped(caption) for name, (caption, _) in figures.items()}
     return [
-        f"![{escaped(caption)}]({name})\n\n{escaped(caption)}"
-        for name, (caption, _) in figures.items()
+        f"![{_BRACKET.sub(_ESCAPED, caption)}]({name})\n\n{caption}"
+        for name, caption in captions.items()
     ]
 
 
