@@ -28,7 +28,6 @@ UNUSABLE = [
     "postgresql://me:secret@host:port/db",
     "postgresql://me:secret",
     "postgresql://me:sec@ret-secret@host/db",
-    "postgresql://me:se/secret@host/db",
     "postgres://me:secret@host/db",
     "postgresql//me:secret@host/db",
     "me:secret@host/db",
@@ -59,6 +58,7 @@ def test_what_is_no_storage_is_refused_in_one_line(
         "sqlite+pysqlite:///a b {0}%.db",
         "postgresql://me@host/db",
         "postgresql://me:p%40ss@[::1]:5432/db",
+        "postgresql://me:p/w@host/db",
         "postgresql+psycopg2://host/db?sslmode=require",
         "postgresql:///db?host=/run/postgresql",
     ],
@@ -112,11 +112,6 @@ def test_a_lock_that_is_not_given_is_told(tmp_path: Path, monkeypatch: pytest.Mo
         lock(url, "a"),
         pytest.raises(UnusableError, match=r"^storage: expected to lock .*a\.db\.lock"),
         lock(url, "a"),
-    ):
-        pass
-    with (
-        pytest.raises(UnusableError, match=r"^storage: expected to lock"),
-        lock("sqlite:////no/such/folder/a.db", "a"),
     ):
         pass
 

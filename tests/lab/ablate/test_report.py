@@ -190,7 +190,7 @@ def test_text_of_others_means_nothing_to_markdown(tmp_path: Path) -> None:
     write_result(study, "error", tmp_path)
     write_report(tmp_path)
     lines = (tmp_path / "report.md").read_text().splitlines()
-    assert lines[0].startswith(r"# virtualdepth ablate hand \| [x\]: 24 cells")
+    assert lines[0].startswith(r"# virtualdepth ablate hand \| [x]: 24 cells")
     assert r"- ``x=`a`,seed=0``: diverged: no \| such # Heading [x\](http://a)" in lines
     assert any(r"a\|b \<script\>" in line for line in lines)
     assert not any(line.startswith("# Heading") for line in lines)

@@ -140,7 +140,7 @@ REFUSED = [
     ("problem: [", "study: expected YAML but got, in study.yaml: while parsing"),
     ("seeds: [0]", "problem: expected the problem to study but got none"),
     (YAML + "depths: 3", "study: expected keys among name, problem, settings, grid, search, seeds, "
-     "budget, objective, direction, sampler, pruner, trainer but got 'depths'"),
+     "budget, objective, direction, sampler, pruner, trainer, modules but got 'depths'"),
     ("problem: matrix-completion\ngrid: 3", "grid: expected names with values but got 3"),
     ("problem: resnet", "problem: expected matrix-completion, regression or package.module:factory "
      "but got 'resnet'"),
