@@ -50,8 +50,9 @@ def ablate(options: Namespace) -> int:
     if study.search:
         check_search(study)
     check_cells(study, cells)
-    own = options.study if Path(options.study).is_dir() else f"runs/ablate/{study.name}"
-    output = options.output or own
+    is_folder = Path(options.study).is_dir()
+    default = options.study if is_folder else f"runs/ablate/{study.name}"
+    output = default if options.output is None else options.output
     workers = min(options.workers, len(cells))
     raise_on_interrupt()  # what a cell leaves in the temporary folder is to go
     if options.dry_run:
@@ -121,21 +122,25 @@ def _run(
     study: StudyConfig, cells: list[Cell], url: str, number: int, folder: Path
 ) -> tuple[list[Row], bool]:
     """Run the cells that are left; return the rows of all, and whether Ctrl-C ended it."""
-    devices, interrupted = study.trainer.get("devices", 1), False
-    with (
-        Workers(number, folder, devices) as workers,
-        _filled_queue(url, study, cells, folder) as queue,
-    ):
-        # Not before: a study that is refused leaves the file of the one that is there.
+    devices = study.trainer.get("devices", 1)
+    # The queue first: a study that is refused leaves file and logs of the one that is there.
+    with _filled_queue(url, study, cells, folder) as queue:
         write_study(study, folder)
-        try:
-            workers.start(url, study.to_json())
-            _follow(queue, workers, len(cells))
-        except KeyboardInterrupt:
-            interrupted = True
-            workers.kill()
-            queue.give_back(workers.names, blameless=True)
+        with Workers(number, folder, devices) as workers:
+            interrupted = _work(queue, workers, url, len(cells))
         return rows_of(study, cells, queue.latest()), interrupted
+
+
+def _work(queue: Queue, workers: Workers, url: str, total: int) -> bool:
+    """Let the workers run every cell that waits; return whether Ctrl-C ended it."""
+    try:
+        workers.start(url, queue.config.to_json())
+        _follow(queue, workers, total)
+    except KeyboardInterrupt:
+        workers.kill()
+        queue.give_back(workers.names, blameless=True)
+        return True
+    return False
 
 
 @contextmanager

@@ -61,8 +61,8 @@ def log_name(number: int) -> str:
 class Workers:
     """Worker processes; as a context manager it leaves none behind.
 
-    Each loads torch at once and waits for :meth:`start`, while this process prepares the queue.
-    What a worker prints goes to worker-1.log and so on in ``folder``.
+    Each loads torch and then waits for :meth:`start`. What it prints goes to worker-1.log and so on
+    in ``folder``.
     """
 
     def __init__(self, number: int, folder: Path, devices: object = 1) -> None:

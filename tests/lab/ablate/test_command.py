@@ -297,11 +297,13 @@ def test_a_study_that_is_refused_leaves_the_one_that_is_there(
     study = read_study(tmp_path / "own.yaml")
     with claim_folder("run", "ablate") as folder:
         write_study(study, folder)
+        mine(folder, "worker-1.log").write_text("why a cell failed")
         url = f"sqlite:///{tmp_path}/{mine(folder, 'study.db')}"
         with quiet_optuna(), closing(CellStorage(url)) as storage:
             Queue(storage, study).add(cells_of(study))
     assert "it has the cell x=1,seed=0" in unusable(["--grid.x", "5,6"], capfd)
     assert read_study(tmp_path / "run") == study
+    assert (tmp_path / "run" / "worker-1.log").read_text() == "why a cell failed"
 
 
 def test_a_table_without_its_database_is_not_overwritten(
