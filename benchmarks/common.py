@@ -7,10 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 
-from virtualdepth.runs import markdown_table, plain, versions
+from virtualdepth.runs import (
+    UnusableError,
+    in_words,
+    markdown_table,
+    mine,
+    plain,
+    replacing,
+    versions,
+)
 
 Row = dict[str, Any]
+DOTS_PER_INCH = 110
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
@@ -20,23 +30,39 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse the options, make the output folder, and compute on one thread."""
+def parse(parser: argparse.ArgumentParser, *files: str) -> argparse.Namespace:
+    """Parse the options, make the output folder, and compute on one thread.
+
+    A folder where one of ``files`` is not from an earlier run is refused before anything runs.
+    """
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
+    try:
+        for name in files:
+            mine(options.output, name)
+    except UnusableError as error:
+        parser.error(str(error))
     torch.set_num_threads(1)
     return options
 
 
-def write(path: Path, result: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(plain(result), indent=1, allow_nan=False, default=str)
-    path.write_text(text + "\n", encoding="utf-8")
-    print(f"written to {path}")
+def as_json(result: dict[str, Any]) -> str:
+    return json.dumps(plain(result), indent=1, allow_nan=False, default=str) + "\n"
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    with replacing(folder, name) as path:
+        path.write_text(text, encoding="utf-8")
+    print(f"written to {folder / name}")
+
+
+def save_figure(folder: Path, name: str, figure: Figure) -> None:
+    with replacing(folder, name) as path:
+        figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
 
 
 def report(name: str, output: Path, rows: list[Row], **more: Any) -> None:
     """Print the rows, and keep them with what else was measured."""
-    print(markdown_table(rows))
+    print(markdown_table(in_words(rows)))
     ran = {"command": sys.argv, "versions": versions("virtualdepth", "torch")}
-    write(output / f"{name}.json", {**ran, "rows": rows, **more})
+    write(output, f"{name}.json", as_json({**ran, "rows": rows, **more}))

@@ -205,7 +205,7 @@ def layers_on_paper() -> list[Row]:
 
 
 def main() -> None:
-    options = parse(arguments(__doc__))
+    options = parse(arguments(__doc__), "communication.json")
     # of the quick shapes too, one goes without arithmetic
     shapes, arithmetic_up_to = (QUICK, 16) if options.quick else (SHAPES, 1024)
     rows = measured(shapes, arithmetic_up_to)

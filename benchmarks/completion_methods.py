@@ -215,10 +215,10 @@ def run(seed: int, observed: int, noise: float, method: str, quick: bool) -> dic
 
 
 def main() -> None:
-    options = parse(arguments(__doc__))
+    kept = ("completion_methods.jsonl", "completion_methods_quick.jsonl")
+    options = parse(arguments(__doc__), "completion_methods.json", *kept)
     problems = list(product(SEEDS, OBSERVED, NOISES, METHODS))
-    path = options.output / f"completion_methods{'_quick' * options.quick}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = options.output / kept[options.quick]
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     runs = [json.loads(line) for line in lines]
     done = {(run["seed"], run["observed"], run["noise"], run["method"]) for run in runs}

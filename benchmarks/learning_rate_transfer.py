@@ -7,7 +7,7 @@ A quadratic with curvatures from 0.01 to 1: ||(W - W*) H^{1/2}||^2 / 2, the star
 import math
 
 import torch
-from common import Row, arguments, parse, report
+from common import Row, arguments, parse, report, save_figure
 from matplotlib.figure import Figure
 
 from virtualdepth import EndToEndSGD
@@ -59,7 +59,7 @@ def cells_of(cells: list[Row], step_scale: str, lr: float, depth: float) -> list
 
 
 def main() -> None:
-    options = parse(arguments(__doc__))
+    options = parse(arguments(__doc__), "learning_rate_transfer.json", "learning_rate_transfer.png")
     steps = 20 if options.quick else 800
     settings = [
         {"step_scale": step_scale, "lr": lr, "depth": depth}
@@ -84,7 +84,7 @@ def main() -> None:
             }
         )
     report("learning_rate_transfer", options.output, rows, cells=cells, steps=steps)
-    draw(cells).savefig(options.output / "learning_rate_transfer.png", dpi=110)
+    save_figure(options.output, "learning_rate_transfer.png", draw(cells))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ mean square of W* is 1.
 from itertools import product
 
 import torch
-from common import Row, arguments, parse, report
+from common import Row, arguments, parse, report, save_figure
 from matplotlib.figure import Figure
 
 from virtualdepth import EndToEndSGD, effective_rank, init
@@ -76,7 +76,7 @@ def draw(grid: list[Row]) -> Figure:
 
 
 def main() -> None:
-    options = parse(arguments(__doc__))
+    options = parse(arguments(__doc__), "minibatch_completion.json", "minibatch_completion.png")
     steps = 20 if options.quick else 1500
     grid = []
     for lr, start, cap in product(RATES, STARTS, CAPS):
@@ -93,7 +93,7 @@ def main() -> None:
             rows.append({**setting, "seed": seed, **run(**setting, seed=seed, steps=steps)})
             print(rows[-1], flush=True)
     report("minibatch_completion", options.output, rows, grid=grid, depth_1=plain, steps=steps)
-    draw(grid).savefig(options.output / "minibatch_completion.png", dpi=110)
+    save_figure(options.output, "minibatch_completion.png", draw(grid))
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--each", action="store_true", help="measure each monitor alone too")
     parser.add_argument("--no-cost", action="store_true", help="the errors only")
-    options = parse(parser)
+    options = parse(parser, "monitors_error.json", "monitors_cost.json")
     every = [row for interval in (1, 10) for row in errors(interval, options.quick)]
     report("monitors_error", options.output, every)
     if options.no_cost:

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable
 
 import torch
-from common import Row, arguments, parse, report
+from common import Row, arguments, parse, report, save_figure
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
@@ -117,7 +117,7 @@ def draw(runs: dict[str, list[Row]]) -> Figure:
 
 
 def main() -> None:
-    options = parse(arguments(__doc__))
+    options = parse(arguments(__doc__), "small_resnet.json", "small_resnet.png")
     epochs = 1 if options.quick else 10
     rows, runs, grids = [], {}, {}
     for name, (make, rates) in OPTIMIZERS.items():
@@ -129,7 +129,7 @@ def main() -> None:
         rows.append({"optimizer": name, "lr": lr, **seeds, "mean": statistics.mean(ends)})
         print(rows[-1], flush=True)
     report("small_resnet", options.output, rows, grids=grids, runs=runs, epochs=epochs)
-    draw(runs).savefig(options.output / "small_resnet.png", dpi=110)
+    save_figure(options.output, "small_resnet.png", draw(runs))
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ import speed_processes
 import speed_scaling
 import speed_steps
 import speed_training
-from common import Row, parse, write
+from common import DOTS_PER_INCH, Row, as_json, parse, save_figure, write
 from speed_common import Job, alike, arguments, machine
-from speed_figures import figures
+from speed_figures import FIGURES
 from speed_targets import Results, targets
 from tqdm import tqdm
 
-from virtualdepth.runs import markdown_table, plain
+from virtualdepth.runs import markdown_table, replacing
 
 PARTS: dict[str, Callable[[argparse.Namespace], list[Job]]] = {
     "steps": speed_steps.jobs,
@@ -33,6 +33,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[Job]]] = {
     "processes": speed_processes.jobs,
     "overhead": speed_overhead.jobs,
 }
+FILES = ("speed.json", "speed.md", "speed_rows.json", *(f"{name}.png" for name in FIGURES))
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -46,8 +47,8 @@ def measure(options: argparse.Namespace) -> Results:
             bar.set_postfix_str(name)
             results[name] += job()
             # what was measured stays, whatever happens to the rest
-            text = json.dumps(plain(results), default=str)
-            (options.output / "speed_rows.json").write_text(text, encoding="utf-8")
+            with replacing(options.output, "speed_rows.json") as path:
+                path.write_text(as_json(results), encoding="utf-8")
     return results
 
 
@@ -128,7 +129,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--docs", action="store_true", help="write into the documentation too")
     parser.add_argument("--again", type=Path, metavar="JSON", help="no run: from an earlier file")
-    options = parse(parser)
+    options = parse(parser, *FILES)
     if options.again:
         result: dict[str, Any] = read(options.again)
     else:
@@ -137,15 +138,18 @@ def main() -> None:
     made = tables(result["results"])
     for name, text in made.items():
         print(f"{name}\n\n{text}\n")
-    write(options.output / "speed.json", result)
-    (options.output / "speed.md").write_text(
-        "\n".join(f"## {name}\n\n{text}\n" for name, text in made.items()), encoding="utf-8"
-    )
-    figures(result["results"], options.output)
-    if options.docs:
+    write(options.output, "speed.json", as_json(result))
+    lines = (f"## {name}\n\n{text}\n" for name, text in made.items())
+    write(options.output, "speed.md", "\n".join(lines))
+    figures = {f"{name}.png": draw(result["results"][name]) for name, draw in FIGURES.items()}
+    for name, figure in figures.items():
+        save_figure(options.output, name, figure)
+    if options.docs:  # its files are under version control
         into_docs(made, DOCS / "benchmarks.md")
-        figures(result["results"], DOCS / "assets" / "benchmarks")
-        write(DOCS / "assets" / "benchmarks" / "speed.json", result)
+        assets = DOCS / "assets" / "benchmarks"
+        for name, figure in figures.items():
+            figure.savefig(assets / name, dpi=DOTS_PER_INCH)
+        (assets / "speed.json").write_text(as_json(result), encoding="utf-8")
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import Row, parse, write
+from common import Row, as_json, parse, write
 from common import arguments as common_arguments
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
@@ -44,12 +44,13 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 def alone(description: str | None, jobs: Callable[[argparse.Namespace], list[Job]]) -> None:
     """Run one part by itself and print its rows."""
-    options = parse(arguments(description))
+    name = f"{Path(sys.argv[0]).stem}.json"
+    options = parse(arguments(description), name)
     rows = [row for job in tqdm(jobs(options), disable=None) for row in job()]
     for own in alike(rows):
         print(markdown_table(own), end="\n\n")
     written = {"machine": machine(options.device), "options": vars(options), "rows": rows}
-    write(options.output / f"{Path(sys.argv[0]).stem}.json", written)
+    write(options.output, name, as_json(written))
 
 
 def alike(rows: list[Row]) -> list[list[Row]]:

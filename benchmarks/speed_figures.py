@@ -1,7 +1,6 @@
 """The figures of docs/benchmarks.md, from the rows of a run."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 from common import Row
@@ -128,7 +127,4 @@ def scaling(rows: list[Row]) -> Figure:
     return figure
 
 
-def figures(results: dict[str, list[Row]], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for draw in (steps, training, accuracy, scaling):
-        draw(results[draw.__name__]).savefig(folder / f"{draw.__name__}.png", dpi=110)
+FIGURES = {"steps": steps, "training": training, "accuracy": accuracy, "scaling": scaling}

@@ -96,7 +96,7 @@ def run_study(repeats: int, cells: int, workers: int) -> dict[str, float]:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--sleep", action="store_true", help="cells that wait")
-    options = parse(parser)
+    options = parse(parser, "study_overhead.json", "study_overhead_sleep.json")
     os.environ["OMP_NUM_THREADS"] = "1"
     cells, rounds = (4, 1) if options.quick else (24, 3)
     repeats = 0 if options.sleep else calibrate(SECONDS)

@@ -5,7 +5,7 @@
 | how it ends | PASSED, FAILED, UNUSABLE, INTERRUPTED, UnusableError, raise_on_interrupt |
 | its folder | claim_folder, command_of, mine, replacing, remove_own |
 | result.json | RESULT, write_result, reading_result, plain, versions |
-| tables | shown, text_table, markdown_table |
+| tables | shown, text_table, markdown_table, in_words |
 | text of others | one_line, escaped, code, figure_text, file_name |
 | report.md | REPORT, save_figures, settings, write_report |
 | threads | torch_threads |
@@ -29,7 +29,7 @@ from virtualdepth.runs._report import save_figures, settings, write_report
 from virtualdepth.runs._result import plain, reading_result, versions, write_result
 from virtualdepth.runs._status import FAILED, INTERRUPTED, PASSED, UNUSABLE
 from virtualdepth.runs._streams import patient_streams
-from virtualdepth.runs._table import markdown_table, shown, text_table
+from virtualdepth.runs._table import in_words, markdown_table, shown, text_table
 from virtualdepth.runs._threads import torch_threads
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "escaped",
     "figure_text",
     "file_name",
+    "in_words",
     "made_in",
     "markdown_table",
     "masked",

@@ -1,10 +1,6 @@
-"""Tables of results, for the terminal and for Markdown.
-
-A row maps the names of its columns to values. Each change of a column "part" begins a new table.
-"""
+"""Tables of results, for the terminal and for Markdown; a row maps names of columns to values."""
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 from virtualdepth.runs._markdown import escaped, one_line
@@ -30,8 +26,12 @@ def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
     depth     error
         3  2.00e-05
     """
-    tables = [[list(map(one_line, line)) for line in table] for table in _tables(rows)]
-    return "\n\n".join(map(_text, tables))
+    lines = [list(map(one_line, line)) for line in _lines(rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -42,29 +42,17 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     | --: | --: |
     | 3 | 2.00e-05 |
     """
-    return "\n\n".join(map(_markdown, _tables(rows)))
+    lines = [list(map(escaped, line)) for line in _lines(rows)]
+    lines[1:1] = [["--:"] * len(line) for line in lines[:1]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _tables(rows: Sequence[Mapping[str, Any]]) -> list[list[list[str]]]:
-    """Return each table as lines of cells, the header first."""
-    parts = [list(part) for _, part in groupby(rows, lambda row: row.get("part"))]
-    return [_cells(part) for part in parts]
-
-
-def _cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def _lines(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return the cells of each line, the names of the columns first; nothing without rows."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    header = [name.replace("_", " ") for name in columns]
-    return [header, *([shown(row.get(name)) for name in columns] for row in rows)]
+    return [columns, *([shown(row.get(name)) for name in columns] for row in rows)] if rows else []
 
 
-def _text(lines: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in lines
-    )
-
-
-def _markdown(lines: list[list[str]]) -> str:
-    header, *body = [list(map(escaped, line)) for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["--:"] * len(header), *body])
+def in_words(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Write the names of columns with spaces, as in "final loss" for final_loss."""
+    return [{name.replace("_", " "): value for name, value in row.items()} for row in rows]

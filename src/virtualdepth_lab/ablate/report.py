@@ -1,5 +1,6 @@
 """The report of a study: report.md and figures, made from its table."""
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -144,7 +145,8 @@ def _command(rows: list[Row], folder: Path) -> str:
     """Return the command that runs one cell again, if possible one that ended by itself."""
     ended = {Status.COMPLETE, Status.DIVERGED, Status.FAILED}
     chosen = next((row for row in rows if row["status"] in ended), rows[0])
-    return f"virtualdepth ablate {shlex.quote(str(folder))} --cell {shlex.quote(chosen['cell'])}"
+    place = os.path.join(".", folder) if str(folder).startswith("-") else str(folder)
+    return shlex.join(["virtualdepth", "ablate", place, f"--cell={chosen['cell']}"])
 
 
 def _figures(

@@ -43,6 +43,10 @@ class StudyConfig:
         for name in ("name", "problem", "sampler", "pruner"):
             check_text(name, getattr(self, name))
         check_file_name("name", self.name)
+        for name in ("objective", "modules"):
+            if (given := getattr(self, name)) is not None:
+                check_text(name, given)
+                check_word(name, given)
         check_choice("direction", self.direction, ("minimize", "maximize"))
         for section in SECTIONS:
             given = getattr(self, section)

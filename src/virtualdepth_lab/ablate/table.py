@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pyarrow as pa
 from optuna.trial import FrozenTrial
@@ -15,7 +16,9 @@ from virtualdepth_lab.ablate.study import StudyConfig, value
 CSV, PARQUET = "results.csv", "results.parquet"
 RUN = ("seconds", "threads", "started", "attempts", "worker")  # columns about the run of a cell
 _CELL = ("cell", "status", "reason", "problem", "seed")  # columns about which cell it is
-_FORMULA = tuple("=+-@\t\r")  # what a spreadsheet takes for the start of one
+# Before a name that another column has; a name that begins so gets one more, so all stay different.
+_OF_ARGUMENT, _OF_METRIC = "argument_", "metric_"
+_FORMULA = tuple("=+-@\t\r\n")  # what a spreadsheet takes for the start of one
 Row = dict[str, Any]
 
 
@@ -46,8 +49,8 @@ def _row(study: StudyConfig, cell: Cell, trial: FrozenTrial | None) -> Row:
         "seed": cell.seed,
     }
     for name, number in result.get("metrics", {}).items():
-        is_taken = name in row or _is_of_run(name)
-        column = f"metric_{name}" if is_taken else name
+        is_taken = name in row or _is_of_run(name) or name.startswith(_OF_METRIC)
+        column = f"{_OF_METRIC}{name}" if is_taken else name
         row[column] = float(number) if isinstance(number, str) else number
     started = trial.datetime_start if trial is not None else None
     return row | {
@@ -62,12 +65,14 @@ def _row(study: StudyConfig, cell: Cell, trial: FrozenTrial | None) -> Row:
 
 def argument_column(name: str) -> str:
     """Return the column of an argument: "argument_seconds" where "seconds" is another's name."""
-    return f"argument_{name}" if name in _CELL or _is_of_run(name) else name
+    is_taken = name in _CELL or _is_of_run(name) or name.startswith((_OF_ARGUMENT, _OF_METRIC))
+    return f"{_OF_ARGUMENT}{name}" if is_taken else name
 
 
 def metric_column(metric: str, row: Mapping[str, Any]) -> str:
     """Return the column of a metric: "metric_seconds" where "seconds" is another column's name."""
-    return f"metric_{metric}" if f"metric_{metric}" in row else metric
+    column = f"{_OF_METRIC}{metric}"
+    return column if column in row else metric
 
 
 def metrics_of(rows: list[Row]) -> list[str]:
@@ -105,7 +110,7 @@ def _without_formulas(table: pa.Table) -> pa.Table:
 
 
 def _quoted(text: str | None) -> str | None:
-    if text is None or not text.startswith(_FORMULA):
+    if text is None or not normalize("NFKC", text).startswith(_FORMULA):  # of any width
         return text
     try:
         float(text)

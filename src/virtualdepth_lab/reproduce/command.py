@@ -18,6 +18,7 @@ from virtualdepth_lab.reproduce.result import (
     Reproduction,
     load,
     save,
+    tables,
     write_report,
 )
 from virtualdepth_lab.reproduce.unfinished import keeping
@@ -64,8 +65,8 @@ def report_reproduction(folder: Path) -> None:
 
 def _show(experiment: _Experiment, result: Reproduction, folder: Path) -> None:
     write_report(result, experiment.TITLE, experiment.draw(result), folder)
-    print("published\n" + text_table(result.published))
-    print("\nmeasured\n" + text_table(result.summary or result.measured) + "\n")
+    print("published\n" + tables(result.published, text_table))
+    print("\nmeasured\n" + tables(result.summary or result.measured, text_table) + "\n")
     for claim in result.claims:
         print(f"{'held' if claim.held else 'DID NOT HOLD'}: {claim.claim} ({claim.evidence})")
     verdict = "every claim held" if result.passed else "not every claim held"

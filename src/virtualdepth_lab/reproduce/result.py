@@ -10,6 +10,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,12 @@ def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[str]:
     return runs.save_figures({f"figure-{number}.png": entry for number, entry in numbered}, folder)
 
 
+def tables(rows: list[Record], table: Callable[[list[Record]], str]) -> str:
+    """Lay rows out by ``table``; each change of a column "part" begins a new one."""
+    parts = (list(part) for _, part in groupby(rows, key=lambda row: row.get("part")))
+    return "\n\n".join(table(runs.in_words(part)) for part in parts)
+
+
 def write_report(
     result: Reproduction, title: str, figures: Mapping[str, Figure], folder: Path
 ) -> None:
@@ -134,9 +141,9 @@ def write_report(
         f"# virtualdepth reproduce {result.name}: {'passed' if result.passed else 'failed'}",
         title,
         "## Published",
-        runs.markdown_table(result.published),
+        tables(result.published, runs.markdown_table),
         "## Measured",
-        runs.markdown_table(result.summary or result.measured),
+        tables(result.summary or result.measured, runs.markdown_table),
         "## Claims",
         "\n".join(
             f"- {'held' if claim.held else '**did not hold**'}: "

@@ -60,20 +60,13 @@ def trials(folder: Path | str) -> list[optuna.trial.FrozenTrial]:
     return trials_in(f"sqlite:///{folder}/study.db")
 
 
-def kill_in_mid_cell(url: str) -> None:
-    """Kill a worker that has just been seen running a cell."""
+def kill_worker_of(cell: str, url: str) -> None:
+    """Kill the worker that is running a cell of tests.lab.ablate.own, such as "x=3,seed=0"."""
     with quiet_optuna(), closing(CellStorage(url)) as storage:
         study = optuna.load_study(study_name="own", storage=storage)
-        owners: list[str] = []
-
-        def look() -> bool:
-            running = study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
-            owners[:] = [t.user_attrs["run"]["worker"] for t in running if "run" in t.user_attrs]
-            return bool(owners)
-
-        wait_for(look)  # with pauses: each look takes the lock that the workers need
-        # the cell taken last has the longest to go
-        os.kill(int(owners[-1].rpartition(":")[2]), signal.SIGKILL)
+        running = study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
+        (owner,) = [t.user_attrs["run"]["worker"] for t in running if t.user_attrs["cell"] == cell]
+        os.kill(int(owner.rpartition(":")[2]), signal.SIGKILL)
 
 
 def runs(log: Path) -> Counter[str]:

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.lab.ablate.process import ENVIRONMENT, OWN, statuses
+from tests.lab.ablate.process import ENVIRONMENT, OWN
 from tests.lab.ablate.test_command import unusable
 
 from virtualdepth.cli import main
@@ -133,8 +133,8 @@ def test_a_study_finds_its_module_from_any_folder(
     assert main(["ablate", "../there/own.yaml", "--output", "run"]) == 0
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert main(["ablate", "../here/run", "--seeds", "0,1"]) == 0
-    assert statuses("../here/run") == {"complete": 6}
+    assert main(["ablate", "../here/run", "--cell", "x=1,seed=0"]) == 0
+    assert capfd.readouterr().out.endswith("the same as recorded\n")
 
 
 def test_nothing_stays_in_the_temporary_folder(

@@ -52,7 +52,7 @@ def test_the_callback_reaches_the_processes_of_ddp_spawn() -> None:
 
 @pytest.mark.slow
 def test_divergence_is_told() -> None:
-    many = study(trainer={**TWO, "max_epochs": 200})
+    many = study(trainer={**TWO, "devices": 1, "max_epochs": 200})
     with pytest.raises(FloatingPointError, match=r"loss is (inf|nan) after epoch \d+"):
         run(many, {"lr": 10}, 0)
 

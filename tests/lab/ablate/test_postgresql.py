@@ -1,4 +1,4 @@
-"""A study in a PostgreSQL database that two commands, of two workers each, share."""
+"""A study in a PostgreSQL database that two commands, of a worker each, share."""
 
 import contextlib
 from collections import Counter
@@ -9,8 +9,9 @@ from pathlib import Path
 import optuna
 import pytest
 from tests.lab.ablate.process import (
+    ENVIRONMENT,
     OWN,
-    kill_in_mid_cell,
+    kill_worker_of,
     runs,
     start,
     statuses,
@@ -19,6 +20,7 @@ from tests.lab.ablate.process import (
 )
 from tests.lab.ablate.server import missing, server
 
+from virtualdepth.cli import main
 from virtualdepth.runs import UnusableError
 from virtualdepth_lab.ablate.cells import cells_of
 from virtualdepth_lab.ablate.queue import Queue
@@ -36,29 +38,35 @@ def url() -> Iterator[str]:
 
 
 def test_two_commands_share_a_study_and_survive_a_kill(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])  # for the workers of main()
     Path("own.yaml").write_text(OWN)
     log = tmp_path / "log"
-    words = ["own.yaml", "--storage", url, "--workers", "2", "--settings.log", str(log)]
+    words = ["own.yaml", "--storage", url, "--settings.log", str(log)]
     words += ["--grid.x", ",".join(map(str, range(24)))]
-    # no cell ends before the four workers have one each, and another has that of the killed one
-    words += ["--settings.crowd", "5"]
+    # no cell ends before the two workers have one each, and another has that of the killed one
+    words += ["--settings.crowd", "3"]
+
+    def kill() -> None:
+        wait_for(lambda: sum(runs(log).values()) == 2)
+        kill_worker_of("x=0,seed=0", url)
+
     # both find an empty database: the tables are made, and the cells added, once
-    with (
-        start(*words, "--output", "first") as first,
-        start(*words, "--output", "second") as second,
-    ):
+    with start(*words, "--output", "first") as first, ThreadPoolExecutor(1) as other:
         try:
-            wait_for(lambda: sum(runs(log).values()) == 4)
-            kill_in_mid_cell(url)
-            errors = [process.communicate()[1] for process in (first, second)]
+            killed = other.submit(kill)
+            assert main(["ablate", *words, "--output", "second"]) == 0
+            killed.result()
+            errors = first.communicate()[1] + capfd.readouterr().err
         finally:
             first.kill()
-            second.kill()
-    assert (first.returncode, second.returncode) == (0, 0), errors
-    assert "".join(errors).count("was killed by SIGKILL") == 1
+    assert first.returncode == 0, errors
+    assert errors.count("was killed by SIGKILL") == 1
     assert statuses("first") == statuses("second") == {"complete": 24}
     recorded = trials_in(url)
     assert Counter(trial.user_attrs["cell"] for trial in recorded) == Counter(
@@ -66,6 +74,7 @@ def test_two_commands_share_a_study_and_survive_a_kill(
     )
     assert {trial.state for trial in recorded} == {optuna.trial.TrialState.COMPLETE}
     assert sum(runs(log).values()) == 25
+    assert len({trial.user_attrs["run"]["worker"] for trial in recorded}) > 1
 
 
 def test_four_workers_at_once_take_each_cell_once(url: str) -> None:

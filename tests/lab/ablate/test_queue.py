@@ -258,7 +258,7 @@ def test_a_rerun_adds_what_is_missing_and_what_failed_and_nothing_else(
     url: str, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    study = grid(settings={"ends": "fixed", "log": str(log)})
+    study = grid(settings={"broken": 2, "log": str(log)})
     queue = queue_of(url, study)
     work(queue)
     assert queue.latest()["x=2,seed=0"].state is TrialState.FAIL

@@ -4,12 +4,15 @@ import csv
 import json
 import math
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import create_trial
 
 from virtualdepth.runs import UnusableError
+from virtualdepth_lab.ablate.cells import cells_of
 from virtualdepth_lab.ablate.figures import (
     MOST_PANELS,
     draw_heat_map,
@@ -20,7 +23,14 @@ from virtualdepth_lab.ablate.figures import (
 from virtualdepth_lab.ablate.report import count, write_report, write_result
 from virtualdepth_lab.ablate.study import StudyConfig
 from virtualdepth_lab.ablate.summary import by_configuration, varying
-from virtualdepth_lab.ablate.table import metrics_of, read_table, write_table
+from virtualdepth_lab.ablate.table import (
+    argument_column,
+    metric_column,
+    metrics_of,
+    read_table,
+    rows_of,
+    write_table,
+)
 
 DEPTHS, SCALES, SEEDS = (math.inf, 1, 1.5), (0.1, 0.001), (0, 1, 2, 3)
 
@@ -128,13 +138,14 @@ def test_text_of_a_table_runs_in_no_spreadsheet(tmp_path: Path) -> None:
     rows[0] |= {"reason": '=HYPERLINK("http://a/";"b")\nsecond "line", quoted'}
     rows[1] |= {"reason": "@SUM(A1)"}
     rows[2] |= {"reason": "-inf"}
+    rows[3] |= {"reason": "\N{FULLWIDTH EQUALS SIGN}1+1"}
     write_table(rows, tmp_path)
     assert read_table(tmp_path) == rows
     with (tmp_path / "results.csv").open(newline="") as file:
         found = list(csv.DictReader(file))
     assert found[0]["start"] == "'=1+1"
-    assert [row["reason"] for row in found[:3]] == [
-        "'" + rows[0]["reason"], "'@SUM(A1)", "-inf"
+    assert [row["reason"] for row in found[:4]] == [
+        "'" + rows[0]["reason"], "'@SUM(A1)", "-inf", "'\N{FULLWIDTH EQUALS SIGN}1+1"
     ]  # fmt: skip
     assert len(found) == len(rows)
 
@@ -226,6 +237,57 @@ def test_report(tmp_path: Path) -> None:
     for name in ("error-by-depth.png", "error-heat-map.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
         assert f"]({name})" in text
+
+
+@pytest.mark.parametrize("axis", ["part", "init_rank"])
+def test_an_axis_is_named_as_it_is(axis: str, tmp_path: Path) -> None:
+    study = StudyConfig(
+        name="hand",
+        problem="tests.lab.ablate.own:factory",
+        grid={axis: DEPTHS, "init_scale": SCALES},
+        seeds=SEEDS,
+    )
+    write_table(renamed(rows_of_hand(), depth=axis), tmp_path)
+    write_result(study, "error", tmp_path)
+    write_report(tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert text.count(f"| {axis} | init_scale | error |") == text.count("| --: |") == 1
+
+
+def test_no_two_columns_have_one_name() -> None:
+    study = StudyConfig(
+        name="a",
+        problem="tests.lab.ablate.own:factory",
+        grid={"seconds": [1], "argument_seconds": [2], "metric_loss": [3], "cell": [4]},
+    )
+    metrics = {
+        name: float(number)
+        for number, name in enumerate(
+            ("metric_seconds", "seconds", "loss", "metric_loss", "cell", "version_torch")
+        )
+    }
+    result = {"status": "complete", "metrics": metrics, "seconds": 9.0}
+    (cell,) = cells_of(study)
+    trial = create_trial(value=1.0, user_attrs={"result": result})
+    (row,) = rows_of(study, [cell], {cell.name: trial})
+    assert {name: row[argument_column(name)] for name in study.grid} == cell.config
+    assert {name: row[metric_column(name, row)] for name in metrics} == metrics
+    assert (row["cell"], row["seconds"]) == (cell.name, 9.0)
+    assert metrics_of([row]) == [metric_column(name, row) for name in metrics]
+
+
+def test_the_command_in_a_report_takes_a_folder_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("-a b")
+    folder.mkdir()
+    write_table(rows_of_hand(), folder)
+    write_result(STUDY, "error", folder)
+    write_report(folder)
+    text = (folder / "report.md").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("virtualdepth ablate")]
+    assert shlex.split(line)[2:] == ["./-a b", "--cell=depth=inf,init_scale=0.1,seed=0"]
 
 
 def test_an_objective_named_like_a_column_of_the_run(tmp_path: Path) -> None:

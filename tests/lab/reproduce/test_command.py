@@ -14,7 +14,7 @@ from tests.data.idx_files import bars, write_mnist
 from tests.lab.reproduce.lp_regression.small import NEEDS_ETHANOL
 
 from virtualdepth.cli import main
-from virtualdepth.runs import UnusableError
+from virtualdepth.runs import UnusableError, markdown_table, text_table
 from virtualdepth_lab.reproduce import EXPERIMENTS
 from virtualdepth_lab.reproduce import command as reproduce
 from virtualdepth_lab.reproduce.result import (
@@ -23,6 +23,7 @@ from virtualdepth_lab.reproduce.result import (
     load,
     save,
     save_figures,
+    tables,
 )
 from virtualdepth_lab.reproduce.unfinished import keeping
 
@@ -42,6 +43,16 @@ def test_a_broken_archive_is_unusable(left: bytes, tmp_path: Path) -> None:
     (tmp_path / "arrays.npz").write_bytes(left)
     with pytest.raises(UnusableError, match=r"folder: expected result\.json and arrays\.npz"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("table", [text_table, markdown_table])
+def test_a_part_is_a_table_of_its_own(table) -> None:
+    first = [{"part": "a", "final_loss": 1}, {"part": "a", "final_loss": 2}]
+    second = [{"part": "b", "y": 3}]
+    found = tables([*first, *second], table)
+    assert found == f"{tables(first, table)}\n\n{tables(second, table)}"
+    assert "final loss" in found
+    assert tables([], table) == ""
 
 
 def shorten(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
