@@ -82,6 +82,21 @@ def test_a_file_called_like_the_mark_is_left_alone(content: bytes, tmp_path: Pat
     assert contents(tmp_path) == {".virtualdepth-run": content, ".virtualdepth": content}
 
 
+@pytest.mark.skipif(os.name != "posix", reason="FIFOs are POSIX")
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_what_is_no_file_but_called_like_the_mark_is_refused(kind: str, tmp_path: Path) -> None:
+    mark = tmp_path / ".virtualdepth-run"
+    if kind == "pipe":
+        os.mkfifo(mark)
+    elif kind == "link":
+        mark.symlink_to(tmp_path / "nowhere")
+    else:
+        mark.mkdir()
+    with pytest.raises(UnusableError, match=r"^output: expected a folder"):
+        claimed(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [mark.name]
+
+
 @pytest.mark.parametrize("text", ['{"command": "reproduce"}', "[1]", "3", "{}"])
 def test_results_of_another_command_are_left_alone(text: str, tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(text)

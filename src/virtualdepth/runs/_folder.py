@@ -1,6 +1,7 @@
 """The folder that a command writes to: claimed for one command at a time."""
 
 import os
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,9 +15,12 @@ from virtualdepth.runs._owned import (
     REPORT,
     RESULT,
     check_own,
+    foreign,
     made_in,
     start_mark,
 )
+
+_OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # a link leads to another's file
 
 
 @contextmanager
@@ -92,7 +96,10 @@ def _held(folder: Path) -> Iterator[None]:
     path = folder / MARK
     try:
         while True:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            handle = os.open(path, _OPEN, 0o666)
+            if not stat.S_ISREG(os.fstat(handle).st_mode):  # a pipe would be waited for
+                os.close(handle)
+                raise foreign(folder, [MARK])
             if not _lock(handle):
                 os.close(handle)
                 raise UnusableError(

@@ -40,7 +40,7 @@ def made_in(folder: Path, own: Iterable[str] = ()) -> tuple[str | None, list[str
     begin, end = _FIRST_LINE.split("{}")
     first, *names = lines
     if not (first.startswith(begin) and first.endswith(end)):
-        raise _foreign(folder, [MARK])
+        raise foreign(folder, [MARK])
     return first[len(begin) : -len(end)] or None, names
 
 
@@ -68,12 +68,13 @@ def start_mark(folder: Path, command: str | None, names: Iterable[str]) -> None:
 
 def check_own(folder: Path, made: Iterable[str], names: Iterable[str]) -> None:
     """Refuse the folder if one of ``names`` is there and is not among the files ``made``."""
-    foreign = [name for name in names if os.path.lexists(folder / name) and name not in made]
-    if foreign:
-        raise _foreign(folder, foreign)
+    others = [name for name in names if os.path.lexists(folder / name) and name not in made]
+    if others:
+        raise foreign(folder, others)
 
 
-def _foreign(folder: Path, names: list[str]) -> UnusableError:
+def foreign(folder: Path, names: list[str]) -> UnusableError:
+    """Return the error of a folder with files of another origin."""
     return UnusableError(
         "output",
         f"expected a folder where no file of another origin would be overwritten but got {folder} "

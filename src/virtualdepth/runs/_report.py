@@ -37,7 +37,7 @@ def settings(config: Mapping[str, Any], versions: Mapping[str, str]) -> list[str
         "## Settings",
         "\n".join(f"- {escaped(name)}: {escaped(value)}" for name, value in config.items()),
         "Versions: "
-        + ", ".join(f"{name} {escaped(text)}" for name, text in versions.items())
+        + ", ".join(escaped(f"{name} {text}") for name, text in versions.items())
         + ".",
     ]
 

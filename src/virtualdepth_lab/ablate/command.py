@@ -27,6 +27,7 @@ from virtualdepth_lab.ablate.report import OWN, write_report, write_result
 from virtualdepth_lab.ablate.sampling import check_search
 from virtualdepth_lab.ablate.single_cell import estimate, run_again
 from virtualdepth_lab.ablate.storage import (
+    LOCK,
     CellStorage,
     lock,
     quiet_optuna,
@@ -38,7 +39,7 @@ from virtualdepth_lab.ablate.table import PARQUET, Row, read_table, rows_of, wri
 from virtualdepth_lab.ablate.workers import Workers, log_name
 
 DATABASE = "study.db"
-DATABASE_FILES = tuple(f"{DATABASE}{end}" for end in ("", "-wal", "-shm", ".lock"))
+DATABASE_FILES = tuple(f"{DATABASE}{end}" for end in ("", "-wal", "-shm", LOCK))
 FINISHED = {Status.COMPLETE, Status.DIVERGED, Status.PRUNED}
 _REFRESH = 1.0  # seconds between two looks at the storage, for the bar
 

@@ -30,6 +30,7 @@ from virtualdepth_lab.ablate.address import patience, secrets, with_driver, with
 
 # Seconds between two heartbeats of a running cell, and after which its worker counts as dead.
 HEARTBEAT, GRACE = 5, 60
+LOCK = ".virtualdepth-lock"  # after a database's name; some versions of filelock empty their file
 _WAIT_FOR_LOCK = 60.0  # seconds; a writer holds SQLite's lock for milliseconds
 _MOST_PATIENCE = 600  # seconds; a command that adds thousands of cells holds its lock for some
 
@@ -231,11 +232,11 @@ def lock(url: str, study: str) -> Iterator[None]:
     parsed = with_driver(make_url(url))
     if parsed.get_backend_name() == "sqlite":
         try:
-            held = FileLock(f"{parsed.database}.lock").acquire(timeout=_MOST_PATIENCE)
+            held = FileLock(f"{parsed.database}{LOCK}").acquire(timeout=_MOST_PATIENCE)
         except OSError as error:  # a Timeout is one
             raise UnusableError(
                 "storage",
-                f"expected to lock {parsed.database}.lock, as no other command does for long, but "
+                f"expected to lock {parsed.database}{LOCK}, as no other command does for long, but "
                 f"got {error.strerror or error}",
             ) from error
         with held:

@@ -134,7 +134,9 @@ def read_table(folder: Path) -> list[Row]:
     path = folder / PARQUET
     try:
         rows: list[Row] = parquet.read_table(path).to_pylist()
-    except (OSError, pa.ArrowException) as error:
+        for row in rows:
+            Status(row["status"])
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise UnusableError(
             "folder",
             f"expected {PARQUET} as `virtualdepth ablate` leaves it in {folder} but got: "

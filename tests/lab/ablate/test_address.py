@@ -110,7 +110,7 @@ def test_a_lock_that_is_not_given_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     url = f"sqlite:///{tmp_path}/a.db"
     with (
         lock(url, "a"),
-        pytest.raises(UnusableError, match=r"^storage: expected to lock .*a\.db\.lock"),
+        pytest.raises(UnusableError, match=r"^storage: expected to lock .*a\.db\.virtu"),
         lock(url, "a"),
     ):
         pass

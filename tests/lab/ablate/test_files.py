@@ -72,8 +72,8 @@ def test_a_table_that_the_storage_lacks_is_not_overwritten(
 
 
 FOREIGN = (
-    "study.yaml", "study.db", "study.db.lock", "results.csv", "results.parquet", "result.json",
-    "report.md", "worker-1.log",
+    "study.yaml", "study.db", "study.db.virtualdepth-lock", "results.csv", "results.parquet",
+    "result.json", "report.md", "worker-1.log",
 )  # fmt: skip
 
 

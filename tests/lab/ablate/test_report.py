@@ -326,6 +326,9 @@ def test_nothing_to_report_on(tmp_path: Path) -> None:
     (tmp_path / "results.parquet").write_text("no table")
     with pytest.raises(UnusableError, match=r"folder: expected results\.parquet"):
         write_report(tmp_path)
+    write_table(rows_of_hand(status="# up"), tmp_path)
+    with pytest.raises(UnusableError, match=r"got: '# up' is not a valid Status"):
+        write_report(tmp_path)
 
 
 def test_a_study_without_a_complete_cell_has_a_report(tmp_path: Path) -> None:

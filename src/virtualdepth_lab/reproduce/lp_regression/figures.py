@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 
 from virtualdepth.plotting import COLORS
 from virtualdepth_lab.reproduce.drawing import DEPTH_COLORS, panels
+from virtualdepth_lab.reproduce.lp_regression.claims import SGD
 from virtualdepth_lab.reproduce.result import Reproduction
 
 Style = Mapping[str, Any]
 
-SGD = "depth 1 (SGD)"
 DEPTHS: dict[str, Style] = {
     SGD if depth == 1 else f"depth {depth}": {"color": color}
     for depth, color in DEPTH_COLORS.items()
