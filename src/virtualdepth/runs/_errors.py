@@ -2,7 +2,8 @@
 
 import re
 
-_PASSWORD = re.compile(r"(://[^\s:/@]*):.*@|((?:password|passfile|sslpassword)=)[^\s&]*", re.I)
+# A path has one of the two slashes of an address.
+_PASSWORD = re.compile(r"(://?[^\s:/@]*):.*@|((?:password|passfile|sslpassword)=)[^\s&]*", re.I)
 
 
 def masked(text: str) -> str:
