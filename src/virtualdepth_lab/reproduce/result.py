@@ -109,6 +109,9 @@ def load(folder: Path) -> Reproduction:
     """Read back what :func:`save` wrote; infinities are the string "inf"."""
     with runs.reading_result(folder, "reproduce", ARRAYS) as content:
         del content["command"]
+        for name in ("config", "versions"):
+            if not isinstance(content[name], dict):
+                raise TypeError(f"{name} {content[name]!r}")
         content["claims"] = [Claim(**claim) for claim in content["claims"]]
         # numpy leaves a file that it opened itself open if that is not an archive
         with (folder / ARRAYS).open("rb") as file, np.load(file) as arrays:
