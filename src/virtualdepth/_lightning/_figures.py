@@ -1,6 +1,7 @@
 """Figures of the monitors, and how they reach the loggers of a trainer."""
 
-from pathlib import Path
+import logging
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,12 +10,16 @@ if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
 
+_logger = logging.getLogger(__name__)
+
+
 def log_figure(trainer: "Trainer", name: str, figure: "Figure") -> list[Path]:
     """Send a figure to each logger of a trainer; call it on rank 0.
 
     TensorBoard, Weights & Biases and MLflow get it as an image called ``name``. For a logger
     without images, such as CSVLogger, and for a trainer without loggers it becomes the file
-    ``figures/<name>.png`` in the log directory, which a later figure of that name replaces.
+    ``figures/<name>.png`` in the log directory, which a later figure of that name replaces. So it
+    does for a logger that fails to take it; the failure is logged as a warning.
 
     Args:
         trainer: the trainer; its ``global_step`` is logged with the figure.
@@ -23,14 +28,18 @@ def log_figure(trainer: "Trainer", name: str, figure: "Figure") -> list[Path]:
 
     Returns:
         The files written, one for each log directory.
+
+    Raises:
+        ValueError: if the name leads out of the log directory.
     """
+    if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+        raise ValueError(f"name: expected one within the log directory but got {name!r}")
     without_images = [
         logger for logger in trainer.loggers if not _takes_image(logger, name, figure, trainer)
     ]
-    root = trainer.default_root_dir
-    folders = {Path(logger.log_dir or logger.save_dir or root) for logger in without_images}
+    folders = {_folder_of(logger, trainer) for logger in without_images}
     if not trainer.loggers:
-        folders = {Path(root)}
+        folders = {Path(trainer.default_root_dir)}
     files = [folder / "figures" / f"{name}.png" for folder in sorted(folders)]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -38,15 +47,34 @@ def log_figure(trainer: "Trainer", name: str, figure: "Figure") -> list[Path]:
     return files
 
 
+def _folder_of(logger: Any, trainer: "Trainer") -> Path:
+    # a minimal logger may have neither, or None
+    places = (getattr(logger, "log_dir", None), getattr(logger, "save_dir", None))
+    return Path(next((place for place in places if place), trainer.default_root_dir))
+
+
 def _takes_image(logger: Any, name: str, figure: "Figure", trainer: "Trainer") -> bool:
+    try:
+        return _sends_image(logger, name, figure, trainer.global_step)
+    except Exception as error:  # of the logger's own: a file is left instead
+        _logger.warning(
+            "%s did not take the figure %r: %s; it is written to a file instead",
+            type(logger).__name__,
+            name,
+            error,
+        )
+        return False
+
+
+def _sends_image(logger: Any, name: str, figure: "Figure", step: int) -> bool:
     # recognised by what they offer: each flavour of Lightning has classes of its own
-    step = trainer.global_step
+    experiment: Any = getattr(logger, "experiment", None)
     if hasattr(logger, "log_image"):  # Weights & Biases
         logger.log_image(name, [figure], step=step)
-    elif hasattr(logger.experiment, "add_figure"):  # TensorBoard
-        logger.experiment.add_figure(name, figure, global_step=step, close=False)
-    elif hasattr(logger, "run_id") and hasattr(logger.experiment, "log_figure"):  # MLflow
-        logger.experiment.log_figure(logger.run_id, figure, f"figures/{name}.png")
+    elif hasattr(experiment, "add_figure"):  # TensorBoard
+        experiment.add_figure(name, figure, global_step=step, close=False)
+    elif hasattr(logger, "run_id") and hasattr(experiment, "log_figure"):  # MLflow
+        experiment.log_figure(logger.run_id, figure, f"figures/{name}.png")
     else:
         return False
     return True

@@ -1,9 +1,17 @@
 """A callback that gives depth to a module's optimizers without touching its code."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from virtualdepth.maths import check_depth
-from virtualdepth.optim import MultiplierName, OnName, Patterns, StatelessSolverName, with_depth
+from virtualdepth.optim import (
+    DepthChoice,
+    MultiplierName,
+    OnName,
+    Patterns,
+    StatelessSolverName,
+    give_depth,
+    keeps_depth,
+)
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, LightningModule, Trainer
@@ -65,18 +73,30 @@ class VirtualDepthMixin(Callback):
         self.solver = solver
         self.rtol = rtol
 
+    @property
+    def _options(self) -> dict[str, Any]:
+        names = ("depth", "step_scale", "cap", "solver", "rtol")
+        return {name: getattr(self, name) for name in names}
+
+    def setup(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
+        """Go first, so that tuners search with depth: they search when ``fit`` starts too."""
+        if stage == "fit":
+            callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+            others = [each for each in callbacks if each is not self]
+            trainer.callbacks = [self, *others]  # type: ignore[attr-defined]
+
     def on_fit_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
-        """Give depth to the optimizers."""
-        for optimizer in trainer.optimizers:
-            with_depth(
-                optimizer,
-                self.depth,
-                on=self.on,
-                model=pl_module,
-                include=self.include,
-                exclude=self.exclude,
-                step_scale=self.step_scale,
-                cap=self.cap,
-                solver=self.solver,
-                rtol=self.rtol,
-            )
+        """Give depth to the optimizers, or to none of them."""
+        choice: DepthChoice = {
+            "on": self.on,
+            "model": pl_module,
+            "include": self.include,
+            "exclude": self.exclude,
+        }
+        # a module that keeps its optimizers brings them from an earlier fit
+        new = [
+            optimizer
+            for optimizer in trainer.optimizers
+            if not keeps_depth(optimizer, self._options, **choice)
+        ]
+        give_depth(new, self._options, **choice)

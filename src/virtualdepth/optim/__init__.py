@@ -5,13 +5,14 @@ from virtualdepth.optim._matrices import MatrixView
 from virtualdepth.optim._options import OPTIONS, OnName, OriginName, SchemeName
 from virtualdepth.optim._param_groups import Patterns, param_groups
 from virtualdepth.optim._routing import routing
-from virtualdepth.optim._with_depth import with_depth
+from virtualdepth.optim._with_depth import DepthChoice, give_depth, keeps_depth, with_depth
 from virtualdepth.optim.solvers import SOLVERS, SolverName, StatelessSolverName
 from virtualdepth.optim.step_scales import MiniBatchWarning, MultiplierName, StepScaleName
 
 __all__ = [
     "OPTIONS",
     "SOLVERS",
+    "DepthChoice",
     "EndToEndSGD",
     "MatrixView",
     "MiniBatchWarning",
@@ -23,6 +24,8 @@ __all__ = [
     "SolverName",
     "StatelessSolverName",
     "StepScaleName",
+    "give_depth",
+    "keeps_depth",
     "param_groups",
     "routing",
     "with_depth",

@@ -8,6 +8,7 @@ from functools import partial
 from types import FunctionType, new_class
 from typing import Any
 
+from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.optim import Optimizer
 
@@ -18,9 +19,12 @@ from virtualdepth.optim._depth_step import (
     step_on_gradient,
     step_on_update,
 )
-from virtualdepth.optim._matrices import matrices
+from virtualdepth.optim._matrices import Group, matrices
 from virtualdepth.optim._options import OnName, plain_number
 from virtualdepth.optim.step_scales import STEP_SCALES
+
+Counts = dict[Tensor, int]
+"""How many matrices each parameter of a model is; 0 for a plain one."""
 
 _made: dict[tuple[type[Optimizer], str], type[Optimizer]] = {}
 
@@ -45,15 +49,16 @@ class OptimizerWithDepth(Optimizer):
         """Ignore what a fused optimizer says of itself."""
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return _rebuild, (self._base, self._on), self.__getstate__()
+        kept = {key: value for key, value in vars(self).items() if key == "_depth_counts"}
+        return _rebuild, (self._base, self._on), {**self.__getstate__(), **kept}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; without a "depth" of its own it gets the optimizer's.
 
-        Where parameters were chosen by name or module, a group without a depth is plain.
+        Parameters of the model that depth was given by get it as their modules say. Where
+        parameters were chosen, a group of any others is plain.
         """
-        if "depth" not in param_group and any("matrix_counts" in g for g in self.param_groups):
-            param_group = {**param_group, "depth": 1.0}
+        param_group = _with_view(self, param_group)
         check_target_options({**self.defaults, **param_group}, self._on)
         self._base.add_param_group(self, param_group)
         group = self.param_groups[-1]
@@ -82,16 +87,46 @@ class OptimizerWithDepth(Optimizer):
         for group, own in zip(self.param_groups, before, strict=True):
             for key, value in own.items():
                 group.setdefault(key, value)
+            if "depth" not in group:
+                _complete(self, group)
 
     # what waits for numbers on the host would only be cut to pieces by a compiler
     @_disable_dynamo
     def step(self, closure: Closure = None, **options: Any) -> Any:
         """Take the optimizer's step with depth; its own step gets the ``options``."""
+        for group in self.param_groups:
+            if "depth" not in group:  # groups of a run without depth were put in place of these
+                _complete(self, group)
         inner = self._base.step
         if getattr(inner, "hooked", False):
             inner = inner.__wrapped__  # type: ignore[attr-defined]
         take_step = step_on_gradient if self._on == "gradient" else step_on_update
         return take_step(self, partial(inner, self, **options), closure)
+
+
+def remember_counts(optimizer: Optimizer, counts: Counts | None) -> None:
+    """Keep how many matrices the parameters of a model are, for groups that come later."""
+    if counts is not None:
+        vars(optimizer)["_depth_counts"] = counts
+
+
+def _with_view(optimizer: Optimizer, group: Group) -> Group:
+    """Say of a new group without a depth which of its parameters get the optimizer's."""
+    counts: Counts | None = vars(optimizer).get("_depth_counts")
+    chosen = counts is not None or any("matrix_counts" in g for g in optimizer.param_groups)
+    if "depth" in group or not chosen or isinstance(group["params"], set):  # torch refuses sets
+        return group
+    given = group["params"]
+    given = [given] if isinstance(given, Tensor) else list(given)
+    params = [p[1] if isinstance(p, tuple) else p for p in given]
+    if counts is None or not any(p in counts for p in params):
+        return {**group, "params": given, "depth": 1.0}
+    return {**group, "params": given, "matrix_counts": [counts.get(p, 0) for p in params]}
+
+
+def _complete(optimizer: Optimizer, group: Group) -> None:
+    group.update({**optimizer.defaults, **_with_view(optimizer, group)})
+    STEP_SCALES[group["step_scale"]].init(group, {})
 
 
 def has_depth(optimizer: Optimizer) -> bool:

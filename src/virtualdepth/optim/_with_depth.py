@@ -1,16 +1,22 @@
 """Depth for an optimizer that exists: any of torch's, or of another package."""
 
+from collections.abc import Mapping, Sequence
 from functools import wraps
-from typing import Any, TypeVar, get_args
+from typing import Any, TypedDict, TypeVar, Unpack, get_args
 from weakref import ref
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import LBFGS, Optimizer
 
 from virtualdepth.optim._depth_step import check_target
-from virtualdepth.optim._depth_subclass import class_with_depth, has_depth
+from virtualdepth.optim._depth_subclass import (
+    Counts,
+    class_with_depth,
+    has_depth,
+    remember_counts,
+)
 from virtualdepth.optim._end_to_end_sgd import EndToEndSGD
-from virtualdepth.optim._matrices import matrices, parameter_name
+from virtualdepth.optim._matrices import Group, matrices, parameter_name
 from virtualdepth.optim._options import OPTIONS, OnName, check_depth_options
 from virtualdepth.optim._param_groups import Patterns, matrix_counts, named_counts
 from virtualdepth.optim.solvers import StatelessSolverName
@@ -83,25 +89,80 @@ def with_depth(
     """
     given = locals()
     options = {name: given[name] for name in OPTIONS if name in given}
+    give_depth([optimizer], options, on=on, model=model, include=include, exclude=exclude)
+    return optimizer
+
+
+class DepthChoice(TypedDict):
+    """What :func:`with_depth` is asked for beside the options of groups."""
+
+    on: OnName
+    model: nn.Module | None
+    include: Patterns
+    exclude: Patterns
+
+
+def give_depth(
+    optimizers: Sequence[Optimizer], options: Mapping[str, Any], **choice: Unpack[DepthChoice]
+) -> None:
+    """Give depth to all of several optimizers, or to none if one is refused."""
     check_depth_options(options)
+    completed = [_completed(optimizer, options, choice) for optimizer in optimizers]
+    for optimizer, (groups, counts) in zip(optimizers, completed, strict=True):
+        for group, complete in zip(optimizer.param_groups, groups, strict=True):
+            group.update(complete)
+        optimizer.defaults.update(options)
+        patched_by_scheduler = vars(optimizer).pop("step", None) is not None
+        made = class_with_depth(type(optimizer), choice["on"])
+        optimizer.__class__ = made
+        remember_counts(optimizer, counts)
+        if patched_by_scheduler:
+            _let_schedulers_count(optimizer)
+
+
+def _completed(
+    optimizer: Optimizer, options: Mapping[str, Any], choice: DepthChoice
+) -> tuple[list[Group], Counts | None]:
+    """Return what the groups will be, checked before anything changes, and the counts."""
+    on = choice["on"]
     _check_optimizer(optimizer, on)
-    counts = _counts(optimizer, model, include, exclude)
+    counts = _counts(optimizer, choice["model"], choice["include"], choice["exclude"])
     groups = [{**options, **group} for group in optimizer.param_groups]
     for number, group in enumerate(groups):
         if counts is not None:
             group["matrix_counts"] = [counts.get(p, 1) for p in group["params"]]
         check_target(group, number, on=on)
         STEP_SCALES[group["step_scale"]].init(group, {})
-        matrices(group, number, {})  # run the checks before anything changes
-    for group, complete in zip(optimizer.param_groups, groups, strict=True):
-        group.update(complete)
-    optimizer.defaults.update(options)
-    patched_by_scheduler = vars(optimizer).pop("step", None) is not None
-    made = class_with_depth(type(optimizer), on)
-    optimizer.__class__ = made  # type: ignore[assignment]
-    if patched_by_scheduler:
-        _let_schedulers_count(optimizer)
-    return optimizer
+        matrices(group, number, {})
+    return groups, counts
+
+
+def keeps_depth(
+    optimizer: Optimizer, options: Mapping[str, Any], **choice: Unpack[DepthChoice]
+) -> bool:
+    """Tell whether an optimizer got this depth before, by modules; refuse one that got another."""
+    groups = [group for group in optimizer.param_groups if "matrix_counts" in group]
+    if not has_depth(optimizer) or not groups:
+        return False
+    counts = _counts(optimizer, choice["model"], choice["include"], choice["exclude"]) or {}
+    asked: dict[str, Any] = {**options, "on": choice["on"]}
+    asked["include, exclude"] = [
+        [
+            counts.get(p, count)
+            for p, count in zip(group["params"], group["matrix_counts"], strict=False)
+        ]
+        for group in groups
+    ]
+    kept = {**optimizer.defaults, "on": type(optimizer)._on}  # type: ignore[attr-defined]
+    kept["include, exclude"] = [group["matrix_counts"] for group in groups]
+    for name, value in asked.items():
+        if kept[name] != value:
+            raise ValueError(
+                f"{name}: expected {kept[name]!r}, with which this optimizer got depth before, but "
+                f"got {value!r}; change optimizer.param_groups, or make a new optimizer"
+            )
+    remember_counts(optimizer, counts)
+    return True
 
 
 def _check_optimizer(optimizer: Optimizer, on: OnName) -> None:
@@ -136,7 +197,7 @@ def _check_optimizer(optimizer: Optimizer, on: OnName) -> None:
 
 def _counts(
     optimizer: Optimizer, model: nn.Module | None, include: Patterns, exclude: Patterns
-) -> dict[Tensor, int] | None:
+) -> Counts | None:
     if model is not None:
         return matrix_counts(model, include, exclude)
     if include is None and exclude is None:

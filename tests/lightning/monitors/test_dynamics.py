@@ -280,7 +280,9 @@ def test_scaled_steps_are_refused(
     flavour: Flavour, trainer: Make, data: Data, monitor: str, option: str, value: str
 ) -> None:
     run = trainer(max_epochs=1, callbacks=[getattr(flavour.vd, monitor)()])
-    with pytest.raises(ValueError, match=f"net: expected {option}=.* but got {value!r}"):
+    with pytest.raises(
+        ValueError, match=rf"^{option}: expected .* but got {value!r} \(layer 'net'\)"
+    ):
         run.fit(
             around(flavour, single(), rule(3, **{option: value})),
             datamodule=flavour.vd.TensorDataModule(*data),

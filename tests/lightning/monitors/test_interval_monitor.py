@@ -73,12 +73,6 @@ def test_resume_continues_every_series(
     assert straight[-1].violations == resumed[-1].violations
 
 
-def test_two_callbacks_of_one_class_keep_apart(flavour: Flavour) -> None:
-    keys = [monitor.state_key for monitor in monitors(flavour, 5)]
-    assert len(set(keys)) == len(keys)
-    assert keys[0] == "SpectrumMonitor{'layers': '*'}"
-
-
 def test_next_run_begins_anew(flavour: Flavour, trainer: Make, data: Data) -> None:
     monitor = flavour.vd.DynamicsMonitor(interval=2)
     series = []

@@ -8,7 +8,7 @@ from torch import Tensor
 from virtualdepth._lightning.monitors._gradient_monitor import GradientMonitor
 from virtualdepth._lightning.monitors._interval_monitor import Series
 from virtualdepth._lightning.monitors._step_rule import StepRule
-from virtualdepth.maths import gradient_alignment
+from virtualdepth.maths import check_finite, gradient_alignment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,6 +62,7 @@ class AlignmentMixin(GradientMonitor):
 
     def _observe(self, trainer: "Trainer", rule: StepRule, grad: Tensor) -> None:
         step, layer = trainer.global_step, rule.layer
+        check_finite(grad, "gradient")
         diagonal, off_diagonal = gradient_alignment(layer.matrix(), grad)
         values = {"diagonal": diagonal.item(), "off_diagonal": off_diagonal.item()}
         self._append(layer.name, {"step": step, **values})

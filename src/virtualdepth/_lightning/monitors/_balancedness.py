@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from virtualdepth._lightning.monitors._interval_monitor import Series
+from virtualdepth._lightning.monitors._layers import WatchedLayer
 from virtualdepth._lightning.monitors._weight_monitor import LayerMonitor
 from virtualdepth.maths import balancedness, relative_balancedness
 
@@ -42,7 +43,7 @@ class BalancednessMixin(LayerMonitor):
 
     >>> from virtualdepth.lightning import BalancednessMonitor
     >>> BalancednessMonitor(interval=100).state_key
-    "BalancednessMonitor{'layers': '*'}"
+    "BalancednessMonitor{'layers': '*', 'interval': 100, 'figure': True}"
     """
 
     _prefix = "balance"
@@ -52,17 +53,15 @@ class BalancednessMixin(LayerMonitor):
     ) -> None:
         super().__init__(layers, products_only=True, interval=interval, figure=figure)
 
-    def _record(self, trainer: "Trainer") -> None:
-        step = trainer.global_step
-        for layer in self._watched:
-            factors = layer.factors()
-            absolute = balancedness(factors).tolist()
-            relative = relative_balancedness(factors).tolist()
-            self._append(layer.name, {"step": step, "absolute": absolute, "relative": relative})
-            values = {}
-            for pair, defects in enumerate(zip(absolute, relative, strict=True), start=1):
-                values[f"pair_{pair}"], values[f"relative_{pair}"] = defects
-            self._log(trainer, step, f"balance/{layer.name}", values)
+    def _record_layer(self, trainer: "Trainer", layer: WatchedLayer) -> None:
+        step, factors = trainer.global_step, layer.factors()
+        absolute = balancedness(factors).tolist()
+        relative = relative_balancedness(factors).tolist()
+        self._append(layer.name, {"step": step, "absolute": absolute, "relative": relative})
+        values = {}
+        for pair, defects in enumerate(zip(absolute, relative, strict=True), start=1):
+            values[f"pair_{pair}"], values[f"relative_{pair}"] = defects
+        self._log(trainer, step, f"balance/{layer.name}", values)
 
     def _draw(self, ax: "Axes", series: Series) -> None:
         from virtualdepth import plotting

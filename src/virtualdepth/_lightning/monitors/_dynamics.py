@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from virtualdepth._lightning.monitors._gradient_monitor import GradientMonitor
@@ -11,7 +12,7 @@ from virtualdepth._lightning.monitors._interval_monitor import Series, check_cou
 from virtualdepth._lightning.monitors._layers import WatchedLayer
 from virtualdepth._lightning.monitors._predicted_spectrum import PredictedSpectrum
 from virtualdepth._lightning.monitors._singular_triples import curves_by_name, largest
-from virtualdepth._lightning.monitors._step_rule import StepRule
+from virtualdepth._lightning.monitors._step_rule import StepRule, find_rule, owners_of
 from virtualdepth._lightning.monitors._weight_monitor import WeightMonitor
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
     """
 
     _prefix = "dynamics"
+    _needs_theory = True
     _legend_width = 0.14
 
     def __init__(
@@ -84,12 +86,13 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
         top_k: int = 10,
         figure: bool = True,
     ) -> None:
-        super().__init__(layers, interval=interval, figure=figure)
         self.top_k = check_count(top_k, "top_k")
+        super().__init__(layers, interval=interval, figure=figure, top_k=self.top_k)
 
     def _reset(self) -> None:
         super()._reset()
         self._predictions: dict[str, PredictedSpectrum] = {}
+        self._finite: dict[str, Tensor] = {}  # whether all gradients of the interval are finite
 
     def _prepare(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         if trainer.gradient_clip_val:
@@ -99,13 +102,7 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
                 "clipped and would predict other steps than those taken"
             )
         super()._prepare(trainer, pl_module)
-        for layer in self._watched:
-            if layer.is_product and layer.has_bias:
-                raise ValueError(
-                    f"layers: expected layers without biases in the product {layer.name!r}: the "
-                    "gradients of inner biases move the factors too; use bias=False, or watch the "
-                    "layers one by one"
-                )
+        self._keep_those_that_pass(_check_biases)
 
     def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Find the optimizer of each layer, refuse one that scales its steps, record the start."""
@@ -113,32 +110,51 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
             if layer.name in self._predictions:
                 self._predictions[layer.name].to(layer.weights[0].device)
         super().on_train_start(trainer, pl_module)
-        for rule in self._rules.values():
-            rule.refuse_other_steps()
 
     def _wants(self, step: int, layer: WatchedLayer) -> bool:
         return True  # the prediction adds up the gradients of all steps
 
     def _observe(self, trainer: "Trainer", rule: StepRule, grad: Tensor) -> None:
+        name = rule.layer.name
+        rule.check_theory()  # of a group that came, or was changed, during the run
+        # read at the next record: the steps do not wait for a device
+        finite = torch.isfinite(grad).all()
+        self._finite[name] = self._finite.get(name, finite) & finite
+        grad = torch.where(finite, grad, 0.0)
         downhill = -grad if rule.ascends else grad
-        self._predictions[rule.layer.name].add_step(downhill, rule.lr, rule.decay)
+        prediction = self._predictions.setdefault(name, PredictedSpectrum())
+        prediction.add_step(downhill, rule.lr, rule.decay)
 
     def _record(self, trainer: "Trainer") -> None:
-        step = trainer.global_step
+        owners = owners_of(trainer.optimizers)
         for layer in self._watched:
-            prediction = self._predictions.setdefault(layer.name, PredictedSpectrum())
-            found = prediction.compare(layer.matrix(), self._rules[layer.name].depth)
-            names = largest(found.sigma, self.top_k)
-            sigma, theory = found.sigma[names].tolist(), found.theory[names].tolist()
-            names = [name + 1 for name in names]
-            error = found.relative_error
-            row = {"step": step, "names": names, "sigma": sigma, "theory": theory}
-            self._append(layer.name, {**row, "relative_error": error})
-            values = {f"sigma_{name}": value for name, value in zip(names, sigma, strict=True)}
-            values |= {f"theory_{name}": value for name, value in zip(names, theory, strict=True)}
-            if not math.isnan(error):
-                values["relative_error"] = error
-            self._log(trainer, step, f"dynamics/{layer.name}", values)
+            with self._never_ending_the_run(trainer, layer.name):
+                rule = find_rule(layer, owners)
+                if rule is not None:
+                    self._record_layer(trainer, rule)
+
+    def _record_layer(self, trainer: "Trainer", rule: StepRule) -> None:
+        step, layer = trainer.global_step, rule.layer
+        rule.check_theory()
+        if not self._finite.pop(layer.name, True):
+            self._tell(
+                f"gradients of {layer.name}",
+                f"a gradient of {layer.name!r} before step {step} is not finite; the prediction "
+                "takes it for no step",
+            )
+        prediction = self._predictions.setdefault(layer.name, PredictedSpectrum())
+        found = prediction.compare(layer.matrix(), rule.depth)
+        names = largest(found.sigma, self.top_k)
+        sigma, theory = found.sigma[names].tolist(), found.theory[names].tolist()
+        names = [name + 1 for name in names]
+        error = found.relative_error
+        row = {"step": step, "names": names, "sigma": sigma, "theory": theory}
+        self._append(layer.name, {**row, "relative_error": error})
+        values = {f"sigma_{name}": value for name, value in zip(names, sigma, strict=True)}
+        values |= {f"theory_{name}": value for name, value in zip(names, theory, strict=True)}
+        if not math.isnan(error):
+            values["relative_error"] = error
+        self._log(trainer, step, f"dynamics/{layer.name}", values)
 
     def _draw(self, ax: "Axes", series: Series) -> None:
         from virtualdepth import plotting
@@ -158,3 +174,11 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
         for name, state in state_dict["predictions"].items():
             self._predictions[name] = PredictedSpectrum()
             self._predictions[name].load_state_dict(state)
+
+
+def _check_biases(layer: WatchedLayer) -> None:
+    if layer.is_product and layer.has_bias:
+        raise ValueError(
+            f"layers: expected layers without biases in the product {layer.name!r}: the gradients "
+            "of inner biases move the factors too; use bias=False, or watch the layers one by one"
+        )

@@ -57,9 +57,10 @@ class GapMixin(WeightMonitor):
     @torch.no_grad()
     def _record(self, trainer: "Trainer") -> None:
         step = trainer.global_step
-        gap = end_to_end_gap(self._module.single.weight, self._module.deep.end_to_end()).item()
-        self._append("gap", {"step": step, "gap": gap})
-        self._log(trainer, step, "equivalence", {"gap": gap})
+        with self._never_ending_the_run(trainer, "gap"):
+            gap = end_to_end_gap(self._module.single.weight, self._module.deep.end_to_end()).item()
+            self._append("gap", {"step": step, "gap": gap})
+            self._log(trainer, step, "equivalence", {"gap": gap})
 
     def figures(self) -> dict[str, "Figure"]:
         """Draw the gap over steps.

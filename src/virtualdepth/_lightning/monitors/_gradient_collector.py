@@ -1,5 +1,7 @@
 """The gradient dl/dW of a watched layer, collected while the model trains."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -21,11 +23,14 @@ class GradientCollector:
     of the other too.
     """
 
-    def __init__(self, layer: WatchedLayer) -> None:
+    def __init__(self, layer: WatchedLayer, *, in_one_graph: bool = False) -> None:
         self.layer = layer
+        self._in_one_graph = in_one_graph  # compiled with fullgraph=True
         self.wanted = False
         self._sum: Tensor | None = None
+        self._error: Exception | None = None  # what went wrong in a hook
         self._reached_weights = True  # whether the weights' grad holds all of the sum
+        self._noticed: set[int] = set()  # ids of the weights that tell of backward passes
         self._hooks: list[RemovableHandle] = []
         if layer.is_product:
             self._hooks.append(
@@ -34,16 +39,23 @@ class GradientCollector:
         if isinstance(layer.module, DeepLinear):
             self._hooks.append(layer.module.register_end_to_end_hook(self._watch_product))
 
-    def watch_weights(self) -> None:
-        """Notice backward passes that reach the weights, which are final as training starts."""
-        if self.layer.is_product:
-            for weight in self.layer.weights:
-                if weight.requires_grad:
-                    self._hooks.append(
-                        weight.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
-                            self._note_reached
-                        )
+    def want(self, wanted: bool) -> None:
+        """Collect from now on, or do not."""
+        self.wanted = False
+        if wanted and self.layer.is_product:
+            self._notice_backward_passes()
+        self.wanted = wanted
+
+    def _notice_backward_passes(self) -> None:
+        """Notice passes that reach the weights, which a strategy or a thaw may have replaced."""
+        for weight in self.layer.weights:
+            if weight.requires_grad and id(weight) not in self._noticed:
+                self._noticed.add(id(weight))
+                self._hooks.append(
+                    weight.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                        self._note_reached
                     )
+                )
 
     def _note_reached(self, weight: Tensor) -> None:
         self._reached_weights = True
@@ -51,22 +63,41 @@ class GradientCollector:
     def _watch_call(
         self, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor
     ) -> None:
-        if self.wanted and output.requires_grad and self.layer.trains:
-            inputs = (args or tuple(kwargs.values()))[0].detach()
+        if self._has_no_place() or not self.wanted or not output.requires_grad:
+            return
+        inputs = (args or tuple(kwargs.values()))[0].detach()
 
-            def add(grad: Tensor) -> None:
-                rows, columns = grad.shape[-1], inputs.shape[-1]
-                samples = widened(inputs).reshape(-1, columns)
-                with torch.autocast(grad.device.type, enabled=False):
-                    self._add(widened(grad).reshape(-1, rows).mT @ samples)
+        def outer_product(grad: Tensor) -> Tensor:
+            rows, columns = grad.shape[-1], inputs.shape[-1]
+            samples = widened(inputs).reshape(-1, columns)
+            with torch.autocast(grad.device.type, enabled=False):
+                return widened(grad).reshape(-1, rows).mT @ samples
 
-            output.register_hook(add)  # type: ignore[no-untyped-call]  # torch declares no types
+        self._watch_gradient(output, outer_product)
 
     def _watch_product(self, product: Tensor) -> None:
-        if self.wanted and product.requires_grad and self.layer.trains:
-            product.register_hook(  # type: ignore[no-untyped-call]
-                lambda grad: self._add(widened(grad).clone())
-            )
+        if self._has_no_place() or not self.wanted or not product.requires_grad:
+            return
+        self._watch_gradient(product, lambda grad: widened(grad).clone())
+
+    def _has_no_place(self) -> bool:
+        # torch.compile breaks the graph at a hook on an inner tensor; where it may not, it fails
+        return self._in_one_graph and torch.compiler.is_compiling()
+
+    def _watch_gradient(self, tensor: Tensor, of_product: Callable[[Tensor], Tensor]) -> None:
+        """Add what the gradient of a tensor says about the product; an error waits for take()."""
+
+        def add(grad: Tensor) -> None:
+            try:
+                self._add(of_product(grad.detach()))
+            except Exception as error:  # raised here it would end the backward pass of the model
+                self._error = error
+
+        try:
+            if self.layer.trains:
+                tensor.register_hook(add)  # type: ignore[no-untyped-call]  # torch has no types
+        except Exception as error:  # raised here it would end the forward pass
+            self._error = error
 
     def _add(self, grad: Tensor) -> None:
         # a backward pass comes here for all its calls before it reaches the weights: so if a pass
@@ -76,21 +107,20 @@ class GradientCollector:
         self._reached_weights = False
         self._sum = grad if self._sum is None else self._sum + grad
 
-    def take(self) -> Tensor:
-        """Return G of this step, (m, n), at least in float32, and forget it."""
+    def take(self) -> Tensor | None:
+        """Return G of this step, (m, n), at least in float32, and forget it; None without one."""
         # that of a product comes from this process's samples; the gradient of a single layer has
         # been averaged over the processes
         if not self.layer.is_product:
             grad = self.layer.weights[0].grad
-            found = None if grad is None else grad.detach().flatten(1)
-        else:
-            found, self._sum = self._sum, None
-        if found is None:
-            raise RuntimeError(
-                f"{self.layer.name}: expected a gradient at each optimizer step but got none; "
-                "does the loss depend on it, through a call of the module or DeepLinear.end_to_end?"
-            )
-        return widened(found)
+            return None if grad is None else widened(grad.detach().flatten(1))
+        found, self._sum = self._sum, None
+        error, self._error = self._error, None
+        if all(weight.grad is None for weight in self.layer.weights):
+            return None  # the optimizer passes over them: a skipped batch, gradients thrown away
+        if error is not None:
+            raise error
+        return found
 
     def remove(self) -> None:
         """Take the hooks off the module."""

@@ -1,15 +1,17 @@
 """What the monitors of gradients share: W and dl/dW of each layer before an optimizer step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from virtualdepth._lightning.monitors._gradient_collector import GradientCollector
-from virtualdepth._lightning.monitors._interval_monitor import IntervalMonitor
+from virtualdepth._lightning.monitors._interval_monitor import IntervalMonitor, listed
 from virtualdepth._lightning.monitors._layers import WatchedLayer, find_layers, refuse_sharded
-from virtualdepth._lightning.monitors._step_rule import StepRule, find_rule
+from virtualdepth._lightning.monitors._step_rule import StepRule, find_rule, owners_of
+from virtualdepth.maths import widened
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
@@ -19,14 +21,19 @@ class GradientMonitor(IntervalMonitor):
     """Look at weights and gradients together, as the optimizer is about to use them.
 
     Under gradient accumulation and over several processes the gradient is that of the whole batch.
-    It is taken before clipping.
+    It is taken before clipping. A step in which a layer has no gradient, because it is frozen, not
+    used or skipped, passes it by.
     """
 
-    def __init__(self, layers: str | Sequence[str], *, interval: int, figure: bool) -> None:
-        super().__init__(interval=interval, figure=figure, layers=layers)
+    # whether the steps of a layer have to be those that the theory is about
+    _needs_theory = False
+
+    def __init__(
+        self, layers: str | Sequence[str], *, interval: int, figure: bool, **options: Any
+    ) -> None:
+        super().__init__(interval=interval, figure=figure, layers=layers, **options)
         self.layers = layers
         self._collectors: list[GradientCollector] = []
-        self._rules: dict[str, StepRule] = {}  # by the layer's name
 
     @property
     def _watched(self) -> list[WatchedLayer]:
@@ -40,42 +47,86 @@ class GradientMonitor(IntervalMonitor):
                 "with loss scaling; use precision='bf16-mixed'"
             )
         self._remove_hooks()
-        self._collectors = [GradientCollector(layer) for layer in layers]
+        self._collectors = [
+            GradientCollector(layer, in_one_graph=_is_in_one_graph(layer, pl_module))
+            for layer in layers
+        ]
 
     def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
-        """Find the optimizer of each layer."""
+        """Refuse what cannot be watched."""
         refuse_sharded(self._watched)
-        self._rules = {layer.name: find_rule(layer, trainer.optimizers) for layer in self._watched}
-        for collector in self._collectors:
-            collector.watch_weights()
+        if self._needs_theory:
+            owners = owners_of(trainer.optimizers)
+
+            def check(layer: WatchedLayer) -> None:
+                rule = find_rule(layer, owners)
+                if rule is not None:  # else it may be trained later
+                    rule.check_theory()
+
+            self._keep_those_that_pass(check)
         super().on_train_start(trainer, pl_module)
+
+    def _keep_those_that_pass(self, check: Callable[[WatchedLayer], None]) -> None:
+        """Leave out the layers that a check refuses; if it refuses all, raise its error."""
+        kept, errors = [], []
+        for collector in self._collectors:
+            try:
+                check(collector.layer)
+                kept.append(collector)
+            except ValueError as error:
+                errors.append(error)
+                collector.remove()
+        if errors and not kept:
+            raise errors[0]
+        for reason in map(str, errors):
+            self._tell(reason, f"one layer is left out: {reason}")
+        self._collectors = kept
 
     def on_train_batch_start(
         self, trainer: "Trainer", pl_module: "LightningModule", batch: Any, batch_idx: int
     ) -> None:
         """Collect the gradients of this batch if they are wanted."""
         for collector in self._collectors:
-            collector.wanted = self._wants(trainer.global_step, collector.layer)
+            with self._never_ending_the_run(trainer, collector.layer.name):
+                collector.want(self._wants(trainer.global_step, collector.layer))
 
     def on_before_optimizer_step(
         self, trainer: "Trainer", pl_module: "LightningModule", optimizer: Optimizer
     ) -> None:
         """Look at the layers that this optimizer is about to step."""
-        parameters = (p for group in optimizer.param_groups for p in group["params"])
-        if all(parameter.grad is None for parameter in parameters):
-            return  # no step: training_step returned None to skip a batch
-        for collector in self._collectors:
-            layer = collector.layer
-            rule = self._rules[layer.name]
-            # several optimizers raise global_step within a batch: wanted as it began, and now
-            wanted = collector.wanted and self._wants(trainer.global_step, layer)
-            if rule.optimizer is optimizer and wanted:
-                grad = collector.take()
-                if layer.is_product:
-                    grad = trainer.strategy.reduce(grad, reduce_op="mean")
-                self._last[layer.name] = trainer.global_step
-                if trainer.is_global_zero:
-                    self._observe(trainer, rule, grad)
+        # several optimizers raise global_step within a batch: wanted as it began, and now
+        wanted = [
+            collector
+            for collector in self._collectors
+            if collector.wanted and self._wants(trainer.global_step, collector.layer)
+        ]
+        owners = owners_of(trainer.optimizers) if wanted else {}
+        for collector in wanted:
+            with self._never_ending_the_run(trainer, collector.layer.name):
+                rule = find_rule(collector.layer, owners)
+                if rule is not None and rule.optimizer is optimizer:
+                    self._look(trainer, rule, collector)
+
+    def _look(self, trainer: "Trainer", rule: StepRule, collector: GradientCollector) -> None:
+        grad = collector.take()
+        if rule.layer.is_product and trainer.world_size > 1:
+            grad = _mean_over_processes(trainer, rule.layer, grad)
+        if grad is None:
+            return
+        self._last[rule.layer.name] = trainer.global_step
+        if trainer.is_global_zero:
+            self._observe(trainer, rule, grad)
+
+    def on_train_end(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        """Tell of the layers that no gradient has reached."""
+        missing = [layer.name for layer in self._watched if layer.name not in self._last]
+        if missing and trainer.global_step > 0 and trainer.is_global_zero:
+            self._tell(
+                "gradients",
+                f"no record of {listed(missing)}: no gradient reached an optimizer step; the layer "
+                "is frozen, not used, compiled in one graph, or multiplied by the model itself",
+            )
+        super().on_train_end(trainer, pl_module)
 
     def teardown(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
         """Take the hooks off the model."""
@@ -98,3 +149,28 @@ class GradientMonitor(IntervalMonitor):
     def _observe(self, trainer: "Trainer", rule: StepRule, grad: Tensor) -> None:
         """Look at ``rule.layer`` and its gradient, (m, n), about to be used; called on rank 0."""
         raise NotImplementedError
+
+
+def _is_in_one_graph(layer: WatchedLayer, root: "LightningModule") -> bool:
+    """Tell whether torch.compile(fullgraph=True) compiles a layer with what is around it."""
+    # Lightning takes the compiler's module off the model, and keeps what was in it
+    contexts = [(getattr(root, "_compiler_ctx", None) or {}).get("dynamo_ctx")]
+    for module in root.modules():
+        if hasattr(module, "dynamo_ctx") and any(each is layer.module for each in module.modules()):
+            contexts.append(module.dynamo_ctx)
+    return any(getattr(context, "fullgraph", False) for context in contexts)
+
+
+def _mean_over_processes(
+    trainer: "Trainer", layer: WatchedLayer, grad: Tensor | None
+) -> Tensor | None:
+    """Average dl/dW, (m, n), of a product; a process that has not used it counts as zero."""
+    first, last = layer.weights[0], layer.weights[-1]
+    used = torch.tensor(float(grad is not None), device=first.device)
+    # all processes have to take part in an average, or none
+    if not trainer.strategy.reduce(used, reduce_op="sum").item():
+        return None
+    if grad is None:
+        grad = widened(first.new_zeros(last.shape[0], first.shape[1]))
+    mean: Tensor = trainer.strategy.reduce(grad, reduce_op="mean")
+    return mean

@@ -1,5 +1,8 @@
 """What the monitors share: an interval, a series that survives a resume, logging from rank 0."""
 
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from importlib.util import find_spec
 from numbers import Real
@@ -16,11 +19,15 @@ else:
 
 Series = dict[str, list[Any]]
 
+_logger = logging.getLogger(__name__)
+
 
 class IntervalMonitor(Callback):
     """Record something every ``interval`` optimizer steps.
 
-    All processes count the steps; rank 0 alone measures, keeps the series and logs.
+    All processes count the steps; rank 0 alone measures, keeps the series and logs. Wrong options
+    are refused before training begins. From then on nothing ends the run that is watched: what
+    cannot be recorded is told as a warning of the logger "virtualdepth", and left out.
     """
 
     series: dict[str, Series]
@@ -29,14 +36,19 @@ class IntervalMonitor(Callback):
     _prefix: ClassVar[str]  # of the names of metrics and figures: <prefix>/<layer>
     _legend_width: ClassVar[float] = 0.0  # of the figures, as a share of their width
 
-    def __init__(self, *, interval: int, figure: bool, **key: Any) -> None:
-        """Check the options; ``key`` tells callbacks of one class apart in a checkpoint."""
+    def __init__(self, *, interval: int, figure: bool, **options: Any) -> None:
+        """Check the options; all of them tell callbacks of one class apart in a checkpoint."""
         super().__init__()
         self.interval = check_count(interval, "interval")
         self.figure = figure
         # Lightning asks for the key at every hook: it is made once
-        self._state_key = f"{type(self).__qualname__}{key!r}"
+        kind = type(self).__qualname__
+        options |= {"interval": self.interval, "figure": figure}
+        self._state_key = f"{kind}{options!r}"
+        layers = {"layers": options["layers"]} if "layers" in options else {}
+        self._old_state_key = f"{kind}{layers!r}"
         self._drawn: list[str] = []  # names of the figures logged when training ended
+        self._told: set[str] = set()  # what the user has been told in this run
         self._reset()
 
     def _reset(self) -> None:
@@ -46,13 +58,19 @@ class IntervalMonitor(Callback):
 
     @property
     def state_key(self) -> str:
-        """The name of this callback's state in a checkpoint: its class and its layers."""
+        """The name of this callback's state in a checkpoint: its class and its options."""
         return self._state_key
+
+    @property
+    def _legacy_state_key(self) -> Any:
+        # Lightning looks here if a checkpoint lacks the other: the keys once named the layers alone
+        return self._old_state_key
 
     def setup(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
         """Find what to watch, before training."""
         if stage != "fit":
             return
+        self._told = set()
         if self.figure and trainer.loggers and find_spec("matplotlib") is None:
             raise ImportError(
                 f"{type(self).__name__}: figures need matplotlib: pip install "
@@ -79,11 +97,16 @@ class IntervalMonitor(Callback):
         """Log the figures; one whose name another monitor has taken gets a number, ``name_2``."""
         # a trainer without loggers was told to leave nothing behind
         if self.figure and trainer.loggers and trainer.is_global_zero:
-            callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-            monitors = [each for each in callbacks if isinstance(each, IntervalMonitor)]
-            for name, figure in self.figures().items():
-                place = 1 + sum(each._drawn.count(name) for each in monitors)
-                self._drawn.append(name)
+            with self._never_ending_the_run(trainer, "figures"):
+                self._log_figures(trainer)
+
+    def _log_figures(self, trainer: "Trainer") -> None:
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        monitors = [each for each in callbacks if isinstance(each, IntervalMonitor)]
+        for name, figure in self.figures().items():
+            place = 1 + sum(each._drawn.count(name) for each in monitors)
+            self._drawn.append(name)
+            with self._never_ending_the_run(trainer, f"figure {name}"):
                 log_figure(trainer, name if place == 1 else f"{name}_{place}", figure)
 
     def figures(self) -> dict[str, "Figure"]:
@@ -112,6 +135,20 @@ class IntervalMonitor(Callback):
         self.series = deepcopy(state_dict["series"])
         self._last = dict(state_dict["last"])
 
+    @contextmanager
+    def _never_ending_the_run(self, trainer: "Trainer", what: str) -> Iterator[None]:
+        """Tell the user, once for each ``what``, of an error that left it without a record."""
+        try:
+            yield
+        except Exception as error:  # whatever it is: the run would have gone on without a monitor
+            self._tell(what, f"no record of {what} at step {trainer.global_step}: {error}")
+
+    def _tell(self, what: str, message: str) -> None:
+        # not a warning of Python's, which -W error would turn into the end of the run
+        if what not in self._told:
+            self._told.add(what)
+            _logger.warning("%s: %s", type(self).__name__, message)
+
     def _is_due(self, step: int, what: str = "") -> bool:
         # a step count may jump, where several optimizers step in one batch
         last = self._last.get(what)
@@ -126,6 +163,13 @@ class IntervalMonitor(Callback):
         # not pl_module.log: it drops what does not fall on a multiple of log_every_n_steps
         for logger in trainer.loggers:
             logger.log_metrics({f"{name}/{key}": value for key, value in values.items()}, step=step)
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names, and how many more there are."""
+    rest = len(names) - most
+    shown = ", ".join(map(repr, names[:most]))
+    return f"{shown} and {rest} more" if rest > 0 else shown
 
 
 def check_count(count: Any, name: str) -> int:

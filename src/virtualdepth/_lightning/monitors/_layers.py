@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from virtualdepth.maths import check_finite, end_to_end_product, widened
 from virtualdepth.networks import DeepLinear
@@ -16,7 +17,7 @@ class WatchedLayer:
     """One layer, or a product of linear layers, seen as one matrix W.
 
     Attributes:
-        name: the module's name in the LightningModule.
+        name: the module's name in the LightningModule, as it is without ``torch.compile``.
         module: an nn.Linear, an ungrouped convolution, a DeepLinear, or a Sequential of nn.Linear.
         parts: the modules that hold W_1, ..., W_N, W_1 applied first; a single layer has one.
         is_product: whether it is a DeepLinear or a Sequential, which may have one part too.
@@ -30,6 +31,11 @@ class WatchedLayer:
     @property
     def weights(self) -> list[Tensor]:
         """[W_1, ..., W_N] as they are now: strategies may replace parameters after setup."""
+        if not all(map(_holds_its_weight, self.parts)):  # pruned during training, say
+            raise ValueError(
+                "its weight is no longer a parameter but computed from others, as pruning and "
+                "weight norm do"
+            )
         return [part.get_parameter("weight") for part in self.parts]
 
     @property
@@ -61,16 +67,12 @@ def find_layers(
     root: nn.Module, patterns: str | Sequence[str], *, products_only: bool = False
 ) -> list[WatchedLayer]:
     """Choose layers by shell wildcards (``*`` matches dots too), in the order of the modules."""
-    known = [
-        layer
-        for name, module in root.named_modules()
-        if (layer := _as_layer(name, module)) is not None
-        and (layer.is_product or not products_only)
-    ]
+    known, computed = _known_layers(root, products_only)
     chosen = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         matched = [layer for layer in known if fnmatchcase(layer.name, pattern)]
-        if not matched:
+        # layers whose weight is computed are there, though they cannot be watched
+        if not matched and not any(fnmatchcase(name, pattern) for name in computed):
             kind = "a DeepLinear or a Sequential of Linear layers" if products_only else "a layer"
             raise ValueError(
                 f"layers: expected {pattern!r} to match the name of {kind} but it matches none of "
@@ -83,10 +85,28 @@ def find_layers(
     return [layer for layer in known if layer.name in chosen]
 
 
+def _known_layers(root: nn.Module, products_only: bool) -> tuple[list[WatchedLayer], list[str]]:
+    """List what can be watched, and the names of what could be but for computed weights."""
+    known, computed = [], []
+    for path, module in root.named_modules():
+        # torch.compile puts a module around the one that it compiles
+        name = ".".join(part for part in path.split(".") if part != "_orig_mod")
+        layer = _as_layer(name, module)
+        if layer is None or (products_only and not layer.is_product):
+            continue
+        if all(map(_holds_its_weight, layer.parts)):
+            known.append(layer)
+        else:
+            computed.append(name)
+    return known, computed
+
+
 def refuse_sharded(layers: Sequence[WatchedLayer]) -> None:
     """Refuse weights of which this process holds only a part: rank 0 measures alone."""
     for layer in layers:
         for weight in layer.weights:
+            if is_lazy(weight):
+                continue
             if hasattr(weight, "device_mesh") or weight.ndim < 2:
                 raise TypeError(
                     f"{layer.name}: expected weights that are whole on each process but got "
@@ -98,23 +118,20 @@ def refuse_sharded(layers: Sequence[WatchedLayer]) -> None:
 def _as_layer(name: str, module: nn.Module) -> WatchedLayer | None:
     if isinstance(module, DeepLinear | nn.Sequential):
         parts = tuple(module.layers if isinstance(module, DeepLinear) else module)
-        if parts and all(map(_is_plain_linear, parts)):
+        if parts and all(isinstance(part, nn.Linear) for part in parts):
             return WatchedLayer(name, module, parts, is_product=True)
-    if _is_plain_linear(module) or _is_plain_convolution(module):
+    if isinstance(module, nn.Linear) or _is_plain_convolution(module):
         return WatchedLayer(name, module, (module,), is_product=False)
     return None
 
 
-def _is_plain_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear) and _holds_its_weight(module)
-
-
 def _is_plain_convolution(module: nn.Module) -> bool:
     # a grouped kernel is several matrices; a transposed one has its axes the other way round
-    is_convolution = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and module.groups == 1
-    return is_convolution and _holds_its_weight(module)
+    return isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and module.groups == 1
 
 
 def _holds_its_weight(module: nn.Module) -> bool:
-    # weight and spectral normalisation compute it anew at each access, from other parameters
-    return any(name == "weight" for name, _ in module.named_parameters(recurse=False))
+    # weight and spectral normalisation compute it anew at each access, from other parameters;
+    # quantised layers store integers that stand for it
+    weight = dict(module.named_parameters(recurse=False)).get("weight")
+    return weight is not None and weight.is_floating_point()

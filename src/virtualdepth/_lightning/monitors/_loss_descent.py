@@ -9,7 +9,7 @@ from torch import Tensor
 
 from virtualdepth._lightning.monitors._gradient_monitor import GradientMonitor
 from virtualdepth._lightning.monitors._step_rule import StepRule
-from virtualdepth.maths import guaranteed_descent, singular_values
+from virtualdepth.maths import check_finite, guaranteed_descent, singular_values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,8 +64,10 @@ class LossDescentMixin(GradientMonitor):
     0
     """
 
+    _needs_theory = True
+
     def __init__(self, layer: str = "*", *, loss: str = "loss", interval: int = 1) -> None:
-        super().__init__(layer, interval=interval, figure=False)
+        super().__init__(layer, interval=interval, figure=False, loss=loss)
         self.loss = loss
 
     def _reset(self) -> None:
@@ -73,36 +75,35 @@ class LossDescentMixin(GradientMonitor):
         self.violations = 0
         # the step whose outcome the next loss will show: its number, the loss before it, the bound
         self._pending: tuple[int, float, float] | None = None
-        self._guaranteed = math.nan  # known on rank 0 alone
+        self._guaranteed = math.nan  # known on rank 0 alone, and if W and the gradient are finite
         self._step = 0
-        self._losses: list[Tensor] = []  # of the batches that are accumulated
+        # of the batches that are accumulated; None for one without a loss
+        self._losses: list[Tensor | None] = []
 
     def _prepare(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         super()._prepare(trainer, pl_module)
-        if len(self._watched) != 1:
+        if len(self._watched) > 1:
             raise ValueError(
                 f"layer: expected {self.layers!r} to match one matrix, that of the loss, but it "
                 f"matches {[layer.name for layer in self._watched]}"
             )
-        if self._watched[0].has_bias:
+        if any(layer.has_bias for layer in self._watched):
             raise ValueError(
                 f"layer: expected {self._watched[0].name!r} without a bias: the lemma is about a "
                 "loss of the end-to-end matrix alone; use bias=False"
             )
-
-    def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
-        """Find the optimizer of the matrix, and refuse one that scales its steps."""
-        super().on_train_start(trainer, pl_module)
-        self._rules[self._watched[0].name].refuse_other_steps()
 
     def on_train_batch_start(
         self, trainer: "Trainer", pl_module: "LightningModule", batch: Any, batch_idx: int
     ) -> None:
         """Remember which step the batch is for."""
         self._step = trainer.global_step
+        self._guaranteed = math.nan
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
     def _observe(self, trainer: "Trainer", rule: StepRule, grad: Tensor) -> None:
+        rule.check_theory()  # of a group that came, or was changed, during the run
+        check_finite(grad, "gradient")
         smallest = singular_values(rule.layer.matrix())[-1]
         self._guaranteed = guaranteed_descent(smallest, grad, rule.depth, rule.lr).item()
 
@@ -115,35 +116,48 @@ class LossDescentMixin(GradientMonitor):
         batch_idx: int,
     ) -> None:
         """Read the loss before this step, which shows how much the step before lowered it."""
-        if self._pending is None and not self._collectors[0].wanted:
+        if not self._collectors or (self._pending is None and not self._collectors[0].wanted):
             return
-        self._losses.append(self._loss_of(trainer, outputs))
+        self._losses.append(self._loss_of(trainer, pl_module, outputs))
         if trainer.global_step == self._step:
             return  # batches are accumulated
-        loss: Tensor = trainer.strategy.reduce(torch.stack(self._losses).sum(), reduce_op="mean")
+        losses = [loss for loss in self._losses if loss is not None]
+        complete = len(losses) == len(self._losses)
         self._losses.clear()
+        if not complete:  # a batch was skipped: what the steps around it do to the loss is unknown
+            self._pending = None
+            return
+        loss: Tensor = trainer.strategy.reduce(torch.stack(losses).sum(), reduce_op="mean")
         if self._pending is not None and trainer.is_global_zero:
-            self._check(trainer, *self._pending, loss)
+            with self._never_ending_the_run(trainer, self._watched[0].name):
+                self._check(trainer, *self._pending, loss)
         observed = self._last.get(self._watched[0].name) == self._step
         self._pending = (self._step, loss.item(), self._guaranteed) if observed else None
 
-    def _loss_of(self, trainer: "Trainer", outputs: Any) -> Tensor:
+    def _loss_of(
+        self, trainer: "Trainer", pl_module: "LightningModule", outputs: Any
+    ) -> Tensor | None:
+        returned = outputs.get("loss") if isinstance(outputs, Mapping) else None
         if self.loss == "loss":
-            if not isinstance(outputs, Mapping) or outputs.get("loss") is None:
-                raise ValueError("loss: expected training_step to return a loss but got none")
-            value: Tensor = outputs["loss"]  # already divided by the number of batches accumulated
-            return value.detach()
+            # already divided by the number of batches accumulated
+            return None if returned is None else returned.detach()
+        if returned is None and pl_module.automatic_optimization:
+            return None  # a skipped batch, which leaves the metrics of the one before
         metrics = trainer.callback_metrics
         if self.loss not in metrics:
-            raise ValueError(
+            self._tell(
+                "loss",
                 f"loss: expected 'loss' or the name of a metric logged at each step, one of "
-                f"{sorted(metrics)}, but got {self.loss!r}"
+                f"{sorted(metrics)}, but got {self.loss!r}; steps without it are not checked",
             )
+            return None
         return metrics[self.loss] / trainer.accumulate_grad_batches
 
     def _check(
         self, trainer: "Trainer", step: int, before: float, guaranteed: float, loss: Tensor
     ) -> None:
+        if math.isnan(guaranteed):
+            return
         decrease = before - loss.item()
         rounding = _ROUNDING * torch.finfo(loss.dtype).eps * abs(before)
         self.violations += not decrease >= guaranteed - rounding  # NaN and inf are violations too

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from virtualdepth._lightning._figures import new_figure
 from virtualdepth._lightning.monitors._interval_monitor import Series, check_count
+from virtualdepth._lightning.monitors._layers import WatchedLayer
 from virtualdepth._lightning.monitors._singular_triples import (
     SingularTriples,
     curves_by_name,
@@ -71,31 +72,31 @@ class SpectrumMixin(LayerMonitor):
         top_k: int = 10,
         figure: bool = True,
     ) -> None:
-        super().__init__(layers, products_only=False, interval=interval, figure=figure)
         self.top_k = check_count(top_k, "top_k")
+        super().__init__(
+            layers, products_only=False, interval=interval, figure=figure, top_k=self.top_k
+        )
 
     def _reset(self) -> None:
         super()._reset()
         self._triples: dict[str, SingularTriples] = {}
 
-    def _record(self, trainer: "Trainer") -> None:
-        step = trainer.global_step
-        for layer in self._watched:
-            triples = self._triples.setdefault(layer.name, SingularTriples())
-            matrix = layer.matrix()
-            triples.basis = moved(triples.basis, matrix.device)  # a checkpoint's is on the CPU
-            sigma = triples.update(matrix)
-            names = largest(sigma, self.top_k)
-            top = sigma[names].tolist()
-            ordered = sigma.sort(descending=True).values
-            measures = {
-                "effective_rank": effective_rank_of_spectrum(ordered).item(),
-                "nuclear_norm": ordered.sum().item(),
-            }
-            names = [name + 1 for name in names]
-            self._append(layer.name, {"step": step, "names": names, "sigma": top, **measures})
-            curves = {f"sigma_{name}": value for name, value in zip(names, top, strict=True)}
-            self._log(trainer, step, f"spectrum/{layer.name}", {**curves, **measures})
+    def _record_layer(self, trainer: "Trainer", layer: WatchedLayer) -> None:
+        step, matrix = trainer.global_step, layer.matrix()
+        triples = self._triples.setdefault(layer.name, SingularTriples())
+        triples.basis = moved(triples.basis, matrix.device)  # a checkpoint's is on the CPU
+        sigma = triples.update(matrix)
+        names = largest(sigma, self.top_k)
+        top = sigma[names].tolist()
+        ordered = sigma.sort(descending=True).values
+        measures = {
+            "effective_rank": effective_rank_of_spectrum(ordered).item(),
+            "nuclear_norm": ordered.sum().item(),
+        }
+        names = [name + 1 for name in names]
+        self._append(layer.name, {"step": step, "names": names, "sigma": top, **measures})
+        curves = {f"sigma_{name}": value for name, value in zip(names, top, strict=True)}
+        self._log(trainer, step, f"spectrum/{layer.name}", {**curves, **measures})
 
     def figures(self) -> dict[str, "Figure"]:
         """Draw the singular values of each layer, and the effective ranks of all.
@@ -108,9 +109,7 @@ class SpectrumMixin(LayerMonitor):
         found = super().figures()
         if self.series:
             figure, ax = new_figure()
-            ranks = {name: series["effective_rank"] for name, series in self.series.items()}
-            steps = next(iter(self.series.values()))["step"]
-            plotting.plot_effective_rank(ax, steps, ranks)
+            plotting.plot_effective_rank(ax, *_aligned(self.series, "effective_rank"))
             found["effective_rank"] = figure
         return found
 
@@ -130,3 +129,14 @@ class SpectrumMixin(LayerMonitor):
         super().load_state_dict(state_dict)
         bases = state_dict["bases"]
         self._triples = {name: SingularTriples(basis) for name, basis in bases.items()}
+
+
+def _aligned(series: dict[str, Series], column: str) -> tuple[list[int], dict[str, list[float]]]:
+    """Return all steps, and the column of each layer, NaN at a step that it has no record of."""
+    steps = sorted({step for each in series.values() for step in each["step"]})
+    rows = {
+        name: dict(zip(each["step"], each[column], strict=True)) for name, each in series.items()
+    }
+    return steps, {
+        name: [row.get(step, float("nan")) for step in steps] for name, row in rows.items()
+    }

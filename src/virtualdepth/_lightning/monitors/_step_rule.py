@@ -1,7 +1,7 @@
 """How an optimizer trains a watched layer: the lr, depth and weight decay of its steps."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -11,14 +11,26 @@ from virtualdepth._lightning.monitors._layers import WatchedLayer
 from virtualdepth.optim import OPTIONS, EndToEndSGD, MatrixView
 
 Group = dict[str, Any]
+Owner = tuple[Optimizer, Group]
+Owners = Mapping[int, Owner]
+"""The optimizer and the group of each parameter, by the parameter's id."""
 
 
 class StepRule(NamedTuple):
-    """The optimizer of a layer and the parameter group of its W_1, whose options are read live."""
+    """The layer, and the optimizer and group of each of its weights that is in one."""
 
     layer: WatchedLayer
-    optimizer: Optimizer
-    group: Group
+    owners: list[Owner]
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer of the layer."""
+        return self.owners[0][0]
+
+    @property
+    def group(self) -> Group:
+        """The parameter group of W_1; its options are read live."""
+        return self.owners[0][1]
 
     @property
     def lr(self) -> float:
@@ -47,55 +59,61 @@ class StepRule(NamedTuple):
     def _depth_of_part(self) -> float:
         return _depth_of(self.layer.weights[0], self.group)
 
-    def refuse_other_steps(self) -> None:
+    def check_theory(self) -> None:
         """Refuse options whose steps are not lr P_W(G) of one matrix W."""
-        name = self.layer.name
+        name, weights = self.layer.name, self.layer.weights
+        if len(self.owners) < len(weights):
+            raise ValueError(
+                f"layers: expected all layers of the product {name!r} to be trained but got "
+                f"{len(self.owners)} of {len(weights)} in an optimizer; watch them one by one"
+            )
         for option in ("step_scale", "origin"):
             expected = OPTIONS[option].default
             value = self.group.get(option, expected)
             if value != expected:
                 raise ValueError(
-                    f"{name}: expected {option}={expected!r} but got {value!r}: the theory is "
-                    "about steps lr P_W(G)"
+                    f"{option}: expected {expected!r} but got {value!r} (layer {name!r}): the "
+                    f"theory is about steps lr P_W(G); train with {option}={expected!r}, or leave "
+                    "the layer out"
                 )
-        for weight in self.layer.weights:
-            view = _view_of(weight, self.group)
+        options: dict[str, list[Any]] = {
+            option: [group.get(option) for _, group in self.owners]
+            for option in ("lr", "weight_decay")
+        }
+        options["depth"] = [
+            _depth_of(weight, group)
+            for weight, (_, group) in zip(weights, self.owners, strict=True)
+        ]
+        for option, values in options.items():
+            if any(value != values[0] for value in values):
+                raise ValueError(
+                    f"{option}: expected one value for all layers of the product {name!r} but got "
+                    f"{values}: the theory is about layers that share it; watch them one by one"
+                )
+        for weight, (_, group) in zip(weights, self.owners, strict=True):
+            view = _view_of(weight, group)
             if view is not None and view.count > 1:
                 raise ValueError(
                     f"{name}: expected a weight that trains as one matrix but its parameter group "
                     f"trains it as {view.count} matrices (blocks or conv_groups), each with a "
-                    "spectrum of its own"
+                    "spectrum of its own; leave the layer out"
                 )
 
 
-def find_rule(layer: WatchedLayer, optimizers: Sequence[Optimizer]) -> StepRule:
-    """Find the optimizer and the group that train a layer; its parts must share their options."""
-    owners = [_owner_of(weight, layer.name, optimizers) for weight in layer.weights]
-    options: dict[str, list[Any]] = {
-        option: [group.get(option) for _, group in owners] for option in ("lr", "weight_decay")
+def owners_of(optimizers: Sequence[Optimizer]) -> Owners:
+    """Find the optimizer and the group of every parameter; groups may come and go in a run."""
+    return {
+        id(parameter): (optimizer, group)
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for parameter in group["params"]
     }
-    options["depth"] = [
-        _depth_of(weight, group) for weight, (_, group) in zip(layer.weights, owners, strict=True)
-    ]
-    for option, values in options.items():
-        if any(value != values[0] for value in values):
-            raise ValueError(
-                f"{layer.name}: expected one {option} for all its layers but got {values}; the "
-                "theory is about layers that share it"
-            )
-    return StepRule(layer, *owners[0])
 
 
-def _owner_of(
-    weight: Tensor, name: str, optimizers: Sequence[Optimizer]
-) -> tuple[Optimizer, Group]:
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            if any(parameter is weight for parameter in group["params"]):
-                return optimizer, group
-    raise ValueError(
-        f"layers: expected {name!r} to be trained but its weight is in no optimizer; leave it out"
-    )
+def find_rule(layer: WatchedLayer, owners: Owners) -> StepRule | None:
+    """Find what trains a layer; None if none of its weights is in an optimizer, or not yet."""
+    found = [owners[id(weight)] for weight in layer.weights if id(weight) in owners]
+    return StepRule(layer, found) if found else None
 
 
 def _depth_of(weight: Tensor, group: Group) -> float:
@@ -103,6 +121,5 @@ def _depth_of(weight: Tensor, group: Group) -> float:
 
 
 def _view_of(weight: Tensor, group: Group) -> MatrixView | None:
-    # None also where the weight is in another group, which has the same options
-    places = (i for i, p in enumerate(group["params"]) if p is weight)
-    return next((MatrixView.of(group, place) for place in places), None)
+    place = next(i for i, parameter in enumerate(group["params"]) if parameter is weight)
+    return MatrixView.of(group, place)

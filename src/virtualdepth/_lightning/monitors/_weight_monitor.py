@@ -51,9 +51,15 @@ class LayerMonitor(WeightMonitor):
     """Record the weights of chosen layers, or of products only."""
 
     def __init__(
-        self, layers: str | Sequence[str], *, products_only: bool, interval: int, figure: bool
+        self,
+        layers: str | Sequence[str],
+        *,
+        products_only: bool,
+        interval: int,
+        figure: bool,
+        **options: Any,
     ) -> None:
-        super().__init__(interval=interval, figure=figure, layers=layers)
+        super().__init__(interval=interval, figure=figure, layers=layers, **options)
         self.layers = layers
         self._products_only = products_only
         self._watched: list[WatchedLayer] = []
@@ -65,3 +71,12 @@ class LayerMonitor(WeightMonitor):
         """Refuse sharded weights, and record the start."""
         refuse_sharded(self._watched)
         super().on_train_start(trainer, pl_module)
+
+    def _record(self, trainer: "Trainer") -> None:
+        for layer in self._watched:
+            with self._never_ending_the_run(trainer, layer.name):
+                self._record_layer(trainer, layer)
+
+    def _record_layer(self, trainer: "Trainer", layer: WatchedLayer) -> None:
+        """Measure one layer, append to the series and log; called on rank 0."""
+        raise NotImplementedError
