@@ -45,8 +45,7 @@ class AlignmentMixin(GradientMonitor):
     Raises:
         ValueError: if ``interval`` is not a positive integer.
 
-    :meth:`setup` raises ValueError where a pattern matches nothing, :meth:`on_train_start` where a
-    matrix is in no optimizer.
+    :meth:`setup` raises ValueError where a pattern matches nothing.
 
     >>> from virtualdepth.lightning import AlignmentMonitor
     >>> AlignmentMonitor("head", interval=100).layers

@@ -63,9 +63,10 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
     Raises:
         ValueError: if ``interval`` or ``top_k`` is not a positive integer.
 
-    :meth:`setup` raises ValueError where a pattern matches nothing, a product has biases, or
-    gradients are clipped; :meth:`on_train_start` where a matrix is in no optimizer or its
-    optimizer scales its steps (``step_scale`` other than "raw").
+    :meth:`setup` raises ValueError where a pattern matches nothing or gradients are clipped. A
+    layer that the equation does not describe is left out: a product with biases, or options of the
+    optimizer such as ``step_scale`` other than "raw". Where none is left, :meth:`setup` or
+    :meth:`on_train_start` raises ValueError.
 
     Source: arXiv 1905.13655, Theorem 3.
 

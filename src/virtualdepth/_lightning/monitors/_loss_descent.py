@@ -32,7 +32,8 @@ class LossDescentMixin(GradientMonitor):
     (1 unless an optimizer gives them depth).
 
     A step is a violation if the loss falls short of the bound by more than its rounding, 16 times
-    its machine epsilon, or if the loss is NaN. The outcome of the last step is not known.
+    its machine epsilon, or if the loss is NaN. The outcome of the last step is not known, nor that
+    of a step beside a skipped batch.
 
     Logged after each step checked: ``descent/<layer>/violations`` (so far),
     ``descent/<layer>/decrease`` and ``descent/<layer>/guaranteed``.
@@ -55,7 +56,7 @@ class LossDescentMixin(GradientMonitor):
         ValueError: if ``interval`` is not a positive integer.
 
     :meth:`setup` raises ValueError where the pattern does not match one matrix or it has biases;
-    :meth:`on_train_start` where the matrix is in no optimizer or its optimizer scales its steps.
+    :meth:`on_train_start` where its optimizer scales its steps.
 
     Source: arXiv 1810.02281, Lemma 1.
 
