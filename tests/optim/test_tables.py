@@ -70,8 +70,9 @@ def test_the_callback_takes_what_with_depth_takes_and_hands_it_on(
     given["depth"] = 3.0
     calls: list[dict[str, Any]] = []
     module = sys.modules[VirtualDepthMixin.__module__]
+    monkeypatch.setattr(module, "keeps_depth", lambda *_, **__: False)
     monkeypatch.setattr(
-        module, "with_depth", lambda _, depth, **rest: calls.append({"depth": depth, **rest})
+        module, "give_depth", lambda _, options, **choice: calls.append({**options, **choice})
     )
     VirtualDepthMixin(**given).on_fit_start(SimpleNamespace(optimizers=[object()]), "the module")
     assert calls == [{**given, "model": "the module"}]

@@ -23,7 +23,9 @@ class VirtualDepthMixin(Callback):
     """Give depth to every optimizer that the module configures, when ``fit`` starts.
 
     :func:`virtualdepth.with_depth` changes the optimizers in place. The types of the module's
-    layers decide what is a matrix. An optimizer that already has depth is refused.
+    layers decide what is a matrix. An optimizer that already has depth is refused, unless a
+    module keeps it from an earlier fit with the same arguments. Learning-rate finders and other
+    tuners find the depth in place: the callback goes first among those of the trainer.
 
     Lightning restores checkpoints after that. So a checkpoint of a run without depth continues with
     depth, and a checkpoint of a run with depth continues bitwise.

@@ -280,9 +280,7 @@ def test_scaled_steps_are_refused(
     flavour: Flavour, trainer: Make, data: Data, monitor: str, option: str, value: str
 ) -> None:
     run = trainer(max_epochs=1, callbacks=[getattr(flavour.vd, monitor)()])
-    with pytest.raises(
-        ValueError, match=rf"^{option}: .* but got {value!r} \(layer 'net'\)"
-    ):
+    with pytest.raises(ValueError, match=rf"^{option}: .* but got {value!r} \(layer 'net'\)"):
         run.fit(
             around(flavour, single(), rule(3, **{option: value})),
             datamodule=flavour.vd.TensorDataModule(*data),

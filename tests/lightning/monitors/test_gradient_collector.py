@@ -179,9 +179,7 @@ def test_layers_that_differ_in_learning_rate_are_an_error(
         rates = enumerate(network.factors, start=1)
         return SGD([{"params": [weight], "lr": 0.01 * rate} for rate, weight in rates])
 
-    with pytest.raises(
-        ValueError, match=r"^lr: expected one value .* 'net' but got \[0.01"
-    ):
+    with pytest.raises(ValueError, match=r"^lr: expected one value .* 'net' but got \[0.01"):
         trainer(max_epochs=1, callbacks=[flavour.vd.DynamicsMonitor()]).fit(
             around(flavour, network, optimizer), datamodule=flavour.vd.TensorDataModule(*data)
         )
@@ -196,9 +194,7 @@ def test_layers_that_differ_in_the_depth_they_are_given_are_an_error(
         made = SGD(network.named_parameters(), lr=0.01)
         return vd.with_depth(made, depth=2, exclude=["layers.0.*"])
 
-    with pytest.raises(
-        ValueError, match=r"^depth: expected one value .* 'net' but got \[1"
-    ):
+    with pytest.raises(ValueError, match=r"^depth: expected one value .* 'net' but got \[1"):
         trainer(max_epochs=1, callbacks=[flavour.vd.DynamicsMonitor()]).fit(
             around(flavour, network, optimizer), datamodule=flavour.vd.TensorDataModule(*data)
         )

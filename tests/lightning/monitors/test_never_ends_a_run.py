@@ -448,15 +448,18 @@ def test_a_checkpoint_with_keys_of_the_layers_alone_is_read(
 
 
 @pytest.mark.parametrize("monitor", ["DynamicsMonitor", "LossDescentMonitor"])
-@pytest.mark.parametrize("step_scale", ["unit", "rms", "auto"])
-@pytest.mark.parametrize("by", ["EndToEndSGD", "VirtualDepth"])
+@pytest.mark.parametrize(
+    ("by", "step_scale"),
+    [
+        *(("EndToEndSGD", name) for name in ("unit", "rms", "auto")),
+        *(("VirtualDepth", name) for name in ("unit", "rms")),
+    ],
+)
 def test_a_step_scale_that_theory_does_not_know_is_named(
     flavour: Flavour, trainer: Make, data: Data, monitor: str, step_scale: str, by: str
 ) -> None:
     callbacks = [getattr(flavour.vd, monitor)()]
     if by == "VirtualDepth":
-        if step_scale == "auto":
-            pytest.skip("another optimizer has no step of ours")
         callbacks.append(flavour.vd.VirtualDepth(3, step_scale=step_scale))
         optimizer = lambda params: SGD(params, lr=0.01)  # noqa: E731
     else:
