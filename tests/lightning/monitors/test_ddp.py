@@ -3,27 +3,51 @@
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lightning.conftest import Flavour
+from tests.lightning.conftest import FLAVOURS, Flavour
 from tests.lightning.monitors import two_processes
 
 import virtualdepth
 
 
-def on_two(flavour: Flavour, folder: Path) -> None:
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def on_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder where two processes, started once, have trained with each flavour."""
+    folder = tmp_path_factory.mktemp("two")
     source = str(Path(virtualdepth.__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, two_processes.__file__, flavour.package, flavour.ours, str(folder), "2"],
-        env={**os.environ, "PYTHONPATH": source, "MASTER_ADDR": "127.0.0.1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    flavours = [name for flavour in FLAVOURS for name in (flavour.package, flavour.ours)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, two_processes.__file__, str(folder), *flavours],
+            env={
+                **os.environ,
+                **shared,
+                "PYTHONPATH": source,
+                "LOCAL_RANK": str(rank),
+                "NODE_RANK": "0",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    outputs = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    return folder
 
 
 def results(folder: Path, rank: int) -> dict[str, Any]:
@@ -40,22 +64,20 @@ def close(left: Any, right: Any) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")
-def test_rank_zero_alone_logs_what_one_process_would(flavour: Flavour, tmp_path: Path) -> None:
-    two_processes.fit(flavour.package, flavour.ours, tmp_path / "one", 1)
-    on_two(flavour, tmp_path / "two")
-    one, first, second = (
-        results(tmp_path / "one", 0),
-        results(tmp_path / "two", 0),
-        results(tmp_path / "two", 1),
-    )
+def test_rank_zero_alone_logs_what_one_process_would(
+    flavour: Flavour, on_two: Path, tmp_path: Path
+) -> None:
+    two_processes.fit(flavour.package, flavour.ours, tmp_path, 1)
+    two = on_two / flavour.package
+    one, first, second = results(tmp_path, 0), results(two, 0), results(two, 1)
     assert second["rank"] == 1
     assert close(first["series"], one["series"])
     assert first["violations"] == one["violations"]
     assert not any(second["series"])
-    for folder in ("one", "two"):
-        names = {file.name for file in (tmp_path / folder / "figures").rglob("*.png")}
+    for folder in (tmp_path, two):
+        names = {file.name for file in (folder / "figures").rglob("*.png")}
         assert names == {"single.png", "deep.png", "effective_rank.png", "gap.png"}
-        (table,) = (tmp_path / folder).rglob("metrics.csv")
+        (table,) = folder.rglob("metrics.csv")
         with open(table, newline="") as file:
             rows = list(csv.DictReader(file))
         for name in ("spectrum/deep/sigma_1", "dynamics/deep/sigma_1", "equivalence/gap"):

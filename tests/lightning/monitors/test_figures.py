@@ -2,6 +2,8 @@
 
 import csv
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,14 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tests.lightning.conftest import IN_FEATURES, OUT_FEATURES, Flavour
+from tests.lightning.conftest import FLAVOURS, IN_FEATURES, OUT_FEATURES, Flavour
 from torch import Tensor
 
 Make = Callable[..., Any]
 Data = tuple[Tensor, Tensor]
+
+# of MLflow's, when it makes its database
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
 
 FIGURES = {
     "spectrum/single",
@@ -43,9 +48,8 @@ SCALARS = {
 }
 
 
-def fit(flavour: Flavour, trainer: Make, data: Data, logger: Any, **options: Any) -> Any:
-    vd = flavour.vd
-    monitors = [
+def monitors(vd: Any, **options: Any) -> list[Any]:
+    return [
         vd.SpectrumMonitor(interval=2, **options),
         vd.BalancednessMonitor(interval=2, **options),
         vd.AlignmentMonitor(interval=2, **options),
@@ -53,10 +57,64 @@ def fit(flavour: Flavour, trainer: Make, data: Data, logger: Any, **options: Any
         vd.GapMonitor(interval=2, **options),
         vd.LossDescentMonitor("deep", loss="loss_deep", interval=2),
     ]
+
+
+def fit(flavour: Flavour, trainer: Make, data: Data, logger: Any, **options: Any) -> Any:
+    vd = flavour.vd
     module = vd.EquivalenceModule(IN_FEATURES, OUT_FEATURES, 3, 0.1).double()
-    run = trainer(max_epochs=4, logger=logger, log_every_n_steps=1, callbacks=monitors)
+    callbacks = monitors(vd, **options)
+    run = trainer(max_epochs=4, logger=logger, log_every_n_steps=1, callbacks=callbacks)
     run.fit(module, datamodule=vd.TensorDataModule(*data))
     return run
+
+
+@dataclass(frozen=True)
+class Everywhere:
+    """One run with all loggers, and where each of them wrote."""
+
+    board: Any
+    wandb: Path
+    mlflow: Any
+    artifacts: Path
+    table: Any
+
+
+@pytest.fixture(scope="module", params=FLAVOURS, ids=lambda flavour: flavour.package)
+def everywhere(
+    request: pytest.FixtureRequest, data: Data, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Everywhere]:
+    import wandb
+
+    flavour: Flavour = request.param
+    folder = tmp_path_factory.mktemp("everywhere")
+    loggers = flavour.submodule("loggers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("WANDB_SILENT", "true")
+        for variable in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+            patch.setenv(variable, str(folder / "home"))
+        patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+        # a store of each kind, one for each flavour
+        in_files = flavour.package == "pytorch_lightning"
+        store = (folder / "store").as_uri() if in_files else f"sqlite:///{folder}/mlflow.db"
+        artifacts = folder / "artifacts"
+        board, table = loggers.TensorBoardLogger(folder / "b"), loggers.CSVLogger(folder / "t")
+        online = loggers.WandbLogger(save_dir=folder, offline=True)
+        mlflow = loggers.MLFlowLogger(
+            "depth", tracking_uri=store, artifact_location=artifacts.as_uri()
+        )
+        make = partial(
+            flavour.pl.Trainer,
+            accelerator="cpu",
+            default_root_dir=folder,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+        )
+        fit(flavour, make, data, [board, online, mlflow, table])
+        online.experiment.finish()
+        yield Everywhere(board, folder / "wandb", mlflow, artifacts, table)
+        wandb.teardown()
 
 
 def png_names(folder: Path) -> set[str]:
@@ -70,10 +128,8 @@ def assert_shows_something(file: Path) -> None:
     assert len(np.unique(colours)) > 20
 
 
-def test_tensorboard(flavour: Flavour, trainer: Make, data: Data, tmp_path: Path) -> None:
-    logger = flavour.submodule("loggers").TensorBoardLogger(tmp_path)
-    fit(flavour, trainer, data, logger)
-    events = EventAccumulator(logger.log_dir)
+def test_tensorboard(everywhere: Everywhere) -> None:
+    events = EventAccumulator(everywhere.board.log_dir)
     events.Reload()
     assert set(events.Tags()["images"]) == FIGURES
     assert set(events.Tags()["scalars"]) >= SCALARS
@@ -81,57 +137,25 @@ def test_tensorboard(flavour: Flavour, trainer: Make, data: Data, tmp_path: Path
     assert image.step == 4
     assert (image.width, image.height) == (768, 480)
     assert [scalar.step for scalar in events.Scalars("spectrum/deep/sigma_1")] == [0, 2, 4]
-    assert not list(tmp_path.rglob("*.png"))
+    assert not list(Path(everywhere.board.save_dir).rglob("*.png"))
 
 
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    import wandb
-
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    for variable in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
-        monkeypatch.setenv(variable, str(tmp_path / "home"))
-    yield
-    wandb.teardown()
-
-
-@pytest.mark.usefixtures("offline")
-def test_weights_and_biases(flavour: Flavour, trainer: Make, data: Data, tmp_path: Path) -> None:
-    logger = flavour.submodule("loggers").WandbLogger(save_dir=tmp_path, offline=True)
-    fit(flavour, trainer, data, logger)
-    logger.experiment.finish()
-    (media,) = tmp_path.glob("wandb/offline-run-*/files/media/images")
+def test_weights_and_biases(everywhere: Everywhere) -> None:
+    (media,) = everywhere.wandb.glob("offline-run-*/files/media/images")
     files = {file.relative_to(media): file for file in media.rglob("*.png")}
     # wandb appends _<step>_<hash>
     assert {str(name).rsplit("_", 2)[0] for name in files} == FIGURES
     for file in files.values():
         assert_shows_something(file)
-    (record,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    (record,) = everywhere.wandb.glob("offline-run-*/run-*.wandb")
     written = record.read_bytes()
     for name in SCALARS:
         assert name.encode() in written
 
 
-@pytest.mark.parametrize("kind", ["files", "sqlite"])
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
-def test_mlflow(
-    flavour: Flavour,
-    trainer: Make,
-    data: Data,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    kind: str,
-) -> None:
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    artifacts = tmp_path / "artifacts"
-    logger = flavour.submodule("loggers").MLFlowLogger(
-        "depth",
-        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db" if kind == "sqlite" else tmp_path.as_uri(),
-        artifact_location=artifacts.as_uri(),
-    )
-    fit(flavour, trainer, data, logger)
-    figures = artifacts / logger.run_id / "artifacts" / "figures"
+def test_mlflow(everywhere: Everywhere) -> None:
+    logger = everywhere.mlflow
+    figures = everywhere.artifacts / logger.run_id / "artifacts" / "figures"
     assert png_names(figures) == FIGURES
     for file in figures.rglob("*.png"):
         assert_shows_something(file)
@@ -140,29 +164,16 @@ def test_mlflow(
     assert set(logger.experiment.get_run(logger.run_id).data.metrics) >= SCALARS
 
 
-def test_csv_gets_png_files(flavour: Flavour, trainer: Make, data: Data, tmp_path: Path) -> None:
-    logger = flavour.submodule("loggers").CSVLogger(tmp_path)
-    fit(flavour, trainer, data, logger)
-    assert png_names(Path(logger.log_dir) / "figures") == FIGURES
-    for file in tmp_path.rglob("*.png"):
+def test_csv_gets_png_files(everywhere: Everywhere) -> None:
+    folder = Path(everywhere.table.log_dir)
+    assert png_names(folder / "figures") == FIGURES
+    for file in folder.rglob("*.png"):
         assert_shows_something(file)
-    with open(Path(logger.log_dir) / "metrics.csv", newline="") as file:
+    with open(folder / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert set(rows[0]) >= SCALARS
     steps = [int(row["step"]) for row in rows if row["spectrum/deep/sigma_1"]]
     assert steps == [0, 2, 4]
-
-
-def test_several_loggers_each_get_them(
-    flavour: Flavour, trainer: Make, data: Data, tmp_path: Path
-) -> None:
-    loggers = flavour.submodule("loggers")
-    board, table = loggers.TensorBoardLogger(tmp_path / "b"), loggers.CSVLogger(tmp_path / "t")
-    fit(flavour, trainer, data, [board, table])
-    events = EventAccumulator(board.log_dir)
-    events.Reload()
-    assert set(events.Tags()["images"]) == FIGURES
-    assert png_names(Path(table.log_dir) / "figures") == FIGURES
 
 
 def test_two_monitors_keep_both_of_their_figures(

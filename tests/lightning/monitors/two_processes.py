@@ -1,4 +1,4 @@
-"""A script that trains under ddp on two processes, as a user would; `test_ddp.py` runs it."""
+"""A script that trains under ddp, as a launcher starts it; `test_ddp.py` runs it twice."""
 
 import importlib
 import json
@@ -32,7 +32,7 @@ def monitors(vd: Any) -> list[Any]:
 
 
 def fit(package: str, ours: str, folder: Path, devices: int) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     pl, vd = importlib.import_module(package), importlib.import_module(ours)
     logger = importlib.import_module(f"{package}.loggers").CSVLogger(folder, name="", version="")
     found = monitors(vd)
@@ -64,4 +64,5 @@ def fit(package: str, ours: str, folder: Path, devices: int) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    fit(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
+    for package, ours in zip(sys.argv[2::2], sys.argv[3::2], strict=True):
+        fit(package, ours, Path(sys.argv[1]) / package, 2)
