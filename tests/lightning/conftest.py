@@ -2,8 +2,9 @@
 
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -68,6 +69,20 @@ def float64():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(before)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The full batch, so many times in one epoch: an epoch costs Lightning more than a step."""
+
+    batch: tuple[Tensor, Tensor]
+    steps: int
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return repeat(self.batch, self.steps)
+
+    def __len__(self) -> int:
+        return self.steps
 
 
 SAMPLES, IN_FEATURES, OUT_FEATURES = 24, 5, 3

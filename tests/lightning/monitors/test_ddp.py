@@ -82,3 +82,9 @@ def test_rank_zero_alone_logs_what_one_process_would(
             rows = list(csv.DictReader(file))
         for name in ("spectrum/deep/sigma_1", "dynamics/deep/sigma_1", "equivalence/gap"):
             assert [int(row["step"]) for row in rows if row[name]] == [0, 2, 4], name
+
+
+@pytest.mark.slow
+def test_a_product_that_one_process_does_not_use_is_recorded(on_two: Path) -> None:
+    """Both take part in the average: neither waits for the other."""
+    assert json.loads((on_two / "uneven.json").read_text()) == [0, 1]

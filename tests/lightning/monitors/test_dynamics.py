@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.lightning.conftest import Flavour
+from tests.lightning.conftest import Flavour, Repeated
 from tests.lightning.monitors.models import (
     around,
     deep,
@@ -212,8 +212,8 @@ def test_error_falls_with_the_learning_rate(
     for lr in (0.04, 0.02, 0.01):
         monitor = flavour.vd.DynamicsMonitor(interval=interval)
         optimizer = rule(3, lr) if network is single else rule(1, lr)
-        trainer(max_epochs=round(0.8 / lr), callbacks=[monitor]).fit(
-            around(flavour, network(), optimizer), datamodule=flavour.vd.TensorDataModule(*data)
+        trainer(max_epochs=1, callbacks=[monitor]).fit(
+            around(flavour, network(), optimizer), Repeated(data, round(0.8 / lr))
         )
         worst.append(np.nanmedian(monitor.series["net"]["relative_error"]))
     assert worst[0] < 0.2

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.lightning.conftest import IN_FEATURES, OUT_FEATURES, Flavour
+from tests.lightning.conftest import IN_FEATURES, OUT_FEATURES, Flavour, Repeated
 from tests.lightning.monitors.models import (
     F64,
     around,
@@ -57,9 +57,8 @@ def test_no_violation_where_the_lemma_holds(
         network = network.to_linear()
     monitor, watcher = flavour.vd.LossDescentMonitor(), spy(flavour)
     optimizer = rule(1 if explicit else depth, lr=0.01)
-    trainer(max_epochs=60, callbacks=[watcher, monitor]).fit(
-        around(flavour, network, optimizer, distance),
-        datamodule=flavour.vd.TensorDataModule(*data),
+    trainer(max_epochs=1, callbacks=[watcher, monitor]).fit(
+        around(flavour, network, optimizer, distance), Repeated(data, 60)
     )
     assert monitor.violations == 0
     series = monitor.series["net"]
@@ -102,9 +101,8 @@ def nn_linear(weight: Tensor) -> nn.Linear:
 def test_rounding_is_no_violation(flavour: Flavour, trainer: Make, data: Data) -> None:
     """At the minimum of a loss that is not zero, steps change it by its last bit, up or down."""
     monitor = flavour.vd.LossDescentMonitor()
-    trainer(max_epochs=150, callbacks=[monitor]).fit(
-        around(flavour, single(), lambda p: SGD(p, lr=0.7)),
-        datamodule=flavour.vd.TensorDataModule(*data),
+    trainer(max_epochs=1, callbacks=[monitor]).fit(
+        around(flavour, single(), lambda p: SGD(p, lr=0.7)), Repeated(data, 150)
     )
     assert min(monitor.series["net"]["decrease"]) < 0
     assert monitor.violations == 0

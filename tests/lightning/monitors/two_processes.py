@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from virtualdepth import DeepLinear
+
 STEPS = 4
 
 
@@ -23,9 +25,9 @@ def problem() -> tuple[Tensor, Tensor]:
 def monitors(vd: Any) -> list[Any]:
     return [
         vd.SpectrumMonitor(interval=2),
-        vd.BalancednessMonitor(interval=2),
-        vd.AlignmentMonitor(interval=2),
-        vd.DynamicsMonitor(interval=2),
+        vd.BalancednessMonitor(interval=2, figure=False),
+        vd.AlignmentMonitor(interval=2, figure=False),
+        vd.DynamicsMonitor(interval=2, figure=False),
         vd.GapMonitor(interval=2),
         vd.LossDescentMonitor("deep", loss="loss_deep"),
     ]
@@ -61,8 +63,45 @@ def fit(package: str, ours: str, folder: Path, devices: int) -> None:
     (folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(state))
 
 
+def fit_unevenly(package: str, ours: str, folder: Path) -> None:
+    """Train a product that the second process never uses."""
+    pl, vd = importlib.import_module(package), importlib.import_module(ours)
+
+    class Uneven(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.always = torch.nn.Linear(5, 3, dtype=torch.float64)
+            self.first = DeepLinear.from_weight(torch.eye(3, 5, dtype=torch.float64), 2)
+
+        def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+            found = self.always(batch[0])
+            if self.global_rank == 0:
+                found = found + self.first(batch[0])
+            return (found - batch[1]).square().sum(-1).mean() / 2
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    monitor = vd.AlignmentMonitor("first", interval=1)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp_find_unused_parameters_true",
+        max_epochs=2,
+        callbacks=[monitor],
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+    trainer.fit(Uneven(), DataLoader(TensorDataset(*problem()), batch_size=4))
+    if trainer.is_global_zero:
+        (folder / "uneven.json").write_text(json.dumps(monitor.series["first"]["step"]))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     for package, ours in zip(sys.argv[2::2], sys.argv[3::2], strict=True):
         fit(package, ours, Path(sys.argv[1]) / package, 2)
+    fit_unevenly(sys.argv[2], sys.argv[3], Path(sys.argv[1]))
