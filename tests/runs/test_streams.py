@@ -68,7 +68,7 @@ def test_file_names(text: str) -> None:
     name = file_name(text)
     assert 0 < len(name) <= 80
     assert set(name).isdisjoint("/\\:\n\0")
-    assert not name.startswith(".")
+    assert not name.startswith((".", "-"))
 
 
 @pytest.mark.parametrize(

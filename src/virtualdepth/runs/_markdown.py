@@ -53,4 +53,4 @@ def file_name(text: str, most: int = 80) -> str:
     >>> file_name("val/loss (top 5)"), file_name("../../x")
     ('val-loss-top-5', 'x')
     """
-    return re.sub(r"[^\w.+=-]+", "-", text)[:most].strip("-.") or "-"
+    return re.sub(r"[^\w.+=-]+", "-", text)[:most].strip("-.") or "_"

@@ -35,23 +35,30 @@ def check_url(url: str) -> str:
     expected = "expected sqlite:///FILE or postgresql://USER@HOST/DATABASE but got"
     try:
         parsed = make_url(url)
-        backend, database = parsed.get_backend_name(), parsed.database
+        backend, database, host = parsed.get_backend_name(), parsed.database, parsed.host or ""
     except (SQLAlchemyError, ValueError) as error:
-        # it may be a password that keeps it from being read
-        shown = repr(url) if set(url).isdisjoint(":@?=") else "an address that cannot be read"
         raise UnusableError(
             "storage",
-            f"{expected} {shown}; write @ : / ? # % in a password as %40 %3A %2F %3F %23 %25",
+            f"{expected} {_shown(url)}; write @ : / ? # % in a password as %40 %3A %2F %3F %23 %25",
         ) from error
-    if backend not in {"sqlite", "postgresql"} or database in {None, "", ":memory:"}:
-        raise UnusableError("storage", f"{expected} {without_password(url)}")
-    if re.fullmatch(r"[\w.%:-]*", parsed.host or "") is None:
+    is_server = backend == "postgresql"
+    if database in {None, "", ":memory:"} or not (is_server or (backend == "sqlite" and not host)):
+        raise UnusableError("storage", f"{expected} {_shown(url)}")
+    if re.fullmatch(r"[\w.%:-]*", host) is None:
         raise UnusableError(
             "storage", f"{expected} a host of other characters; write @ in a password as %40"
         )
-    if backend == "sqlite":
+    if not is_server:
         _check_file(str(database), with_options=bool(parsed.query))
     return url
+
+
+def _shown(url: str) -> str:
+    """Show an address that is refused, of one that may have a password only its kind."""
+    kind, _, rest = url.rpartition("://")
+    if set(rest).isdisjoint(":@?="):
+        return repr(url)
+    return f"{kind}://..." if re.fullmatch(r"[\w+]+", kind) else "an address that cannot be read"
 
 
 def _check_file(database: str, *, with_options: bool) -> None:

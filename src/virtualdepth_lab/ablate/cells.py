@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 
-from virtualdepth import runs
-from virtualdepth.runs import UnusableError
+from virtualdepth.runs import UnusableError, one_line
 from virtualdepth_lab.ablate.study import StudyConfig, Value
 
 
@@ -56,6 +55,6 @@ def cells_of(study: StudyConfig) -> list[Cell]:
     return cells
 
 
-def one_line(error: BaseException) -> str:
-    """Write an error in one line, as the reason of a cell."""
-    return f"{type(error).__name__}: {runs.one_line(error)}"
+def reason_of(error: BaseException) -> str:
+    """Write an error in one line, as the reason why a cell failed."""
+    return f"{type(error).__name__}: {one_line(error)}"

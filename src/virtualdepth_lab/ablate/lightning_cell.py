@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from virtualdepth.runs import UnusableError
-from virtualdepth_lab.ablate.cells import one_line
+from virtualdepth_lab.ablate.cells import reason_of
 from virtualdepth_lab.ablate.matrix import Metrics, Report
 
 FLAVOURS = ("pytorch_lightning", "lightning.pytorch")
@@ -102,7 +102,7 @@ def _check_values(lightning: Any, options: Mapping[str, Any]) -> None:
     except Exception as error:  # Lightning raises many kinds
         raise UnusableError(
             "trainer",
-            f"expected options that a Trainer takes on this machine but got {one_line(error)}",
+            f"expected options that a Trainer takes on this machine but got {reason_of(error)}",
         ) from error
     finally:
         logging.disable(before)

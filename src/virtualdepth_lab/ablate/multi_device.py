@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from virtualdepth_lab.ablate.cells import one_line
+from virtualdepth_lab.ablate.cells import reason_of
 from virtualdepth_lab.ablate.lifeline import die_with_parent
 from virtualdepth_lab.ablate.lightning_cell import is_multi_device
 from virtualdepth_lab.ablate.matrix import Metrics, Report
@@ -71,7 +71,7 @@ def main() -> int:
         end = {"diverged": str(error)}
     except Exception as error:  # what a cell raises is a result of the study
         traceback.print_exc()
-        end = {"failed": one_line(error)}
+        end = {"failed": reason_of(error)}
     if device == 0 or "metrics" not in end:
         part = folder / f"{device}.part"
         part.write_bytes(pickle.dumps(end))

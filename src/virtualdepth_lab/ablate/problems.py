@@ -23,7 +23,7 @@ import torch
 
 from virtualdepth.runs import UnusableError
 from virtualdepth_lab.ablate.built_in import CompletionProblem, RegressionProblem
-from virtualdepth_lab.ablate.cells import Cell, one_line
+from virtualdepth_lab.ablate.cells import Cell, reason_of
 from virtualdepth_lab.ablate.lightning_cell import check_options, fit, is_multi_device
 from virtualdepth_lab.ablate.matrix import Metrics, Report
 from virtualdepth_lab.ablate.study import StudyConfig
@@ -58,7 +58,7 @@ def factory_of(problem: str, modules: str | None = None) -> Callable[..., Any]:
         raise UnusableError(
             "problem",
             f"expected a module that can be imported with the factory {name} in it but got, from "
-            f"{module}, {one_line(error)}",
+            f"{module}, {reason_of(error)}",
         ) from error
     if not callable(factory):
         raise UnusableError("problem", f"expected a callable but got {factory!r}")

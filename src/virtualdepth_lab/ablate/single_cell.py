@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from virtualdepth.runs import FAILED, PASSED, UnusableError, torch_threads
-from virtualdepth_lab.ablate.cells import Cell, Status, one_line
+from virtualdepth.runs import FAILED, PASSED, UnusableError, one_line, torch_threads
+from virtualdepth_lab.ablate.cells import Cell, Status, reason_of
 from virtualdepth_lab.ablate.matrix import Metrics
 from virtualdepth_lab.ablate.multi_device import run
 from virtualdepth_lab.ablate.problems import example_point
@@ -59,7 +59,7 @@ def _run_here(study: StudyConfig, config: Mapping[str, Any], seed: int) -> Metri
     except Exception as error:
         traceback.print_exc()
         raise UnusableError(
-            "problem", f"expected a cell that runs but got {one_line(error)}"
+            "problem", f"expected a cell that runs but got {reason_of(error)}"
         ) from error
 
 
@@ -104,7 +104,8 @@ def _compare(metrics: Metrics, row: Row) -> int:
         column = metric_column(metric, row)
         recorded = row[column] if column in columns else None
         differs |= recorded is not None and recorded != number
-        print(f"{metric}: {number!r}" + ("" if recorded is None else f", recorded {recorded!r}"))
+        beside = "" if recorded is None else f", recorded {recorded!r}"
+        print(f"{one_line(metric)}: {number!r}{beside}")
     if row.get("status") == Status.COMPLETE:
         print("not the same as recorded" if differs else "the same as recorded")
     return FAILED if differs else PASSED

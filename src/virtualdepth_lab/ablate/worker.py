@@ -19,7 +19,7 @@ from optuna.trial import Trial
 
 from virtualdepth.runs import UnusableError
 from virtualdepth_lab.ablate import multi_device
-from virtualdepth_lab.ablate.cells import Status, one_line
+from virtualdepth_lab.ablate.cells import Status, reason_of
 from virtualdepth_lab.ablate.lifeline import die_with_parent
 from virtualdepth_lab.ablate.matrix import Metrics, Report
 from virtualdepth_lab.ablate.problems import objective_of
@@ -89,7 +89,7 @@ def run_claimed(study: StudyConfig, claimed: ClaimedCell) -> tuple[dict[str, Any
         status, reason = Status.PRUNED, str(error)
     except (Exception, SystemExit) as error:  # what a cell raises is a result of the study
         traceback.print_exc()
-        status, reason = Status.FAILED, one_line(error)
+        status, reason = Status.FAILED, reason_of(error)
     seconds = time.perf_counter() - begin
     objective = metrics[objective_of(study)] if status is Status.COMPLETE else None
     return _result(status, reason, metrics, seconds), objective

@@ -35,6 +35,10 @@ UNUSABLE = [
     "mysql://host/db?password=secret",
     "nosuch+driver://me:secret@host/db",
     "password=secret",
+    "postgresql://host:1/db?PGPASSWORD=a@secret",
+    "mysql://host:1/db?PGPASSWORD=a@secret",
+    "sqlite://me:secret@host/db",
+    "sqlite://host/db",
 ]
 
 
