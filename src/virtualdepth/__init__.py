@@ -5,7 +5,8 @@ for ``vd.lightning`` and the other subpackages of an extra what that extra insta
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # as in typing, whose import would keep Ctrl-C without an answer for longer
 
 __all__ = [
     "DeepLinear",
@@ -82,7 +83,7 @@ if TYPE_CHECKING:
     __version__: str
 else:  # a __getattr__ would hide misspelled names from type checkers
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         if name in _PACKAGE_OF:
             found = getattr(import_module(f"{__name__}.{_PACKAGE_OF[name]}"), name)
         elif name in _SUBPACKAGES:

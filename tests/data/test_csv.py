@@ -44,6 +44,7 @@ def test_targets_come_in_the_order_asked_for(tmp_path: Path) -> None:
         ("", "data: expected a header but got an empty file"),
         ("\n\n", "data: expected a header but got an empty file"),
         ("a,y\n", "data: expected lines of numbers after the header but got none"),
+        ("a,y\n1,1_0\n", "data: expected a finite number but got '1_0' in line 2, column 'y', of "),
         ("a,y\n1,2\n3,\n", "data: expected a finite number but got a missing value in line 3, "
          "column 'y'"),
         ("a,y\n1,2\n\n , 3\n", "data: expected a finite number but got a missing value in line 4, "

@@ -176,6 +176,8 @@ def _number(path: Path, line: int, name: str, cell: str) -> float:
 
 
 def _is_number(cell: str) -> bool:
+    if "_" in cell:  # which Python's own numbers may have, as in 1_000
+        return False
     try:
         float(cell)
     except ValueError:
