@@ -14,6 +14,8 @@ STARTS = {"layer-wise": (COLORS["vermilion"], "o", 0.97), "balanced": (COLORS["b
 def draw(result: Reproduction) -> dict[str, Figure]:
     """Draw a panel for each depth."""
     figure, [axes] = panels(1, 2, size=(4.5, 4), sharey=True)
+    every = [row["deviation"] for row in where(result.measured, part="section 5")]
+    ends = min(every) / 2, 2 * max(every)
     for ax, depth in zip(axes, (3, 8), strict=True):
         for kind, (color, marker, height) in STARTS.items():
             rows = where(result.measured, part="section 5", depth=depth, start=kind)
@@ -26,7 +28,7 @@ def draw(result: Reproduction) -> dict[str, Figure]:
             failed = [row["deviation"] for row in rows if row["steps"] is None]
             top = ax.get_xaxis_transform()
             ax.plot(failed, [height] * len(failed), "x", color=color, transform=top)
-        ax.set(xscale="log", yscale="log", title=f"depth {depth}")
+        ax.set(xscale="log", yscale="log", xlim=ends, title=f"depth {depth}")
         ax.set_xlabel("standard deviation of an entry of W at the start")
     axes[0].set_ylabel("iterations to an excess loss of 1e-5")
     axes[0].legend(frameon=False, loc="upper left")
