@@ -19,7 +19,8 @@ from virtualdepth.optim._depth_step import (
     step_on_gradient,
     step_on_update,
 )
-from virtualdepth.optim._matrices import Group, matrices
+from virtualdepth.optim._loading import check_kinds, check_state, whole_load
+from virtualdepth.optim._matrices import Group, align_counts, matrices
 from virtualdepth.optim._options import OnName, plain_number
 from virtualdepth.optim.step_scales import STEP_SCALES
 
@@ -75,20 +76,33 @@ class OptimizerWithDepth(Optimizer):
         for group in self.param_groups:
             # schedulers that count with another library leave its numbers here
             group.update({key: plain_number(value) for key, value in group.items()})
-        return self._base.state_dict(self)
+            align_counts(group, vars(self).get("_depth_counts", {}))
+        saved = self._base.state_dict(self)
+        for group in saved.get("param_groups", ()):
+            group.pop("matrix_params", None)  # in the order of "params", there is no need for it
+        return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a checkpoint, with depth or without; without, the depth stays as it is."""
+        """Load a checkpoint, with depth or without, as a whole or not at all.
+
+        Without, the depth stays as it is.
+        """
         before = [
             {key: value for key, value in group.items() if key != "params"}
             for group in self.param_groups
         ]
-        self._base.load_state_dict(self, state_dict)
-        for group, own in zip(self.param_groups, before, strict=True):
-            for key, value in own.items():
-                group.setdefault(key, value)
-            if "depth" not in group:
-                _complete(self, group)
+        with whole_load(self):
+            check_kinds(state_dict, self.param_groups)
+            self._base.load_state_dict(self, state_dict)
+            for number, (group, own) in enumerate(zip(self.param_groups, before, strict=True)):
+                if "matrix_counts" in group:  # in the order of the parameters here
+                    group["matrix_params"] = list(group["params"])
+                for key, value in own.items():
+                    group.setdefault(key, value)
+                if "depth" not in group:
+                    _complete(self, group)
+                check_target_options(group, self._on)
+                check_state(group, number, self.state)
 
     # what waits for numbers on the host would only be cut to pieces by a compiler
     @_disable_dynamo
@@ -97,6 +111,8 @@ class OptimizerWithDepth(Optimizer):
         for group in self.param_groups:
             if "depth" not in group:  # groups of a run without depth were put in place of these
                 _complete(self, group)
+            if "matrix_params" in group:
+                align_counts(group, vars(self).get("_depth_counts", {}))
         inner = self._base.step
         if getattr(inner, "hooked", False):
             inner = inner.__wrapped__  # type: ignore[attr-defined]
@@ -121,7 +137,8 @@ def _with_view(optimizer: Optimizer, group: Group) -> Group:
     params = [p[1] if isinstance(p, tuple) else p for p in given]
     if counts is None or not any(p in counts for p in params):
         return {**group, "params": given, "depth": 1.0}
-    return {**group, "params": given, "matrix_counts": [counts.get(p, 0) for p in params]}
+    own = [counts.get(p, 0) for p in params]
+    return {**group, "params": given, "matrix_counts": own, "matrix_params": params}
 
 
 def _complete(optimizer: Optimizer, group: Group) -> None:

@@ -13,18 +13,18 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
 from virtualdepth.optim._init_state import init_state
-from virtualdepth.optim._matrices import matrices
+from virtualdepth.optim._loading import check_kinds, check_state, whole_load
 from virtualdepth.optim._options import (
     OPTIONS,
     OriginName,
     check_group,
     check_options,
+    check_values,
     plain_number,
 )
-from virtualdepth.optim._origin import check_origin
 from virtualdepth.optim._step import Session, take_step, without_autocast
 from virtualdepth.optim.sharded import parts
-from virtualdepth.optim.solvers import SOLVERS, SolverName
+from virtualdepth.optim.solvers import SolverName
 from virtualdepth.optim.step_scales import StepScaleName
 
 # keys of torch.optim.SGD's checkpoints that choose an implementation, not a result
@@ -46,9 +46,11 @@ class EndToEndSGD(Optimizer):
     the step is the limit of P_W(G) / N, and the decay is :math:`\lambda`. Options are live:
     ``group["depth"] = 3`` takes effect at the next step.
 
-    A step is whole or not at all. If the update of one matrix cannot be computed, no weight and no
-    state changes. On the CPU the error is raised at once. On other devices reading a result would
-    wait for the device, so the error is raised one step late; weights are unchanged there too.
+    A step is whole or not at all. If one update cannot be computed, or a new weight or momentum
+    would leave the range of its dtype, no weight and no state changes. This holds for biases too,
+    in a step that moves a matrix of depth > 1. On the CPU the error is raised at once. On other
+    devices reading a result would wait for the device, so the error is raised one step late;
+    weights are unchanged there too.
 
     Parameters may lie on several processes, as the DTensors of ``fully_shard`` and of tensor
     parallelism. They move as on one process. Every process has to take each step. It is whole on
@@ -177,10 +179,6 @@ class EndToEndSGD(Optimizer):
         group, number = self.param_groups[-1], len(self.param_groups) - 1
         try:
             parts(self.param_groups)
-            for matrix in matrices(group, number, self.state, distributed=True):
-                if group["origin"] is not None:
-                    check_origin(matrix)
-                SOLVERS[group["solver"]].check(matrix)
             check_group(group, number)
         except (TypeError, ValueError):
             self.param_groups.pop()
@@ -218,7 +216,7 @@ class EndToEndSGD(Optimizer):
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a checkpoint of this class or of torch.optim.SGD.
+        """Load a checkpoint of this class or of torch.optim.SGD, as a whole or not at all.
 
         Options that the checkpoint does not have, like the depth in one of torch.optim.SGD, stay
         as they are.
@@ -227,20 +225,26 @@ class EndToEndSGD(Optimizer):
             state_dict: what :meth:`state_dict` returned.
 
         Raises:
-            TypeError: if parameters lie on several processes, and the momenta loaded do not.
-            ValueError: if the groups do not match.
+            TypeError: if parameters lie on several processes and the loaded momenta do not, or if
+                state has a dtype of another kind.
+            ValueError: if the groups do not match, an option is out of range, or state has another
+                shape than its parameter or is not finite.
         """
         options = [
             {key: value for key, value in group.items() if key in self.defaults}
             for group in self.param_groups
         ]
-        super().load_state_dict(state_dict)
-        for number, (group, own) in enumerate(zip(self.param_groups, options, strict=True)):
-            for key in _TORCH_ONLY:
-                group.pop(key, None)
-            for key, value in own.items():
-                group.setdefault(key, value)
-            init_state(group, number, self.state)
+        with whole_load(self):
+            check_kinds(state_dict, self.param_groups)
+            super().load_state_dict(state_dict)
+            for number, (group, own) in enumerate(zip(self.param_groups, options, strict=True)):
+                for key in _TORCH_ONLY:
+                    group.pop(key, None)
+                for key, value in own.items():
+                    group.setdefault(key, value)
+                check_values(group)
+                check_state(group, number, self.state)
+                init_state(group, number, self.state)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -261,7 +265,8 @@ class EndToEndSGD(Optimizer):
             What the closure returned.
 
         Raises:
-            FloatingPointError: if a weight, gradient or update of depth > 1 is not finite.
+            FloatingPointError: if a weight, gradient, update or new weight is not finite, or the
+                loss is not with step_scale="auto". At depth 1 alone nothing is checked.
             RuntimeError: if processes that hold parts of parameters do not have the same parameters
                 and options, or do not have gradients of the same ones.
             torch.linalg.LinAlgError: if the SVD of a weight does not converge.

@@ -15,9 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
+from virtualdepth.distributed import local_part
+
 State = dict[str, Any]
+Peak = float | Tensor  # a largest absolute value; a scalar tensor where reading it would wait
 
 
 @dataclass
@@ -36,15 +40,43 @@ class FiniteCheck:
         """Tell whether reading a value of this tensor would wait for a device."""
         return tensor.device.type != "cpu"
 
-    def check(self, name: str, what: str, tensor: Tensor) -> None:
-        """Refuse a "weight", "gradient" or "update" that is not finite; on a device, later."""
+    def check(self, name: str, what: str, tensor: Tensor) -> Peak:
+        """Refuse a "weight", "gradient" or "update" that is not finite; on a device, later.
+
+        Return its largest absolute value: a number, on a device a tensor.
+        """
         if self.is_async(tensor):
-            self.pending.append((name, what, peak(tensor)))
-            return
+            largest = peak(tensor)
+            self.pending.append((name, what, largest))
+            # half precision would overflow in the sums that bound what a step writes
+            return largest.to(torch.promote_types(largest.dtype, torch.float32))
         low, high = torch.aminmax(tensor)  # as peak, in fewer operations
-        value = max(-low.item(), high.item())
+        value: float = max(-low.item(), high.item())
         if not 0 < value < math.inf:
             self._judge(name, what, value)
+        return value
+
+    def check_bound(self, name: str, what: str, bound: Peak, dtype: torch.dtype) -> None:
+        """Refuse what may leave the range of a dtype, given a bound on its absolute value."""
+        limit = torch.finfo(dtype).max
+        if isinstance(bound, Tensor):
+            self.pending.append((name, what, torch.where(bound <= limit, bound, math.inf)))
+        elif not bound <= limit:  # NaN is not
+            self._judge(name, what, math.inf)
+
+    def check_all(self, name: str, what: str, values: Iterable[Any]) -> None:
+        """Refuse numbers that are not finite among values of any kind, on any process."""
+        tensors = [v for v in values if isinstance(v, Tensor) and v.is_floating_point()]
+        if dist.is_available() and dist.is_initialized():
+            tensors = [entries(tensor) for tensor in tensors]
+        tensors = [t for t in tensors if t.numel() and t.layout is torch.strided]
+        if not tensors:
+            return
+        for tensor, largest in zip(tensors, torch._foreach_norm(tensors, math.inf), strict=True):
+            if self.is_async(tensor):
+                self.pending.append((name, what, largest))
+            elif not math.isfinite(largest.item()):
+                self._judge(name, what, math.inf)
 
     def check_now(self, name: str, what: str, tensor: Tensor) -> None:
         """Refuse a part of a tensor now, on any device; it may be empty."""
@@ -94,7 +126,8 @@ class FiniteCheck:
                 else:
                     self.unread.append((state, key))
             elif key not in numbers and self.flag is not None:
-                value = torch.where(self.flag.to(value.device), value, state[key])
+                before = state[key].to(value.device, value.dtype)
+                value = torch.where(self.flag.to(value.device), value, before)
             state[key] = value
 
     def _peaks(self) -> Tensor:
@@ -128,6 +161,19 @@ def peak(tensor: Tensor) -> Tensor:
     """
     low, high = torch.aminmax(tensor)  # one pass; isfinite().all() takes several
     return torch.maximum(-low, high)
+
+
+def entries(tensor: Tensor) -> Tensor:
+    """Return the numbers that this process holds of a tensor, dense and real; 0 for none.
+
+    >>> entries(torch.tensor([3 - 4j]))
+    tensor([[ 3., -4.]])
+    """
+    tensor = local_part(tensor.detach())
+    if tensor.is_sparse:
+        tensor = tensor.coalesce().values()
+    tensor = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    return tensor if tensor.numel() else tensor.new_zeros(1)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from virtualdepth.distributed import check_not_flattened, is_distributed
 from virtualdepth.maths import Preconditioned
+from virtualdepth.optim._finite_check import Peak
 
 Group = dict[str, Any]
 State = dict[str, Any]
@@ -36,8 +37,8 @@ class MatrixView:
         parameter = group["params"][index]
         if group.get("depth", 1) == 1 or parameter.ndim < 2 or parameter.numel() == 0:
             return None
-        if "matrix_counts" in group:  # with_depth writes them, one for each parameter
-            count, transposed = group["matrix_counts"][index], False
+        if "matrix_counts" in group:
+            count, transposed = matrix_count(group, index), False
         else:
             count = group.get("conv_groups", 1) * group.get("blocks", 1)
             transposed = group.get("transposed", False)
@@ -78,6 +79,8 @@ class Matrix:
     # what the step finds
     preconditioned: Preconditioned = field(init=False)  # P_W(G), (..., m, n); the spectrum of W
     direction: Tensor | None = None  # what the parameter moves along, shaped as the parameter
+    weight_peak: Peak = math.inf  # the largest entry of the weight, in absolute value
+    direction_peak: Peak = math.inf  # and of the direction
     new_state: State = field(default_factory=dict)  # written once the step is taken
     outcome: Any = None  # what a solver that moves the parameter itself hands to its commit
 
@@ -92,9 +95,33 @@ class GroupStep:
     """What a step moves of one group, and what is written once the step is taken."""
 
     group: Group
+    number: int  # of the group
     states: States  # of the optimizer
-    matrices: list[Matrix]  # those with a gradient
+    decay: float = 0.0  # of a matrix, for all of its layers
+    matrices: list[Matrix] = field(default_factory=list)  # those with a gradient
+    # the others that have one: name, parameter, gradient
+    plain: list[tuple[str, Tensor, Tensor]] = field(default_factory=list)
     writes: Writes = field(default_factory=list)
+
+
+def matrix_count(group: Mapping[str, Any], index: int) -> int:
+    """Read of how many matrices a parameter consists: with_depth wrote that, 0 for a plain one."""
+    parameter, counts = group["params"][index], group["matrix_counts"]
+    # by parameter: those of the group may have been filtered or appended to since
+    owners = group.get("matrix_params", group["params"])
+    for owner, count in zip(owners, counts, strict=False):
+        if owner is parameter:
+            return int(count)
+    return 0
+
+
+def align_counts(group: Group, others: Mapping[Tensor, int]) -> None:
+    """Put the counts of matrices in the order of the parameters; ``others`` are of new ones."""
+    if "matrix_counts" in group:
+        params, owners = group["params"], group.get("matrix_params") or group["params"]
+        counts = {**others, **dict(zip(owners, group["matrix_counts"], strict=False))}
+        group["matrix_counts"] = [int(counts.get(p, 0)) for p in params]
+        group["matrix_params"] = list(params)
 
 
 def matrix_of(
@@ -127,6 +154,33 @@ def matrices(
     return found
 
 
+def begin_step(
+    group: Group,
+    number: int,
+    states: States,
+    caches: Caches | None = None,
+    *,
+    distributed: bool = False,
+) -> GroupStep:
+    """Sort the parameters of a group that have a gradient; refuse what depth cannot act on."""
+    # lambda for each layer; at infinite depth lambda for all of them
+    layers = 1.0 if math.isinf(group.get("depth", 1)) else float(group.get("depth", 1))
+    step = GroupStep(group, number, states, layers * group.get("weight_decay", 0))
+    for index, parameter in enumerate(group["params"]):
+        matrix = matrix_of(group, number, index, states, caches)
+        if matrix is not None:
+            check_matrix(matrix, distributed=distributed)
+        if parameter.grad is None:
+            continue
+        if matrix is None:
+            name = parameter_name(group, number, index)
+            step.plain.append((name, parameter, parameter.grad))
+        else:
+            matrix.grad = parameter.grad
+            step.matrices.append(matrix)
+    return step
+
+
 def check_whole(group: Group, number: int) -> None:
     """Refuse pieces of flat vectors, in which a parameter's rows and columns are lost."""
     if group["depth"] != 1:
@@ -136,7 +190,7 @@ def check_whole(group: Group, number: int) -> None:
 
 def parameter_name(group: Mapping[str, Any], number: int, index: int) -> str:
     """Name a parameter as its user does, or by its place and shape."""
-    if "param_names" in group:
+    if len(group.get("param_names", ())) == len(group["params"]):
         return str(group["param_names"][index])
     return f"parameter {index} of group {number}, shape {tuple(group['params'][index].shape)}"
 

@@ -1,5 +1,6 @@
 """torch.optim.SGD's own arithmetic, on momentum that exists before the first step."""
 
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -8,7 +9,8 @@ from torch import Tensor
 from torch.optim.sgd import sgd
 
 from virtualdepth.distributed import is_distributed
-from virtualdepth.optim._matrices import Group, State
+from virtualdepth.optim._finite_check import FiniteCheck, only_if
+from virtualdepth.optim._matrices import Group, State, States
 
 
 def init_momentum(state: State, parameter: Tensor) -> State:
@@ -27,6 +29,9 @@ def init_momentum(state: State, parameter: Tensor) -> State:
     if buffer is None:
         state["momentum_buffer"] = torch.zeros_like(parameter)
         state["step"] = 0
+    elif (buffer.dtype, buffer.device) != (parameter.dtype, parameter.device):
+        # the model was moved, or its precision changed
+        state["momentum_buffer"] = buffer.to(device=parameter.device, dtype=parameter.dtype)
     state.setdefault("step", 1)
     return state
 
@@ -37,20 +42,32 @@ def _kind(tensor: Tensor) -> str:
 
 def descend(
     group: Group,
-    params: list[Tensor],
-    grads: list[Tensor],
-    momenta: list[State],
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    states: States,
+    finite: FiniteCheck | None = None,
     foreach: bool | None = None,
 ) -> None:
-    """Take one step of torch.optim.SGD, bitwise; without momentum there are no ``momenta``."""
+    """Take one step of torch.optim.SGD, bitwise, unless a flag says that something is not finite.
+
+    Without momentum no state is read or made.
+    """
     if not params:
+        return
+    momenta = [init_momentum(states[p], p) for p in params] if group["momentum"] != 0 else []
+    if finite is not None and finite.flag is not None:
+        finite.before += [(state, {"step": state["step"]}) for state in momenta]
+        for p, grad in zip(params, grads, strict=True):  # so one copy is held at a time
+            written = [p, states[p]["momentum_buffer"]] if momenta else [p]
+            with only_if(finite.flag, written):
+                descend(group, [p], [grad], states, foreach=foreach)
         return
     buffers: list[Any] = [None] * len(params)
     if momenta:  # torch's rule: the first step copies the gradient, without dampening
         buffers = [state["momentum_buffer"] if state["step"] else None for state in momenta]
     sgd(
-        params,
-        grads,
+        list(params),
+        list(grads),
         buffers,
         has_sparse_grad=any(map(attrgetter("is_sparse"), grads)),
         foreach=foreach,

@@ -1,15 +1,16 @@
 """The options of a parameter group: one table, which everything that asks for options reads."""
 
-import operator
 from collections.abc import Callable, Iterable, Mapping
-from math import isfinite
+from math import inf, isfinite
 from numbers import Real
+from operator import attrgetter, is_
 from typing import Any, Literal, NamedTuple, get_args
 
 from torch import Tensor
 
 from virtualdepth.maths import check_depth, check_rtol
-from virtualdepth.optim._matrices import Group, check_whole
+from virtualdepth.optim._matrices import Group, check_whole, matrices
+from virtualdepth.optim._origin import check_origin
 from virtualdepth.optim.solvers import DEFAULT, SOLVERS
 from virtualdepth.optim.step_scales import STEP_SCALES
 
@@ -19,7 +20,17 @@ OnName = Literal["gradient", "update"]
 
 # keys that torch, schedulers and loggers leave in groups which a user may hand to a new optimizer
 _OTHER_KEYS = frozenset(
-    {"params", "param_names", "name", "matrix_counts", "initial_lr", "max_lr", "min_lr", "swa_lr"}
+    {
+        "params",
+        "param_names",
+        "name",
+        "matrix_counts",
+        "matrix_params",
+        "initial_lr",
+        "max_lr",
+        "min_lr",
+        "swa_lr",
+    }
     | {"base_momentum", "max_momentum"}
 ).union(*(scale.memory for scale in STEP_SCALES.values()))
 
@@ -111,15 +122,20 @@ OPTIONS: Mapping[str, Option] = {
     "transposed": Option(False, _flag, is_view=True),
 }
 
-# schedulers change the learning rate at every step: of it only the type is compared
+# schedulers change the learning rate at every step: it is compared by its type and range
 _LIVE = tuple(name for name in OPTIONS if name != "lr")
 
 
 def check_options(group: Mapping[str, Any], known: Iterable[str] = ()) -> None:
-    """Refuse a complete group with an unknown option or a value out of range."""
+    """Refuse a complete group with an unknown option, or with values that it cannot have."""
     unknown = sorted(set(group) - set(OPTIONS) - _OTHER_KEYS - set(known))
     if unknown:
         raise TypeError(f"expected options among {sorted(OPTIONS)} but got {unknown}")
+    check_values(group)
+
+
+def check_values(group: Mapping[str, Any]) -> None:
+    """Refuse values of options that are out of range, or do not go together."""
     check_depth_options(group)
     for name, option in OPTIONS.items():
         if option.of_torch:
@@ -176,7 +192,11 @@ def listed(names: Iterable[str]) -> str:
 
 def check_group(group: Group, number: int) -> None:
     """Refuse a group of EndToEndSGD whose options, or parameters, do not go together."""
-    check_depth_options(group)
+    check_values(group)
+    for matrix in matrices(group, number, {}, distributed=True):
+        SOLVERS[group["solver"]].check(matrix)
+        if group["origin"] is not None:
+            check_origin(matrix)
     check_whole(group, number)
     STEP_SCALES[group["step_scale"]].check(group)
 
@@ -185,11 +205,14 @@ def check_changed(
     group: Group, number: int, checked: Checked, check: Callable[[Group, int], None]
 ) -> None:
     """Check a group again if its options or parameters were changed since the last step."""
-    values = [*map(group.get, _LIVE), type(group.get("lr")), *group["params"]]
+    lr = group.get("lr")
+    params = group["params"]
+    values = [*map(group.get, _LIVE), type(lr), *params, *map(attrgetter("dtype"), params)]
     known = checked.get(id(group), [])
     # by identity, which asks nothing of the values; a tensor may have been written to
-    same = len(values) == len(known) and all(map(operator.is_, values, known))
-    if not same or any(isinstance(group.get(name), Tensor) for name in _LIVE):
+    same = len(values) == len(known) and all(map(is_, values, known))
+    in_range = lr is None or (type(lr) in {float, int} and 0 <= lr < inf)
+    if not (same and in_range) or any(isinstance(group.get(name), Tensor) for name in _LIVE):
         check(group, number)
         checked[id(group)] = values
 

@@ -32,7 +32,7 @@ def change_since_origin(matrix: Matrix) -> Tensor:
     parameter, state = matrix.parameter, matrix.state
     init_origin(state, parameter)
     if state["left_origin"]:
-        change: Tensor = parameter - state["origin"]
+        change: Tensor = parameter - state["origin"].to(parameter)
         return change
     generator, scale = torch.Generator().manual_seed(0), matrix.group["origin_scale"]
     start = gaussian_start(matrix.view.split(parameter), scale, generator)
@@ -42,7 +42,9 @@ def change_since_origin(matrix: Matrix) -> Tensor:
 def leave_origin(matrix: Matrix) -> None:
     """Remember W(0), and add the start of the change to W; once."""
     state = matrix.state
-    if not state["left_origin"]:
-        state["origin"].copy_(matrix.parameter)
+    if state["left_origin"]:
+        state["origin"] = state["origin"].to(matrix.parameter)
+    else:
+        state["origin"] = matrix.parameter.detach().clone()
         matrix.parameter.add_(matrix.weight)
         state["left_origin"] = True

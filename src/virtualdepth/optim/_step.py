@@ -1,27 +1,26 @@
 """One step: find the matrices, compute, check that all is finite, write. Or write nothing."""
 
-import math
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from operator import attrgetter
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from virtualdepth.optim._finite_check import FiniteCheck, only_if
+from virtualdepth.optim._finite_check import FiniteCheck
 from virtualdepth.optim._matrices import (
     Caches,
     Group,
     GroupStep,
     States,
-    matrices,
+    begin_step,
 )
-from virtualdepth.optim._momentum import descend, init_momentum
+from virtualdepth.optim._momentum import descend
+from virtualdepth.optim._new_values import check_new_values
 from virtualdepth.optim._options import Checked, check_changed, check_group
-from virtualdepth.optim._origin import change_since_origin, check_origin, leave_origin
+from virtualdepth.optim._origin import change_since_origin, leave_origin
 from virtualdepth.optim.sharded import agreed_steps, parts
 from virtualdepth.optim.solvers import SOLVERS, solver_of
 from virtualdepth.optim.step_scales import STEP_SCALES
@@ -62,8 +61,6 @@ def take_step(
             finite.flag = finite.all_finite()
         else:
             finite.raise_pending()
-    for step in steps:
-        _add_decay(step)
     # torch may refuse a plain step, of a sparse gradient say: before any matrix has moved
     for step in steps:
         _commit_plain(step, finite)
@@ -91,39 +88,23 @@ def _compute(
     without: Collection[Tensor] = (),
 ) -> list[GroupStep]:
     """Compute the step of all matrices but the sharded ones; neither weights nor states change."""
-    steps = []
+    steps, deep = [], bool(without)
     for number, group in enumerate(groups):
         check_changed(group, number, session.checked, check_group)
-        step = GroupStep(group, states, [])
-        for matrix in matrices(group, number, states, session.caches, distributed=True):
-            if matrix.parameter in without:
-                continue
-            SOLVERS[group["solver"]].check(matrix)
-            if group["origin"] is not None:
-                check_origin(matrix)
-            if matrix.parameter.grad is None:
-                continue
-            matrix.grad = matrix.parameter.grad
-            step.matrices.append(matrix)
-            if group["origin"] is not None:
+        step = begin_step(group, number, states, session.caches, distributed=True)
+        if without:
+            step.matrices = [each for each in step.matrices if each.parameter not in without]
+        if group["origin"] is not None:
+            for matrix in step.matrices:
                 matrix.weight = change_since_origin(matrix)
         rounded = group["momentum"] != 0
         scale = STEP_SCALES[group["step_scale"]]
         scale.compute(step, session.finite, lr=group["lr"], rounded=rounded, loss=loss)
+        deep = deep or bool(step.matrices)
         steps.append(step)
+    if deep:  # at depth 1 alone, what is not finite is torch's own business
+        check_new_values(steps, session.finite)
     return steps
-
-
-def _add_decay(step: GroupStep) -> None:
-    """Give the directions their sign, and the decay of all N layers: d + N lambda W."""
-    depth, decay = float(step.group["depth"]), step.group["weight_decay"]
-    layers = 1.0 if math.isinf(depth) else depth
-    for matrix in step.matrices:
-        if matrix.direction is not None:
-            if step.group["maximize"]:
-                matrix.direction.neg_()
-            if decay != 0:
-                matrix.direction.add_(matrix.weight, alpha=layers * decay)
 
 
 def _is_maskable(groups: Sequence[Group], states: States) -> bool:
@@ -138,15 +119,12 @@ def _is_maskable(groups: Sequence[Group], states: States) -> bool:
 
 def _commit_plain(step: GroupStep, finite: FiniteCheck) -> None:
     """Move what has no depth, as torch.optim.SGD does."""
-    group, deep = step.group, set(map(attrgetter("parameter"), step.matrices))
-    plain, grads = [], []
-    for p in group["params"]:
-        if p.grad is not None and p not in deep:
-            # torch's foreach implementation (not used on CPUs) adds Nesterov's term to gradients
-            copied = group["nesterov"] and p.device.type != "cpu"
-            plain.append(p)
-            grads.append(p.grad.clone() if copied else p.grad)
-    _descend(group, plain, grads, step.states, finite)
+    group, plain = step.group, [p for _, p, _ in step.plain]
+    grads = [grad for _, _, grad in step.plain]
+    if group["nesterov"]:
+        # torch's foreach implementation (not used on CPUs) adds Nesterov's term to gradients
+        grads = [grad if grad.device.type == "cpu" else grad.clone() for grad in grads]
+    descend(group, plain, grads, step.states, finite)
 
 
 def _commit_matrices(step: GroupStep, finite: FiniteCheck) -> None:
@@ -160,38 +138,18 @@ def _commit_matrices(step: GroupStep, finite: FiniteCheck) -> None:
         if matrix.direction is None:
             solver_of(matrix).commit(matrix)
         else:
+            if step.group["maximize"]:
+                matrix.direction.neg_()
+            if step.decay != 0:
+                matrix.direction.add_(matrix.weight, alpha=step.decay)
             moving.append(matrix.parameter)
             directions.append(matrix.direction)
     # sign and decay are in the direction; it may be float32 beside a half parameter, which foreach
     # does not take
     group = {**step.group, "weight_decay": 0, "maximize": False}
-    if finite.flag is None:
-        _descend(group, moving, directions, step.states, finite, foreach=False)
-    else:  # one by one: one copy of a parameter at a time
-        for p, direction in zip(moving, directions, strict=True):
-            _descend(group, [p], [direction], step.states, finite, foreach=False)
+    descend(group, moving, directions, step.states, finite, foreach=False)
     for where, what in step.writes:
         where.update(what)
     for matrix in step.matrices:
         if matrix.new_state and not idle:
             finite.write(matrix.state, matrix.new_state)
-
-
-def _descend(
-    group: Group,
-    params: list[Tensor],
-    grads: list[Tensor],
-    states: States,
-    finite: FiniteCheck,
-    foreach: bool | None = None,
-) -> None:
-    """Take torch's step, unless the flag says that something is not finite."""
-    momenta = []
-    if group["momentum"] != 0:
-        momenta = [init_momentum(states[p], p) for p in params]
-    if finite.flag is None:
-        descend(group, params, grads, momenta, foreach)
-        return
-    finite.before += [(state, {"step": state["step"]}) for state in momenta]
-    with only_if(finite.flag, [*params, *(state["momentum_buffer"] for state in momenta)]):
-        descend(group, params, grads, momenta, foreach)

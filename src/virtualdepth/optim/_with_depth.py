@@ -49,6 +49,9 @@ def with_depth(
 
     Neither is what Adam does to the factors of a deep network. No rule on W alone does that.
 
+    A step that raises, or would leave a weight or state that is not finite, changes nothing. For
+    that, weights and state are copied before each step.
+
     Options are live: ``group["depth"] = 3`` takes effect at the next step. Checkpoints load whether
     they were saved with depth or without. Without, the depth given here stays.
 
@@ -131,6 +134,7 @@ def _completed(
     for number, group in enumerate(groups):
         if counts is not None:
             group["matrix_counts"] = [counts.get(p, 1) for p in group["params"]]
+            group["matrix_params"] = list(group["params"])
         check_target(group, number, on=on)
         STEP_SCALES[group["step_scale"]].init(group, {})
         matrices(group, number, {})
@@ -149,7 +153,7 @@ def keeps_depth(
     asked["include, exclude"] = [
         [
             counts.get(p, count)
-            for p, count in zip(group["params"], group["matrix_counts"], strict=False)
+            for p, count in zip(group["matrix_params"], group["matrix_counts"], strict=True)
         ]
         for group in groups
     ]

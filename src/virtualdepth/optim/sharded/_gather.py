@@ -31,7 +31,8 @@ def on_whole(part: Part, weight: Tensor, grad: Tensor, finite: FiniteCheck) -> T
     here = replace(matrix, weight=weight)
     here.grad = grad
     scale, rounded = STEP_SCALES[group["step_scale"]], group["momentum"] != 0
-    scale.compute(GroupStep(group, {}, [here]), finite, lr=group["lr"], rounded=rounded)
+    step = GroupStep(group, part.number, {}, matrices=[here])
+    scale.compute(step, finite, lr=group["lr"], rounded=rounded)
     finite.raise_pending()
     assert here.direction is not None
     return here.direction

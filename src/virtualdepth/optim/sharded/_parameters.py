@@ -1,7 +1,7 @@
 """Which parameters lie on several processes, and the plan for each: the same everywhere."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from virtualdepth.distributed import (
     sharded_matrix,
 )
 from virtualdepth.maths import gram_block_size
-from virtualdepth.optim._matrices import Group, Matrix, matrix_of, parameter_name
+from virtualdepth.optim._matrices import Group, GroupStep, Matrix, matrix_of, parameter_name
 from virtualdepth.optim._options import OPTIONS, check_able, check_depth_options
 
 
@@ -32,6 +32,7 @@ class Part:
     number: int  # of its group
     layout: ShardedMatrix  # what all processes know about it
     plan: Plan  # what a step does with it
+    step: GroupStep = field(init=False)  # of its group
 
     @property
     def parameter(self) -> Tensor:

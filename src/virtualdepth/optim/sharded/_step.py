@@ -1,6 +1,7 @@
 """One step for matrices that lie on several processes: whole on all of them, or on none."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from virtualdepth.distributed import (
 from virtualdepth.maths import gram_block, gram_preconditioner
 from virtualdepth.optim._finite_check import FiniteCheck
 from virtualdepth.optim._matrices import Group, GroupStep
+from virtualdepth.optim._new_values import check_new_values
 from virtualdepth.optim.sharded._gather import at_owners, gathered, on_whole
 from virtualdepth.optim.sharded._parameters import Part, all_groups, described, named
 from virtualdepth.optim.step_scales import STEP_SCALES
@@ -43,8 +45,11 @@ def agreed_steps(
     summands, moving = [_nothing(part) for part in sharded], {}
     with agreement.local_work():
         steps = compute()
+        for part in sharded:
+            part.step = steps[part.number]
         finite.raise_pending()  # the others have to hear of it now, not one step late
         moving = _local_directions(sharded, finite)
+        _check_new(sharded, moving, finite)
         summands = [_summand(part, finite) for part in sharded]
     sums = agreement.reduce(
         [name for name, _ in everything],
@@ -76,6 +81,7 @@ def _summand(part: Part, finite: FiniteCheck) -> Summand:
     weight, grad = local_part(part.parameter), local_part(part.grad)
     finite.check_now(name, "weight", weight)
     finite.check_now(name, "gradient", grad)
+    _check_momentum(part, finite)
     if part.plan.scheme is not Scheme.GRAM:
         return nothing
     block = gram_block(part.rows(weight), part.rows(grad))
@@ -108,29 +114,56 @@ def _agreed_directions(
             to_gather.append(part)
         else:
             moving[part.parameter], bound = result
-            bounded = bound < torch.finfo(_as_stored(part, moving[part.parameter]).dtype).max / 2
+            bounded = bound < torch.finfo(part.parameter.dtype).max / 4
             # a sum over some processes may differ from that over others
             summed_by_all = len(shard_groups(part.parameter)) == len(agreement.groups)
             certain = certain and bounded and summed_by_all
     if to_gather or to_owners or not certain:
         moving |= gathered(to_gather, agreement, finite) | at_owners(to_owners, agreement, finite)
         with agreement.local_work():
-            for part in sharded:
-                if part.parameter in moving:
-                    stored = _as_stored(part, moving[part.parameter])
-                    finite.check_now(part.matrix.name, "update", stored)
+            _check_new(sharded, moving, finite)
         agreement.reduce((), (), ())
     return moving
 
 
-def _as_stored(part: Part, direction: Tensor) -> Tensor:
-    """Round a direction as it will be stored: with momentum, in the dtype of the parameter."""
-    rounded = part.group["momentum"] != 0
-    return direction.to(part.parameter.dtype) if rounded else direction
+def _check_new(
+    sharded: Sequence[Part], moving: Mapping[Tensor, Tensor], finite: FiniteCheck
+) -> None:
+    """Refuse directions, new momenta and new weights of this process that are not finite."""
+    for part in sharded:
+        matrix, direction = part.matrix, moving.get(part.parameter)
+        if direction is None or not direction.numel():
+            continue
+        rounded = part.group["momentum"] != 0
+        stored = direction.to(part.parameter.dtype) if rounded else direction
+        matrix.direction = direction
+        matrix.direction_peak = finite.check(matrix.name, "update", stored)
+        matrix.weight_peak = finite.check(
+            matrix.name, "part of the weight", local_part(part.parameter)
+        )
+        check_new_values([replace(part.step, matrices=[matrix], plain=[], writes=[])], finite)
+    finite.raise_pending()
+
+
+def _check_momentum(part: Part, finite: FiniteCheck) -> None:
+    """Refuse a momentum that leaves too little room for the direction, which has a bound."""
+    group = part.group
+    buffer = part.step.states.get(part.parameter, {}).get("momentum_buffer")
+    if buffer is not None and group["momentum"] != 0 and local_part(buffer).numel():
+        largest = finite.check(part.matrix.name, "momentum", local_part(buffer))
+        room = 4 * _growth(group) * max(1.0, float(group["lr"])) * largest
+        finite.check_bound(part.matrix.name, "new momentum", room, part.parameter.dtype)
+        finite.raise_pending()
+
+
+def _growth(group: Group) -> float:
+    """Bound what momentum makes of a direction within one step."""
+    momentum, dampening = float(group["momentum"]), float(group["dampening"])
+    return (1 + momentum) * max(1.0, momentum, abs(1 - dampening))
 
 
 def _from_sum(part: Part, total: Tensor) -> tuple[Tensor, float] | None:
-    """Compute the direction of a part, and a bound on its entries on any process.
+    """Compute the direction of a part, and a bound on what it leads to on any process.
 
     None where the sum does not determine P_W.
     """
@@ -144,4 +177,7 @@ def _from_sum(part: Part, total: Tensor) -> tuple[Tensor, float] | None:
     scale = 1.0 if multiplier is None else multiplier.item()
     norms = torch.stack([gram.on_grad.norm(), gram.on_weight.norm()])
     sizes = torch.stack([total[-1].sqrt(), gram.singular_values.norm()])
-    return scale * part.from_rows(result.direction), scale * float(norms @ sizes)
+    largest = float(sizes[1])
+    added = _growth(group) * (scale * float(norms @ sizes) + part.step.decay * largest)
+    bound = max(added, largest + float(group["lr"]) * added)
+    return scale * part.from_rows(result.direction), bound

@@ -58,7 +58,7 @@ def solve(matrices: Sequence[Matrix], finite: FiniteCheck) -> None:
     for matrix in matrices:
         together.setdefault(solver_of(matrix), []).append(matrix)
     for matrix in matrices:
-        finite.check(matrix.name, "weight", matrix.weight)
+        matrix.weight_peak = finite.check(matrix.name, "weight", matrix.weight)
         finite.check(matrix.name, "gradient", matrix.grad)
     for solver, members in together.items():
         if not solver.maskable:

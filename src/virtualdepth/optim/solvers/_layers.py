@@ -78,6 +78,27 @@ class LayersSolver(Solver):
         except (TypeError, ValueError) as error:
             raise type(error)(f"{matrix.name}: {error}") from error
 
+    def check_state(self, matrix: Matrix) -> None:
+        """Refuse layers that are incomplete, or whose product is no matrix like this one."""
+        state, size = matrix.state, matrix.parameter.numel()
+        factors, momenta = _read(state, "factor"), _read(state, "momentum")
+        if not factors and "layers_probe" not in state:
+            return
+        shapes = [tuple(factor.shape) for factor in factors]
+        # of another depth or other blocks, if these have changed since: then W is factored anew
+        fits = bool(shapes) and all(
+            before[:-2] == after[:-2] and before[-2] == after[-1]
+            for before, after in pairwise(shapes)
+        )
+        fits = fits and math.prod(shapes[0][:-2]) * shapes[0][-1] * shapes[-1][-2] == size
+        fits = fits and tuple(state.get("layers_probe", factors[0]).shape) == shapes[-1][:-1]
+        fits = fits and (not momenta or [tuple(each.shape) for each in momenta] == shapes)
+        if not fits or not {"layers_factored", "layers_refactored"} <= set(state):
+            raise ValueError(
+                f"{matrix.name}: expected layers whose product has {size} entries, momenta of "
+                f"their shapes and a probe of its rows, but got shapes {shapes}; nothing was loaded"
+            )
+
     def init(self, matrix: Matrix) -> None:
         """Make room for the layers; the first step factors W, loaded by then."""
         state, parameter = matrix.state, matrix.parameter
@@ -112,6 +133,8 @@ class LayersSolver(Solver):
             after = _descend(matrix, _network(matrix))
             if after.weight is not None:
                 finite.check(matrix.name, "update", after.weight)
+            for written in (*after.factors, *after.momenta):
+                finite.check(matrix.name, "new layer", written)
             matrix.outcome = after
 
     def commit(self, matrix: Matrix) -> None:
@@ -163,18 +186,26 @@ def _read(state: State, kind: str) -> list[Tensor]:
 def _network(matrix: Matrix) -> Network:
     """Find the network whose product the parameter is: the one in the state, or a new one."""
     weight, p, state = matrix.view.split(matrix.weight), matrix.parameter, matrix.state
-    factors, refactored = _read(state, "factor"), state["layers_refactored"]
+    factors = [factor.to(weight) for factor in _read(state, "factor")]
+    probe, refactored = state["layers_probe"], state["layers_refactored"]
     sizes = _sizes(matrix)
     fits = [factor.shape[-2:] for factor in factors] == [(m, n) for n, m in pairwise(sizes)]
     # the group's blocks may have changed since: other matrices, of the same W
-    factored = state["layers_factored"] and state["layers_probe"].shape == weight.shape[:-1]
+    factored = state["layers_factored"] and probe.shape == weight.shape[:-1]
     # writes to p.data do not count as such, and a copy or checkpoint starts its count anew
     last: _Cache | None = matrix.caches.get(p)
     written = last is not None and last.version != p._version
-    changed = factored and bool(fingerprint_differs(weight, state["layers_probe"], exact=written))
+    if (probe.dtype, probe.device) != (weight.dtype, weight.device):
+        # the model was moved, or its precision changed: W is the same but for rounding
+        last, written = None, False
+    coarse = min(probe.dtype, weight.dtype, key=lambda dtype: dtype.itemsize)
+    changed = factored and bool(
+        fingerprint_differs(weight.to(coarse), probe.to(weight.device, coarse), exact=written)
+    )
     if factored and fits and not changed:
         products = partial_products(factors[:-1]) if last is None else last.products
-        momenta, steps = _read(state, "momentum"), int(state.get("step", 0))
+        momenta = [momentum.to(weight) for momentum in _read(state, "momentum")]
+        steps = int(state.get("step", 0))
         return Network(None, factors, momenta, steps, refactored, products)
     try:
         factors = balanced_factors(weight, len(sizes) - 1, hidden_features=sizes[1:-1])
@@ -191,14 +222,15 @@ def _descend(matrix: Matrix, before: Network) -> Network:
     gradients = factor_gradients(before.factors, before.products, matrix.view.split(matrix.grad))
     factors = [factor.clone() for factor in before.factors]
     momenta, steps = [momentum.clone() for momentum in before.momenta], before.steps
-    states: list[State] = []
+    states: dict[Tensor, State] = {}
     if group["momentum"] != 0:
         if not momenta:
             momenta, steps = [torch.zeros_like(factor) for factor in factors], 0
-        states = [{"momentum_buffer": each, "step": steps} for each in momenta]
+        for factor, momentum in zip(factors, momenta, strict=True):
+            states[factor] = {"momentum_buffer": momentum, "step": steps}
     descend(group, factors, gradients, states)
     if states:
-        momenta, steps = [state["momentum_buffer"] for state in states], steps + 1
+        momenta, steps = [state["momentum_buffer"] for state in states.values()], steps + 1
     if group["lr"] == 0:
         # as checkpoints take to make state: W must not be replaced by its rounded product
         return before._replace(momenta=momenta, steps=steps)

@@ -47,6 +47,9 @@ class Solver:
     def check(self, matrix: Matrix) -> None:
         """Refuse a parameter that it cannot serve."""
 
+    def check_state(self, matrix: Matrix) -> None:
+        """Refuse a loaded state that it could not go on from."""
+
     def init(self, matrix: Matrix) -> None:
         """Make the state that a step will need, unless it is there already."""
 

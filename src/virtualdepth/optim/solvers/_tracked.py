@@ -36,6 +36,9 @@ _STILL = 1e-4
 _LEFT, _CROWDED, _LONG = 1.5e-4, 0.045, 0.2
 
 _TENSORS = ("left", "rows", "step", "image", "step_image")
+_COUNTS = tuple(
+    f"tracked_{key}" for key in ("steps", "decomposed", "resynchronised", "failures", "rest")
+)
 
 
 class TrackedSolver(Solver):
@@ -47,6 +50,28 @@ class TrackedSolver(Solver):
         """Refuse half precision."""
         why = "to which a checkpoint would round its singular vectors"
         check_full_precision(matrix, "solver='tracked'", why)
+
+    def check_state(self, matrix: Matrix) -> None:
+        """Refuse singular vectors that are incomplete, or of no matrix like this one."""
+        state, size = matrix.state, matrix.parameter.numel()
+        tensors = {key: state[f"tracked_{key}"] for key in _TENSORS if f"tracked_{key}" in state}
+        if not tensors:
+            return
+        shapes = [tuple(tensors[key].shape) for key in _TENSORS if key in tensors]
+        rows = tensors.get("rows", matrix.parameter)
+        *batch, rank, _ = rows.shape
+        wanted = [(*batch, rank, rank), tuple(rows.shape), tuple(rows.shape)]
+        wanted += [(*batch, rank), (*batch, rank)]
+        # blocks may have changed since, and with them the shape of the matrices
+        if (
+            shapes != wanted
+            or rows.numel() != size
+            or not set(state) >= {*_COUNTS, "tracked_residual"}
+        ):
+            raise ValueError(
+                f"{matrix.name}: expected singular vectors of a matrix of {size} entries, shapes "
+                f"{wanted}, but got {shapes}; nothing was loaded"
+            )
 
     def init(self, matrix: Matrix) -> None:
         """Make room for the singular vectors; the first step finds them."""
@@ -61,14 +86,7 @@ class TrackedSolver(Solver):
         state.update(
             {f"tracked_{key}": tensor for key, tensor in zip(_TENSORS, tensors, strict=True)}
         )
-        state.update(
-            tracked_steps=0,
-            tracked_decomposed=0,
-            tracked_resynchronised=0,
-            tracked_failures=0,
-            tracked_rest=0,
-            tracked_residual=0.0,
-        )
+        state.update(dict.fromkeys(_COUNTS, 0), tracked_residual=0.0)
 
     def init_other(self, state: State) -> None:
         """Mark the state of a parameter that it does not serve."""
@@ -107,7 +125,9 @@ def _follow(matrix: Matrix, weight: Tensor, *, is_async: bool) -> None:
     group, state = matrix.group, matrix.state
     wide, wide_grad = _wide(weight), _wide(matrix.view.split(matrix.grad))
     image = fingerprint(wide)
-    first, rests = state["tracked_steps"] == 0, state["tracked_rest"] > 0
+    rests = state["tracked_rest"] > 0
+    # none, or of another precision or device: the model was moved
+    first = state["tracked_steps"] == 0 or not _is_like(state["tracked_left"], weight)
     # not ">": what a device left may be NaN
     lost = not state["tracked_residual"] <= MAX_RESIDUAL
     depth = float(group["depth"])
@@ -128,6 +148,10 @@ def _follow(matrix: Matrix, weight: Tensor, *, is_async: bool) -> None:
     if weight.shape[-2] > weight.shape[-1]:
         found = found._replace(direction=found.direction.mT)
     matrix.preconditioned = found
+
+
+def _is_like(tensor: Tensor, other: Tensor) -> bool:
+    return (tensor.dtype, tensor.device) == (other.dtype, other.device)
 
 
 def _swept(

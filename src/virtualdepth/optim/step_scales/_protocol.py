@@ -19,6 +19,8 @@ class StepScale:
     needs: ClassVar[Knows] = Knows.SPECTRUM
     # what a group remembers, and how it begins
     memory: ClassVar[Mapping[str, Any]] = {}
+    # what the state of each parameter must have
+    state_keys: ClassVar[frozenset[str]] = frozenset()
     # whether a flag on a device can undo its writes
     maskable: ClassVar[bool] = True
     # whether it can act on a parameter of which several processes hold parts
@@ -72,5 +74,5 @@ class StepScale:
             if multiplier is not None:
                 direction = multiplier * direction
             stored = direction.to(matrix.parameter.dtype) if rounded else direction
-            finite.check(matrix.name, "update", stored)
+            matrix.direction_peak = finite.check(matrix.name, "update", stored)
             matrix.direction = matrix.view.join(direction, like=matrix.parameter)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from virtualdepth.maths import squared_preconditioned_norm
+from virtualdepth.optim._finite_check import FiniteCheck
 from virtualdepth.optim._matrices import GroupStep
 from virtualdepth.optim.solvers import Knows
 from virtualdepth.optim.step_scales._protocol import StepScale
@@ -26,6 +27,12 @@ class RmsScale(StepScale):
     memory: ClassVar[Mapping[str, Any]] = {"rms_mean": 0.0, "rms_steps": 0}
     maskable: ClassVar[bool] = False
     gradients_only: ClassVar[bool] = True
+
+    def compute(self, step: GroupStep, finite: FiniteCheck, **options: Any) -> None:
+        """Refuse a mean that is not finite: all later steps would be zero."""
+        super().compute(step, finite, **options)
+        for _, values in step.writes:
+            finite.check(f"group {step.number}", "mean of <G, P_W(G)>", values["rms_mean"])
 
     def multipliers(self, step: GroupStep, lr: Any) -> Sequence[Tensor | None]:
         """Compute 1 / (sqrt(mean of the sum of <G, P_W(G)>) + 1e-4)."""

@@ -10,6 +10,9 @@ from virtualdepth.optim._finite_check import FiniteCheck
 from virtualdepth.optim._matrices import Matrix, State
 
 POINTS = 5
+POINT_KEYS = frozenset(
+    {f"auto_{kind}_{age}" for kind in ("weight", "grad") for age in range(POINTS)} | {"auto_points"}
+)
 
 
 class Moving(NamedTuple):
@@ -32,15 +35,16 @@ def init_points(state: State, parameter: Tensor) -> None:
 
 def moving_matrix(matrix: Matrix, points: int, finite: FiniteCheck) -> Moving:
     """Decompose W, and read the last points."""
-    finite.check(matrix.name, "weight", matrix.weight)
+    matrix.weight_peak = finite.check(matrix.name, "weight", matrix.weight)
     finite.check(matrix.name, "gradient", matrix.grad)
     group, state, split = matrix.group, matrix.state, matrix.view.split
     dtype = torch.promote_types(matrix.weight.dtype, torch.float32)
     ages = range(points)
     weights = [matrix.weight, *(state[f"auto_weight_{age}"] for age in ages)]
     grads = [matrix.grad, *(state[f"auto_grad_{age}"] for age in ages)]
-    weights = [split(weight.to(dtype)) for weight in weights]
-    grads = [split(grad.to(dtype)) for grad in grads]
+    device = matrix.weight.device
+    weights = [split(weight.to(device, dtype)) for weight in weights]
+    grads = [split(grad.to(device, dtype)) for grad in grads]
     try:
         metric = preconditioner(weights[0], float(group["depth"]), group["rtol"])
     except LinAlgError as error:
@@ -51,7 +55,7 @@ def moving_matrix(matrix: Matrix, points: int, finite: FiniteCheck) -> Moving:
 def next_points(matrix: Matrix, points: int) -> dict[str, Any]:
     """Put the point where this step begins before those of the last steps."""
     aged = {
-        f"auto_{kind}_{age + 1}": matrix.state[f"auto_{kind}_{age}"]
+        f"auto_{kind}_{age + 1}": matrix.state[f"auto_{kind}_{age}"].to(matrix.parameter)
         for kind in ("weight", "grad")
         for age in range(POINTS - 1)
     }

@@ -1,5 +1,6 @@
 """The object "auto" among the step scales: it chooses the step of a group, or takes one back."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -17,7 +18,12 @@ from virtualdepth.optim.step_scales.auto._batches import (
     rounding,
 )
 from virtualdepth.optim.step_scales.auto._direction import choose_steps
-from virtualdepth.optim.step_scales.auto._points import init_points, moving_matrix, next_points
+from virtualdepth.optim.step_scales.auto._points import (
+    POINT_KEYS,
+    init_points,
+    moving_matrix,
+    next_points,
+)
 
 LOSSES = 10  # losses that a step is compared with
 
@@ -34,6 +40,7 @@ class AutoScale(StepScale):
         "auto_wait": 0,
         "auto_backs": [],
     }
+    state_keys: ClassVar[frozenset[str]] = POINT_KEYS
     maskable: ClassVar[bool] = False
     chooses_step: ClassVar[bool] = True
 
@@ -83,17 +90,30 @@ class AutoScale(StepScale):
             # as checkpoints take to make state: must change nothing
             for matrix in step.matrices:
                 matrix.direction = torch.zeros_like(matrix.parameter)
+                matrix.weight_peak = matrix.direction_peak = 0.0
             return
         points = min(int(matrix.state["auto_points"]) for matrix in step.matrices)
-        if points > 0 and loss is not None and losses and not loss <= max(losses):
-            _go_back(step, rate)
+        if loss is not None and math.isnan(loss):
+            _refuse(loss)
+        if points > 0 and loss is not None and losses and loss > max(losses):
+            _go_back(step, finite, rate)
             return
+        if loss is not None and not math.isfinite(loss):
+            _refuse(loss)
         memory = _go_on(step, finite, rate, points)
         memory["auto_losses"] = [*losses, *([] if loss is None else [loss])][-LOSSES:]
         # a matrix that did not move has no part in this step's secant: its points do not go on
         moved = {matrix.parameter for matrix in step.matrices}
         still = [step.states[p] for p in group["params"] if p not in moved]
         step.writes = [(group, memory), *((state, {"auto_points": 0}) for state in still)]
+
+
+def _refuse(loss: float) -> None:
+    """Refuse a loss from which "auto" cannot tell whether a step went too far."""
+    raise FloatingPointError(
+        f"loss: expected a finite number from the closure with step_scale='auto' but got {loss}; "
+        "the step was not taken, weights and state are unchanged"
+    )
 
 
 def _go_on(step: GroupStep, finite: FiniteCheck, rate: float, points: int) -> dict[str, Any]:
@@ -106,7 +126,7 @@ def _go_on(step: GroupStep, finite: FiniteCheck, rate: float, points: int) -> di
     changes, wait = choose_steps(moving, group, resolved=resolved)
     for matrix, change in zip(step.matrices, changes, strict=True):
         scaled = change / rate
-        finite.check(matrix.name, "update", scaled)
+        matrix.direction_peak = finite.check(matrix.name, "update", scaled)
         matrix.direction = matrix.view.join(scaled, like=matrix.parameter)
         matrix.new_state = next_points(matrix, points)
     backs = [*group["auto_backs"], 0][-WINDOW:]
@@ -117,9 +137,12 @@ def _go_on(step: GroupStep, finite: FiniteCheck, rate: float, points: int) -> di
     return memory
 
 
-def _go_back(step: GroupStep, rate: float) -> None:
+def _go_back(step: GroupStep, finite: FiniteCheck, rate: float) -> None:
     """Halve a step that went too far; the secants that led there are forgotten."""
     for matrix in step.matrices:
-        matrix.direction = (matrix.weight - matrix.state["auto_weight_0"]) / (2 * rate)
+        before = matrix.state["auto_weight_0"].to(matrix.weight)
+        matrix.direction = (matrix.weight - before) / (2 * rate)
+        matrix.weight_peak = finite.check(matrix.name, "weight", matrix.weight)
+        matrix.direction_peak = finite.check(matrix.name, "update", matrix.direction)
         matrix.new_state = {"auto_points": 1}
     step.writes = [(step.group, look_for_halvings(step.group, step.matrices))]

@@ -1,0 +1,105 @@
+"""State from a checkpoint: loaded as a whole or not at all, and checked before it is used."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from virtualdepth.optim._finite_check import entries
+from virtualdepth.optim._matrices import Group, State, States, matrix_of, parameter_name
+from virtualdepth.optim.solvers import solver_of
+from virtualdepth.optim.step_scales import STEP_SCALES
+
+# tensors with these names, in the state of any optimizer, are shaped as their parameter
+_SHAPED = ("momentum_buffer", "exp_avg", "exp_avg_sq", "origin", "auto_weight_", "auto_grad_")
+
+
+@contextmanager
+def whole_load(optimizer: Optimizer) -> Iterator[None]:
+    """Put everything back as it was if the block raises.
+
+    Yields:
+        Nothing.
+    """
+    # a load replaces groups and states, and does not write into those that were there
+    before = dict(vars(optimizer))
+    try:
+        yield
+    except BaseException:
+        vars(optimizer).update(before)
+        raise
+
+
+def check_kinds(state_dict: Mapping[str, Any], groups: Sequence[Group]) -> None:
+    """Refuse tensors that torch would cast to the parameter's dtype with a loss of meaning."""
+    for number, (group, saved) in enumerate(
+        zip(groups, state_dict.get("param_groups", ()), strict=False)
+    ):
+        pairs = zip(group["params"], saved.get("params", ()), strict=False)
+        for index, (parameter, key) in enumerate(pairs):
+            for what, value in state_dict.get("state", {}).get(key, {}).items():
+                if isinstance(value, Tensor) and value.ndim and not _is_kind(value, parameter):
+                    raise TypeError(
+                        f"{parameter_name(group, number, index)}: expected a {what} of a dtype "
+                        f"like {parameter.dtype} but got {value.dtype}; nothing was loaded"
+                    )
+
+
+def _is_kind(value: Tensor, parameter: Tensor) -> bool:
+    kinds = ((each.is_floating_point(), each.is_complex()) for each in (value, parameter))
+    return len(set(kinds)) == 1
+
+
+def check_state(group: Group, number: int, states: States) -> None:
+    """Refuse state of a group that has another shape than a step needs, or is not finite."""
+    scale = STEP_SCALES[group["step_scale"]]
+    for index, parameter in enumerate(group["params"]):
+        state, name = states.get(parameter, {}), parameter_name(group, number, index)
+        for key, value in state.items():
+            _check_value(name, key, value, parameter)
+        _check_complete(name, state, scale.state_keys)
+        if "origin" in state:
+            _check_complete(name, state, {"origin", "left_origin"})
+        if state and (matrix := matrix_of(group, number, index, states)) is not None:
+            solver_of(matrix).check_state(matrix)
+    for key in scale.memory:
+        for value in _numbers(group.get(key, ())):
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"{key}: expected finite numbers in group {number} but got {value}; nothing "
+                    "was loaded"
+                )
+
+
+def _check_complete(name: str, state: State, keys: Iterable[str]) -> None:
+    """Refuse a state that has some of these keys, and lacks others."""
+    missing = sorted(set(keys) - set(state))
+    if missing and len(missing) < len(set(keys)):
+        raise ValueError(
+            f"{name}: expected {missing} in its state but got only {sorted(state)}; nothing was "
+            "loaded"
+        )
+
+
+def _check_value(name: str, key: str, value: Any, parameter: Tensor) -> None:
+    """Refuse one entry of a state."""
+    if not isinstance(value, Tensor):
+        return
+    if key.startswith(_SHAPED) and value.shape != parameter.shape:
+        raise ValueError(
+            f"{name}: expected a {key} of shape {tuple(parameter.shape)} but got "
+            f"{tuple(value.shape)}; nothing was loaded"
+        )
+    floating = value.is_floating_point() or value.is_complex()
+    if floating and value.ndim and not torch.isfinite(entries(value)).all():
+        raise ValueError(
+            f"{name}: expected finite numbers in {key} but got NaN or inf; nothing was loaded"
+        )
+
+
+def _numbers(value: Any) -> Iterable[float]:
+    return value if isinstance(value, list | tuple) else [value]
