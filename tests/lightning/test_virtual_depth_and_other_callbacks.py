@@ -147,6 +147,21 @@ def test_all_optimizers_get_depth_or_none(flavour: Flavour, trainer: Make, data:
     assert "depth" not in module.kept[0].param_groups[0]
 
 
+def test_patterns_hold_for_every_fit_and_through_the_compiler(
+    flavour: Flavour, trainer: Make, data: Data
+) -> None:
+    """They may be an iterator, and name the layers of a module that is compiled."""
+
+    def compiled() -> nn.Module:
+        return torch.compile(nn.Sequential(nn.Linear(IN_FEATURES, IN_FEATURES)), backend="eager")
+
+    callback = flavour.vd.VirtualDepth(3, include=iter(["backbone.0.weight"]))
+    for _ in range(2):
+        run = trainer(max_epochs=1, callbacks=[callback])
+        run.fit(module_of(flavour, sgd, compiled), datamodule=flavour.vd.TensorDataModule(*data))
+        assert matrices_of(run.optimizers[0]) == ["5 x 5", "-", "-", "-"]
+
+
 class Backbone(nn.Module):
     """A convolution in two groups, a normalisation and packed weights."""
 

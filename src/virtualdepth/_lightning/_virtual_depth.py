@@ -1,5 +1,6 @@
 """A callback that gives depth to a module's optimizers without touching its code."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from virtualdepth.maths import check_depth
@@ -67,8 +68,9 @@ class VirtualDepthMixin(Callback):
     ) -> None:
         super().__init__()
         self.depth = check_depth(depth)
-        self.include = include
-        self.exclude = exclude
+        # each optimizer of each fit asks for the patterns, which an iterator gives once
+        self.include = list(include) if isinstance(include, Iterator) else include
+        self.exclude = list(exclude) if isinstance(exclude, Iterator) else exclude
         self.on = on
         self.step_scale = step_scale
         self.cap = cap

@@ -200,7 +200,9 @@ def _matches(
 
 def _match(option: str, pattern: Pattern, place: _Place) -> bool:
     if isinstance(pattern, str):
-        return any(fnmatchcase(name, pattern) for name in (place.name, *place.modules))
+        # torch.compile puts a module around the one that it compiles
+        names = [each.replace("_orig_mod.", "") for each in (place.name, *place.modules)]
+        return any(fnmatchcase(name, pattern) for name in (place.name, *place.modules, *names))
     if isinstance(pattern, type):
         return any(isinstance(module, pattern) for module in place.modules.values())
     if callable(pattern):

@@ -61,6 +61,11 @@ def test_unmatched_pattern_is_an_error_that_lists_the_names(patterns: str | list
         find_layers(Model(), patterns)
 
 
+def test_no_pattern_is_an_error() -> None:
+    with pytest.raises(ValueError, match="layers: expected one pattern or several but got none"):
+        find_layers(Model(), [])
+
+
 def test_single_layers_are_no_products() -> None:
     with pytest.raises(ValueError, match="name of a DeepLinear or a Sequential of Linear layers"):
         find_layers(Model(), "conv", products_only=True)

@@ -69,7 +69,10 @@ def find_layers(
     """Choose layers by shell wildcards (``*`` matches dots too), in the order of the modules."""
     known, computed = _known_layers(root, products_only)
     chosen = set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    if not patterns:
+        raise ValueError("layers: expected one pattern or several but got none; '*' is all")
+    for pattern in patterns:
         matched = [layer for layer in known if fnmatchcase(layer.name, pattern)]
         # layers whose weight is computed are there, though they cannot be watched
         if not matched and not any(fnmatchcase(name, pattern) for name in computed):
