@@ -66,17 +66,12 @@ class FiniteCheck:
 
     def check_all(self, name: str, what: str, values: Iterable[Any]) -> None:
         """Refuse numbers that are not finite among values of any kind, on any process."""
-        tensors = [v for v in values if isinstance(v, Tensor) and v.is_floating_point()]
-        if dist.is_available() and dist.is_initialized():
-            tensors = [entries(tensor) for tensor in tensors]
-        tensors = [t for t in tensors if t.numel() and t.layout is torch.strided]
-        if not tensors:
-            return
-        for tensor, largest in zip(tensors, torch._foreach_norm(tensors, math.inf), strict=True):
-            if self.is_async(tensor):
-                self.pending.append((name, what, largest))
-            elif not math.isfinite(largest.item()):
-                self._judge(name, what, math.inf)
+        several = dist.is_available() and dist.is_initialized()
+        for value in values:
+            if isinstance(value, Tensor) and value.is_floating_point():
+                if several or value.is_sparse or not value.numel():
+                    value = entries(value)
+                self.check(name, what, value)
 
     def check_now(self, name: str, what: str, tensor: Tensor) -> None:
         """Refuse a part of a tensor now, on any device; it may be empty."""

@@ -48,7 +48,7 @@ def whole_step(optimizer: Optimizer, *, several: bool = False) -> Iterator[Whole
             if several or p.grad is not None:
                 whole.weights[p] = p.detach().clone()
     for p, state in optimizer.state.items():
-        whole.states[p] = tree_map_only(Tensor, torch.clone, state)
+        whole.states[p] = {key: _copied(value) for key, value in state.items()}
     try:
         yield whole
         _check_after(optimizer, whole)
@@ -61,6 +61,15 @@ def whole_step(optimizer: Optimizer, *, several: bool = False) -> Iterator[Whole
             where.update(values)
 
 
+def _copied(value: Any) -> Any:
+    """Copy one entry of a state."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    # tree_map takes its time, and most entries are no containers
+    holds = isinstance(value, dict | list | tuple)
+    return tree_map_only(Tensor, torch.clone, value) if holds else value
+
+
 @torch.no_grad()
 def _check_after(optimizer: Optimizer, whole: WholeStep) -> None:
     """Refuse weights and state that are not finite; on a device this reads what is pending."""
@@ -68,8 +77,11 @@ def _check_after(optimizer: Optimizer, whole: WholeStep) -> None:
     for step in whole.steps:
         moved = [(name, p) for name, p, _ in step.plain]
         for name, p in [*moved, *((matrix.name, matrix.parameter) for matrix in step.matrices)]:
-            finite.check_all(name, "new weight", [p])
-            finite.check_all(name, "new state", tree_leaves(optimizer.state.get(p)))
+            values = optimizer.state.get(p, {}).values()
+            finite.check_all(name, "new weight", [p.detach()])
+            finite.check_all(name, "new state", values)
+            if any(isinstance(value, dict | list | tuple) for value in values):
+                finite.check_all(name, "new state", tree_leaves(list(values)))
     if finite.pending:
         finite.raise_pending()
 
