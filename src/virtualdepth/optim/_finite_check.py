@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from virtualdepth.distributed import local_part
 
@@ -72,6 +73,8 @@ class FiniteCheck:
                 if several or value.is_sparse or not value.numel():
                     value = entries(value)
                 self.check(name, what, value)
+            elif isinstance(value, dict | list | tuple):
+                self.check_all(name, what, tree_leaves(value))
 
     def check_now(self, name: str, what: str, tensor: Tensor) -> None:
         """Refuse a part of a tensor now, on any device; it may be empty."""
