@@ -21,7 +21,7 @@ class Contract:
     # an option with a value that has to be refused
     bad_option: ClassVar[tuple[str, Any]]
     # options with values that no added group may have
-    refused_options: ClassVar[list[tuple[str, Any]]] = [("no_option", 1), ("lr", -1.0)]
+    refused_options: ClassVar[list[tuple[str, Any]]] = [("weigth_decay", 1), ("lr", -1.0)]
     lr: ClassVar[float] = 0.05
     weight_decay: ClassVar[float] = 0.1
     dtypes: ClassVar[tuple[torch.dtype, ...]] = (

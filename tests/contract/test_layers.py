@@ -22,7 +22,7 @@ class TestLayers(EndToEndContract):
     }
     bad_option: ClassVar[tuple[str, Any]] = ("depth", 2.5)
     refused_options: ClassVar[list[tuple[str, Any]]] = [
-        ("no_option", 1),
+        ("weigth_decay", 1),
         ("step_scale", "unit"),
         ("origin", "init"),
         ("rtol", 1e-9),

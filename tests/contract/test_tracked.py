@@ -22,7 +22,7 @@ class TestTracked(EndToEndContract):
         },
     }
     refused_options: ClassVar[list[tuple[str, Any]]] = [
-        ("no_option", 1),
+        ("weigth_decay", 1),
         ("step_scale", "auto"),
         ("hidden_features", 1),
     ]

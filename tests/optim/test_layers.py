@@ -277,14 +277,14 @@ def test_what_has_no_explicit_network_is_refused(
 def test_widths_that_do_not_fit_are_refused(
     group: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    params = {"params": [("layer", torch.ones(4, 3))], "depth": 3}
+    params = {"params": [("layer", nn.Parameter(torch.ones(4, 3)))], "depth": 3}
     with pytest.raises(error, match=message):
         vd.EndToEndSGD([{"solver": "layers", **params, **group}])
 
 
 def test_half_precision_is_refused() -> None:
     with pytest.raises(TypeError, match="expected float32 or float64 with solver='layers'"):
-        vd.EndToEndSGD([torch.ones(2, 2, dtype=torch.bfloat16)], solver="layers")
+        vd.EndToEndSGD([nn.Parameter(torch.ones(2, 2, dtype=torch.bfloat16))], solver="layers")
 
 
 def test_another_optimizer_cannot_have_layers() -> None:

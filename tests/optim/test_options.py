@@ -70,7 +70,11 @@ def test_a_value_that_it_cannot_have(
 def test_an_option_that_it_does_not_have(options: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument"):
         EndToEndSGD(small_network().parameters(), **options)
-    refused_as_a_group(options, TypeError, f"expected options among .* but got {list(options)}")
+
+
+@pytest.mark.parametrize("key", ["Depth", "momentun", "weigth_decay", "step_scales", "rtoll"])
+def test_a_misspelt_key_of_a_group(key: str) -> None:
+    refused_as_a_group({key: 1}, TypeError, f"{key}: expected an option, .* is almost '")
 
 
 def refused_as_a_group(options: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -207,12 +207,12 @@ def test_parametrized_weights_are_refused(parametrize: Any) -> None:
     assert routes(model, exclude="0") == {"1.weight": "2 x 4"}
 
 
-def test_lazy_parameters_are_refused() -> None:
-    model = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2))
-    with pytest.raises(ValueError, match=r"0\.weight: .*lazy"):
-        vd.param_groups(model, 3)
-    model(torch.ones(1, 3))
-    assert set(routes(model)) == {"0.weight", "1.weight"}
+def test_lazy_parameters_are_seen_as_their_modules_use_them() -> None:
+    model = nn.Sequential(nn.LazyConv2d(4, 1, groups=2), nn.LazyBatchNorm2d(), nn.Linear(4, 2))
+    optimizer = vd.EndToEndSGD(vd.param_groups(model, 3), lr=0.1)
+    assert {route.matrix for route in vd.routing(optimizer)} == {"-", "2 x 4"}
+    model[0](torch.ones(1, 6, 3, 3))
+    assert {route.matrix for route in vd.routing(optimizer)} == {"-", "2 of 2 x 3", "2 x 4"}
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_origin_makes_the_change_of_low_rank() -> None:
 
 def test_origin_refuses_what_would_drown_it() -> None:
     with pytest.raises(TypeError, match=r"parameter 0.*bfloat16.*autocast"):
-        vd.EndToEndSGD([torch.ones(2, 2, dtype=torch.bfloat16)], origin="init")
+        vd.EndToEndSGD([nn.Parameter(torch.ones(2, 2, dtype=torch.bfloat16))], origin="init")
     with pytest.raises(ValueError, match="origin: expected one of"):
         vd.EndToEndSGD([torch.ones(2, 2)], origin="zero")
     with pytest.raises(ValueError, match="origin_scale"):

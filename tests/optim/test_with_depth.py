@@ -228,7 +228,7 @@ def test_added_groups_get_the_depth_unless_they_have_one() -> None:
     optimizer.add_param_group({"params": [weight(3)], "depth": 2})
     assert [group["depth"] for group in optimizer.param_groups] == [3, 3, 2]
     with pytest.raises(TypeError, match="complex"):
-        optimizer.add_param_group({"params": [torch.ones(2, 2, dtype=torch.complex64)]})
+        optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2, 2) + 0j)]})
     assert len(optimizer.param_groups) == 3
 
 
@@ -274,7 +274,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     ),
     "cap": (lambda: torch.optim.SGD([weight()]), {"cap": 0}, ValueError, "^cap"),
     "sparse": (
-        lambda: torch.optim.SGD([torch.eye(3).to_sparse()]),
+        lambda: torch.optim.SGD([nn.Parameter(torch.eye(3).to_sparse())]),
         {},
         TypeError,
         "parameter 0 of group 0.*sparse",

@@ -19,10 +19,14 @@ from virtualdepth.optim._depth_step import (
     step_on_gradient,
     step_on_update,
 )
+from virtualdepth.optim._init_state import even_out
 from virtualdepth.optim._loading import check_kinds, check_state, whole_load
-from virtualdepth.optim._matrices import Group, align_counts, matrices
-from virtualdepth.optim._options import OnName, plain_number
+from virtualdepth.optim._matrices import Group, align_counts, learn_names, matrices
+from virtualdepth.optim._options import OPTIONS, OnName, plain_number
 from virtualdepth.optim.step_scales import STEP_SCALES
+
+# the options of `with_depth`
+OURS = ("depth", "step_scale", "cap", "solver", "rtol")
 
 Counts = dict[Tensor, int]
 """How many matrices each parameter of a model is; 0 for a plain one."""
@@ -49,6 +53,18 @@ class OptimizerWithDepth(Optimizer):
     def _step_supports_amp_scaling(self, value: bool) -> None:
         """Ignore what a fused optimizer says of itself."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Make one of the base's class with depth, as clients do that copy ``defaults``."""
+        made, base, on = type(self), self._base, self._on
+        ours = {name: options.pop(name, OPTIONS[name].default) for name in OURS}
+        self.__class__ = base  # type: ignore[assignment]
+        base.__init__(self, *args, **options)
+        self.defaults.update(ours)
+        for number, group in enumerate(self.param_groups):
+            _complete(self, group)
+            check_target(group, number, on=on)
+        self.__class__ = made
+
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         kept = {key: value for key, value in vars(self).items() if key == "_depth_counts"}
         return _rebuild, (self._base, self._on), {**self.__getstate__(), **kept}
@@ -63,13 +79,14 @@ class OptimizerWithDepth(Optimizer):
         check_target_options({**self.defaults, **param_group}, self._on)
         self._base.add_param_group(self, param_group)
         group = self.param_groups[-1]
+        learn_names(zip(group.get("param_names", ()), group["params"], strict=False))
         try:
             check_target(group, len(self.param_groups) - 1, on=self._on)
             matrices(group, len(self.param_groups) - 1, {})  # run the checks
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
-        STEP_SCALES[group["step_scale"]].init(group, {})
+        STEP_SCALES[group["step_scale"]].init_memory(group)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state, with numbers that any checkpoint reader accepts."""
@@ -77,6 +94,7 @@ class OptimizerWithDepth(Optimizer):
             # schedulers that count with another library leave its numbers here
             group.update({key: plain_number(value) for key, value in group.items()})
             align_counts(group, vars(self).get("_depth_counts", {}))
+        even_out(self.param_groups, self.state)
         saved = self._base.state_dict(self)
         for group in saved.get("param_groups", ()):
             group.pop("matrix_params", None)  # in the order of "params", there is no need for it
@@ -103,6 +121,8 @@ class OptimizerWithDepth(Optimizer):
                     _complete(self, group)
                 check_target_options(group, self._on)
                 check_state(group, number, self.state)
+                STEP_SCALES[group["step_scale"]].init_memory(group)
+            even_out(self.param_groups, self.state)
 
     # what waits for numbers on the host would only be cut to pieces by a compiler
     @_disable_dynamo
@@ -143,7 +163,7 @@ def _with_view(optimizer: Optimizer, group: Group) -> Group:
 
 def _complete(optimizer: Optimizer, group: Group) -> None:
     group.update({**optimizer.defaults, **_with_view(optimizer, group)})
-    STEP_SCALES[group["step_scale"]].init(group, {})
+    STEP_SCALES[group["step_scale"]].init_memory(group)
 
 
 def has_depth(optimizer: Optimizer) -> bool:

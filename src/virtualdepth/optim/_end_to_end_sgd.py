@@ -12,13 +12,15 @@ from torch._compile import _disable_dynamo
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from virtualdepth.optim._init_state import init_state
+from virtualdepth.optim._init_state import even_out, init_state
 from virtualdepth.optim._loading import check_kinds, check_state, whole_load
+from virtualdepth.optim._matrices import learn_names
 from virtualdepth.optim._options import (
     OPTIONS,
     OriginName,
     check_group,
-    check_options,
+    check_keys,
+    check_names,
     check_values,
     plain_number,
 )
@@ -115,6 +117,7 @@ class EndToEndSGD(Optimizer):
               would never move, so a small random start is added to W once. Its standard deviation
               is ``origin_scale / sqrt(n)`` (an option of the group, 1e-3). It is the same in every
               run. Half precision is refused, because its rounding is larger than the change.
+        **others: the other options of a group, see :meth:`add_param_group`.
 
     Raises:
         TypeError: if an option is unknown or of the wrong type, or a matrix to get depth is
@@ -151,11 +154,13 @@ class EndToEndSGD(Optimizer):
         solver: SolverName = "auto",
         rtol: float | None = None,
         origin: OriginName | None = None,
+        **others: Any,
     ) -> None:
-        given = locals()  # before anything else has a name here
+        check_names(others)
+        given = {**locals(), **others}
         defaults = {name: given.get(name, option.default) for name, option in OPTIONS.items()}
-        check_options(defaults)
-        self._session = Session()
+        check_values(defaults)
+        self._depth_session = Session()
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -166,28 +171,30 @@ class EndToEndSGD(Optimizer):
                 "hidden_features" (for "layers": one width or N - 1, default min(m, n)), "scheme"
                 (how parameters that lie on several processes are preconditioned: "gram", "gather",
                 "owner" or "auto", the default; see :class:`virtualdepth.distributed.Scheme`), and
-                the keys that :func:`virtualdepth.param_groups` writes.
+                the keys that :func:`virtualdepth.param_groups` writes. Keys of other libraries are
+                kept.
 
         Raises:
-            TypeError: if an option is unknown, or a matrix to get depth is complex or sparse, or
-                lies on processes in a way that is not supported.
+            TypeError: if a key is almost an option's name, or a matrix to get depth is complex or
+                sparse, or lies on processes in a way that is not supported.
             ValueError: if an option is out of range, or a matrix does not divide into blocks.
         """
-        # a subclass may have defaults of its own
-        check_options({**self.defaults, **param_group}, known=self.defaults)
+        check_values({**self.defaults, **param_group})
+        check_keys(param_group, known=self.defaults)  # a subclass may have some of its own
         super().add_param_group(param_group)
         group, number = self.param_groups[-1], len(self.param_groups) - 1
+        learn_names(zip(group.get("param_names", ()), group["params"], strict=False))
         try:
             parts(self.param_groups)
             check_group(group, number)
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
-        self._session.compared = False
+        self._depth_session.compared = False
         init_state(group, number, self.state)
 
     def __getstate__(self) -> dict[str, Any]:
-        self._session.finite.raise_pending()
+        self._depth_session.finite.raise_pending()
         return super().__getstate__()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -198,7 +205,7 @@ class EndToEndSGD(Optimizer):
         """
         super().__setstate__(state)
         self.defaults.pop("differentiable", None)  # torch adds it; groups to come would have it
-        self._session = Session()
+        self._depth_session = Session()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state, of plain values and tensors only.
@@ -209,10 +216,11 @@ class EndToEndSGD(Optimizer):
         Raises:
             FloatingPointError: on a device, if the last step was refused (see the class).
         """
-        self._session.finite.raise_pending()
+        self._depth_session.finite.raise_pending()
         for group in self.param_groups:
             # schedulers that count with another library leave its numbers here
             group.update({key: plain_number(value) for key, value in group.items()})
+        even_out(self.param_groups, self.state)
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -245,6 +253,7 @@ class EndToEndSGD(Optimizer):
                 check_values(group)
                 check_state(group, number, self.state)
                 init_state(group, number, self.state)
+            even_out(self.param_groups, self.state)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -279,5 +288,5 @@ class EndToEndSGD(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         with without_autocast(self.param_groups):
-            take_step(self.param_groups, self.state, self._session, loss)
+            take_step(self.param_groups, self.state, self._depth_session, loss)
         return loss

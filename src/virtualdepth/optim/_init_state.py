@@ -1,7 +1,12 @@
 """The state that a step will need, made before a checkpoint is loaded into it."""
 
+from collections.abc import MutableMapping, Sequence
+
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+
 from virtualdepth.distributed import is_distributed
-from virtualdepth.optim._matrices import Group, MatrixView, States, matrix_of
+from virtualdepth.optim._matrices import Group, MatrixView, State, States, matrix_of
 from virtualdepth.optim._momentum import init_momentum
 from virtualdepth.optim._origin import init_origin
 from virtualdepth.optim.solvers import SOLVERS, solver_of
@@ -9,16 +14,31 @@ from virtualdepth.optim.step_scales import STEP_SCALES
 
 
 def init_state(group: Group, number: int, states: States) -> None:
-    """Make the state of each parameter of a group, and the memory of the group."""
-    for index in range(len(group["params"])):
-        _init_parameter(group, number, index, states)
+    """Make the state of each parameter that a group trains, and the memory of the group."""
     STEP_SCALES[group["step_scale"]].init(group, states)
-    if group["origin"] is not None:
-        for index, parameter in enumerate(group["params"]):
+    for index, parameter in enumerate(group["params"]):
+        if is_lazy(parameter) or not parameter.requires_grad:
+            continue  # a first step makes it, if there is to be one
+        _init_parameter(group, number, index, states)
+        if group["origin"] is not None:
             if MatrixView.of(group, index) is not None:
                 init_origin(states[parameter], parameter)
             else:  # distributed checkpoints want state for every parameter, or for none
                 states[parameter].setdefault("left_origin", False)
+
+
+def even_out(groups: Sequence[Group], states: MutableMapping[Tensor, State]) -> None:
+    """Give every parameter a state, if only an empty one, or none; distributed checkpoints ask so.
+
+    They also hand an empty state to each parameter of an optimizer that keeps none.
+    """
+    params = [p for group in groups for p in group["params"]]
+    if any(states.get(p) for p in params):
+        for p in params:
+            states.setdefault(p, {})
+    else:
+        for p in params:
+            states.pop(p, None)
 
 
 def _init_parameter(group: Group, number: int, index: int, states: States) -> None:

@@ -1,12 +1,13 @@
 """How a parameter is seen as matrices, and the records that travel through a step."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from virtualdepth.distributed import check_not_flattened, is_distributed
 from virtualdepth.maths import Preconditioned
@@ -17,6 +18,10 @@ State = dict[str, Any]
 States = Mapping[Tensor, State]
 Caches = dict[Tensor, Any]
 Writes = list[tuple[State, State]]  # (where, what): dicts to update once the step is taken
+
+# The attribute that holds the last name a parameter was seen under. A dictionary would keep the
+# parameter alive; weak references would keep torch from swapping it when its model is converted
+_NAME = "_virtualdepth_name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class MatrixView:
         """Read how a group sees one of its parameters; None if depth does not act on it."""
         parameter = group["params"][index]
         if group.get("depth", 1) == 1 or parameter.ndim < 2 or parameter.numel() == 0:
-            return None
+            return None  # a lazy parameter has one dimension until it gets its shape
         if "matrix_counts" in group:
             count, transposed = matrix_count(group, index), False
         else:
@@ -144,9 +149,11 @@ def matrices(
     *,
     distributed: bool = False,
 ) -> list[Matrix]:
-    """Make the records of a group, and refuse parameters that depth cannot act on."""
+    """Make the records of what a group trains, and refuse what depth cannot act on."""
     found = []
-    for index in range(len(group["params"])):
+    for index, parameter in enumerate(group["params"]):
+        if not parameter.requires_grad and parameter.grad is None:
+            continue  # frozen: whatever it is, no step will move it
         matrix = matrix_of(group, number, index, states, caches)
         if matrix is not None:
             check_matrix(matrix, distributed=distributed)
@@ -167,6 +174,8 @@ def begin_step(
     layers = 1.0 if math.isinf(group.get("depth", 1)) else float(group.get("depth", 1))
     step = GroupStep(group, number, states, layers * group.get("weight_decay", 0))
     for index, parameter in enumerate(group["params"]):
+        if not parameter.requires_grad and parameter.grad is None:
+            continue
         matrix = matrix_of(group, number, index, states, caches)
         if matrix is not None:
             check_matrix(matrix, distributed=distributed)
@@ -188,11 +197,22 @@ def check_whole(group: Group, number: int) -> None:
             check_not_flattened(parameter_name(group, number, index), parameter)
 
 
+def learn_names(named: Iterable[tuple[str, Tensor]]) -> None:
+    """Remember what parameters of a model, or named ones, are called: for messages and tables."""
+    for name, parameter in named:
+        setattr(parameter, _NAME, name)
+
+
 def parameter_name(group: Mapping[str, Any], number: int, index: int) -> str:
     """Name a parameter as its user does, or by its place and shape."""
-    if len(group.get("param_names", ())) == len(group["params"]):
-        return str(group["param_names"][index])
-    return f"parameter {index} of group {number}, shape {tuple(group['params'][index].shape)}"
+    parameter = group["params"][index]
+    if hasattr(parameter, _NAME):
+        return str(getattr(parameter, _NAME))
+    names = group.get("param_names", ())
+    if len(names) == len(group["params"]):  # not so where the parameters of a group were changed
+        return str(names[index])
+    shape = "not known yet" if is_lazy(parameter) else tuple(parameter.shape)
+    return f"parameter {index} of group {number}, shape {shape}"
 
 
 def check_matrix(matrix: Matrix, *, distributed: bool) -> None:

@@ -1,6 +1,7 @@
 """The options of a parameter group: one table, which everything that asks for options reads."""
 
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from math import inf, isfinite
 from numbers import Real
 from operator import attrgetter, is_
@@ -18,21 +19,8 @@ OriginName = Literal["init"]
 SchemeName = Literal["auto", "gram", "gather", "owner"]
 OnName = Literal["gradient", "update"]
 
-# keys that torch, schedulers and loggers leave in groups which a user may hand to a new optimizer
-_OTHER_KEYS = frozenset(
-    {
-        "params",
-        "param_names",
-        "name",
-        "matrix_counts",
-        "matrix_params",
-        "initial_lr",
-        "max_lr",
-        "min_lr",
-        "swa_lr",
-    }
-    | {"base_momentum", "max_momentum"}
-).union(*(scale.memory for scale in STEP_SCALES.values()))
+# a key of a group that is so much like an option's name is taken for a misspelt one
+_ALMOST = 0.85
 
 
 # the values of each group's options, by its id, as they were last found to be good
@@ -126,12 +114,24 @@ OPTIONS: Mapping[str, Option] = {
 _LIVE = tuple(name for name in OPTIONS if name != "lr")
 
 
-def check_options(group: Mapping[str, Any], known: Iterable[str] = ()) -> None:
-    """Refuse a complete group with an unknown option, or with values that it cannot have."""
-    unknown = sorted(set(group) - set(OPTIONS) - _OTHER_KEYS - set(known))
+def check_names(names: Iterable[str]) -> None:
+    """Refuse names of options that there are none of."""
+    unknown = sorted(set(names) - set(OPTIONS))
     if unknown:
-        raise TypeError(f"expected options among {sorted(OPTIONS)} but got {unknown}")
-    check_values(group)
+        raise TypeError(
+            f"got an unexpected keyword argument {unknown[0]!r}; expected options among "
+            f"{sorted(OPTIONS)}"
+        )
+
+
+def check_keys(keys: Iterable[str], known: Iterable[str] = ()) -> None:
+    """Refuse keys of a group that are misspelt options; others may be of another library."""
+    for key in sorted(set(keys) - set(OPTIONS) - set(known)):
+        for option in get_close_matches(key.lower(), OPTIONS, 1, _ALMOST):
+            raise TypeError(
+                f"{key}: expected an option, or a key of another library, but got what is almost "
+                f"{option!r}; spell it so, or give the key another name"
+            )
 
 
 def check_values(group: Mapping[str, Any]) -> None:
@@ -208,6 +208,7 @@ def check_changed(
     lr = group.get("lr")
     params = group["params"]
     values = [*map(group.get, _LIVE), type(lr), *params, *map(attrgetter("dtype"), params)]
+    values += map(type, params)  # a lazy parameter changes its type when it gets a shape
     known = checked.get(id(group), [])
     # by identity, which asks nothing of the values; a tensor may have been written to
     same = len(values) == len(known) and all(map(is_, values, known))

@@ -13,6 +13,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from virtualdepth.distributed import check_not_flattened, is_flattened
 from virtualdepth.maths import check_depth
+from virtualdepth.optim._matrices import learn_names
 from virtualdepth.optim._options import OPTIONS
 
 Pattern = str | type[nn.Module] | Callable[[str, nn.Module | None, Tensor], bool]
@@ -86,8 +87,7 @@ def param_groups(
     Raises:
         TypeError: if a pattern is of another kind, or FullyShardedDataParallel has flattened a
             weight that would get depth.
-        ValueError: if a pattern matches nothing, or a weight that would get depth is parametrized
-            or not initialised yet.
+        ValueError: if a pattern matches nothing, or a weight that would get depth is parametrized.
 
     >>> model = nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.Flatten(), nn.Linear(8, 2))
     >>> for group in param_groups(model, 3, exclude="2"):
@@ -147,6 +147,7 @@ def _sorted_places(
 
 
 def _places(model: nn.Module) -> Iterator[_Place]:
+    learn_names(model.named_parameters())
     around = dict(model.named_modules(remove_duplicate=False))
     for name, parameter in model.named_parameters(remove_duplicate=False):
         parts = name.split(".")[:-1]
@@ -167,7 +168,7 @@ def _gets_depth(place: _Place, included: set[int] | None) -> bool:
 
 
 def _has_rows(place: _Place) -> bool:
-    # a lazy parameter has no shape yet, a flattened one no longer: wanted, and then refused by name
+    # a lazy parameter has no shape yet, a flattened one no longer: wanted, and then refused
     p = place.parameter
     return is_lazy(p) or is_flattened(p) or p.ndim >= 2
 
@@ -229,11 +230,6 @@ def _view(place: _Place) -> dict[str, Any]:
 
 def _check_place(place: _Place) -> None:
     check_not_flattened(place.name, place.parameter)
-    if is_lazy(place.parameter):
-        raise ValueError(
-            f"{place.name}: expected an initialised parameter but got a lazy one; run the model "
-            "once before making its optimizer"
-        )
     hooks = () if place.module is None else place.module._forward_pre_hooks.values()
     # these keep (weight_g, weight_v) or weight_orig, and make the weight before each forward pass
     old_style = any(

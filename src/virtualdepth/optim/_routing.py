@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields, replace
 
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from virtualdepth.distributed import Plan, Scheme, local_part
@@ -121,7 +122,7 @@ def _route(optimizer: Optimizer, number: int, index: int, plan: Plan | None) -> 
     state = optimizer.state.get(parameter, {})
     shown, depth, label, note = "-", 1.0, "plain", ""
     tensors = [value for value in state.values() if isinstance(value, Tensor)]
-    session = getattr(optimizer, "_session", None)
+    session = getattr(optimizer, "_depth_session", None)
     caches = session.caches if isinstance(session, Session) else None
     matrix = matrix_of(group, number, index, optimizer.state, caches)
     if matrix is not None:
@@ -132,7 +133,7 @@ def _route(optimizer: Optimizer, number: int, index: int, plan: Plan | None) -> 
         tensors += solver_of(matrix).cached_tensors(matrix)
     route = Route(
         parameter_name(group, number, index),
-        tuple(parameter.shape),
+        () if is_lazy(parameter) else tuple(parameter.shape),
         shown,
         depth,
         label,

@@ -10,14 +10,15 @@ from torch.optim import LBFGS, Optimizer
 
 from virtualdepth.optim._depth_step import check_target
 from virtualdepth.optim._depth_subclass import (
+    OURS,
     Counts,
     class_with_depth,
     has_depth,
     remember_counts,
 )
 from virtualdepth.optim._end_to_end_sgd import EndToEndSGD
-from virtualdepth.optim._matrices import Group, matrices, parameter_name
-from virtualdepth.optim._options import OPTIONS, OnName, check_depth_options
+from virtualdepth.optim._matrices import Group, learn_names, matrices, parameter_name
+from virtualdepth.optim._options import OnName, check_depth_options
 from virtualdepth.optim._param_groups import Patterns, matrix_counts, named_counts
 from virtualdepth.optim.solvers import StatelessSolverName
 from virtualdepth.optim.step_scales import STEP_SCALES, MultiplierName
@@ -91,7 +92,7 @@ def with_depth(
             [1., 1.]]))
     """
     given = locals()
-    options = {name: given[name] for name in OPTIONS if name in given}
+    options = {name: given[name] for name in OURS}
     give_depth([optimizer], options, on=on, model=model, include=include, exclude=exclude)
     return optimizer
 
@@ -132,11 +133,12 @@ def _completed(
     counts = _counts(optimizer, choice["model"], choice["include"], choice["exclude"])
     groups = [{**options, **group} for group in optimizer.param_groups]
     for number, group in enumerate(groups):
+        learn_names(zip(group.get("param_names", ()), group["params"], strict=False))
         if counts is not None:
             group["matrix_counts"] = [counts.get(p, 1) for p in group["params"]]
             group["matrix_params"] = list(group["params"])
         check_target(group, number, on=on)
-        STEP_SCALES[group["step_scale"]].init(group, {})
+        STEP_SCALES[group["step_scale"]].init_memory(group)
         matrices(group, number, {})
     return groups, counts
 

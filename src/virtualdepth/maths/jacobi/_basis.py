@@ -35,8 +35,8 @@ class Basis(NamedTuple):
 def exact_basis(wide: Tensor) -> Basis:
     """Compute U and A = S V^T of W, (..., k, n), by a thin SVD."""
     u, s, vh = thin_svd(wide)
-    # contiguous, as after a checkpoint: products of LAPACK's columns would round differently
-    return Basis(u.contiguous(), s.unsqueeze(-1) * vh, s)
+    # in one layout, as after a checkpoint: products of another would round differently
+    return Basis(u.contiguous(), (s.unsqueeze(-1) * vh).mT.contiguous().mT, s)
 
 
 def predicted_rows(

@@ -137,7 +137,8 @@ def _follow(matrix: Matrix, weight: Tensor, *, is_async: bool) -> None:
     found, step = precondition_in_basis(basis, wide_grad, depth, group["rtol"])
     matrix.new_state = {
         "tracked_left": basis.left,
-        "tracked_rows": basis.rows,
+        # as `_rows` expects them, whatever a checkpoint does to strides
+        "tracked_rows": basis.rows if swept is None else basis.rows.contiguous(),
         "tracked_step": step,
         "tracked_image": image,
         "tracked_step_image": fingerprint(found.direction),
@@ -161,7 +162,7 @@ def _swept(
     left, rows, step, before, along = (state[f"tracked_{key}"] for key in _TENSORS)
     if is_async:
         return sweep_async(left, left.mT @ wide, depth)
-    moved = predicted_rows(rows, step, before, along, image)
+    moved = predicted_rows(_rows(state, rows), step, before, along, image)
     # of two rows any image lies in the plane of the other two, and would tell nothing
     if left.shape[-1] == 2 or not _is_image(moved, left, image):
         moved = left.mT @ wide
@@ -175,6 +176,12 @@ def _swept(
     turns = moved_by * left.shape[-1] ** 0.5
     shifted = state["tracked_steps"] % 2 == 1 or turns > _LONG
     return sweep(left, moved, depth, blocks_first=last > _LEFT or turns > _CROWDED, shifted=shifted)
+
+
+def _rows(state: State, rows: Tensor) -> Tensor:
+    """Lay rows out as they were: by columns after a decomposition, which left no residual."""
+    # products of another layout round differently
+    return rows.mT.contiguous().mT if state["tracked_residual"] == 0 else rows
 
 
 def _is_image(rows: Tensor, left: Tensor, image: Tensor) -> bool:

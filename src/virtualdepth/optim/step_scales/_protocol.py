@@ -1,6 +1,5 @@
 """What every step scale has: checks, memory, and a multiplier of P_W(G)."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -37,8 +36,13 @@ class StepScale:
 
     def init(self, group: Group, states: States) -> None:
         """Make the memory and state that a step will need, unless they are there already."""
+        self.init_memory(group)
+
+    def init_memory(self, group: Group) -> None:
+        """Make what the group remembers, unless it is there already."""
         for key, value in self.memory.items():
-            group.setdefault(key, copy.copy(value))
+            # of one kind from the start: a distributed checkpoint is loaded into what is there
+            group[key] = type(value)(group.get(key, value))
 
     def multiplier(
         self, preconditioned: Preconditioned, group: Mapping[str, Any], lr: Any

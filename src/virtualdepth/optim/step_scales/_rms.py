@@ -45,10 +45,10 @@ class RmsScale(StepScale):
         ]
         square = torch.stack([each.to(squares[0]) for each in squares]).sum()
         steps = group.get("rms_steps", 0) + 1
-        before = torch.as_tensor(group.get("rms_mean", 0.0)).to(square)
+        before = torch.as_tensor(group.get("rms_mean", 0.0), dtype=square.dtype).to(square)
         mean = torch.lerp(square, before, _DECAY)
         multiplier = 1 / ((mean / (1 - _DECAY**steps)).sqrt() + _FLOOR)
         # a step of rate 0, as checkpoints take to make state, must change nothing
         if lr != 0:
-            step.writes.append((group, {"rms_mean": mean, "rms_steps": steps}))
+            step.writes.append((group, {"rms_mean": float(mean), "rms_steps": steps}))
         return [multiplier.to(m.preconditioned.direction) for m in step.matrices]

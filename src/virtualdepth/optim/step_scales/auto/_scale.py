@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from virtualdepth.maths import inner_product
 from virtualdepth.optim._finite_check import FiniteCheck
@@ -58,7 +59,8 @@ class AutoScale(StepScale):
             raise ValueError(
                 f"origin: expected None with step_scale='auto' but got {group['origin']!r}"
             )
-        plain = [tuple(p.shape) for p in group["params"] if p.ndim < 2 or group["depth"] == 1]
+        known = [p for p in group["params"] if not is_lazy(p)]
+        plain = [tuple(p.shape) for p in known if p.ndim < 2 or group["depth"] == 1]
         if plain:
             raise ValueError(
                 "step_scale: expected matrices of depth > 1 only with 'auto', which chooses no "
@@ -70,7 +72,8 @@ class AutoScale(StepScale):
         """Make the state that it needs, unless it is there already: 2 x 5 tensors a parameter."""
         super().init(group, states)
         for parameter in group["params"]:
-            init_points(states[parameter], parameter)
+            if not is_lazy(parameter) and (parameter.requires_grad or parameter.grad is not None):
+                init_points(states[parameter], parameter)
 
     def compute(
         self,
@@ -104,7 +107,7 @@ class AutoScale(StepScale):
         memory["auto_losses"] = [*losses, *([] if loss is None else [loss])][-LOSSES:]
         # a matrix that did not move has no part in this step's secant: its points do not go on
         moved = {matrix.parameter for matrix in step.matrices}
-        still = [step.states[p] for p in group["params"] if p not in moved]
+        still = [step.states[p] for p in group["params"] if p in step.states and p not in moved]
         step.writes = [(group, memory), *((state, {"auto_points": 0}) for state in still)]
 
 
