@@ -139,7 +139,7 @@ class ConstructionContract(Contract):
         before = copy_of(optimizer.state_dict())
         for key, value in (self.bad_option, *self.refused_options):
             with pytest.raises((TypeError, ValueError), match=key):
-                optimizer.add_param_group({"params": [torch.ones(2, 2)], key: value})
+                optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2, 2))], key: value})
             assert_bitwise(optimizer.state_dict(), before)
 
     def test_it_can_be_printed(self) -> None:

@@ -137,6 +137,30 @@ def other_option(rank: int, place: Place) -> dict[str, Any]:
     return attempt(optimizer.step)
 
 
+# what the faulty process, or every process, changes of its group after the first step
+LATER: dict[str, dict[str, Any]] = {
+    "rate": {"lr": 0.2},
+    "momentum": {"momentum": 0.5},
+    "depth": {"depth": 2},
+    "plain": {"depth": 1},
+    "out of range": {"depth": 0.5},
+    "scheme": {"scheme": "gather"},
+    "rtol": {"rtol": 0.1},
+}
+
+
+def changed(rank: int, place: Place, options: dict[str, Any], alike: bool) -> dict[str, Any]:
+    """Change options between two steps, on the faulty process alone or on all."""
+    trial = Trial(place, ["long"])
+    trial.backward()
+    trial.optimizer.step()
+    if alike or rank == FAULTY:
+        trial.optimizer.param_groups[0].update(options)
+    before = trial.everything()
+    found = attempt(trial.optimizer.step)
+    return {**found, "same": same(trial.everything(), before)}
+
+
 def killed(rank: int, place: Place) -> dict[str, Any]:
     """One process dies while the others wait for it."""
     trial = Trial(place)
@@ -163,5 +187,7 @@ def measure(rank: int, folder: Path) -> dict[str, Any]:
         "other shape": different(rank, place, more=False),
         "one more": different(rank, place, more=True),
         "other option": other_option(rank, place),
+        "changed": {name: changed(rank, place, each, False) for name, each in LATER.items()},
+        "changed alike": {name: changed(rank, place, each, True) for name, each in LATER.items()},
         "killed": killed(rank, place),  # the last: the process group does not survive it
     }

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from tests.distributed.faulty_processes import FAULTS, FAULTY, PROCESSES, measure
+from tests.distributed.faulty_processes import FAULTS, FAULTY, LATER, PROCESSES, measure
 from tests.distributed.gloo import measured_once
 
 REFUSED = {
@@ -64,6 +64,25 @@ def test_different_parameters_are_told_at_the_first_step(
 ) -> None:
     for each in survivors(measured):
         assert re.search(first + ".* where " + other, each[difference]["message"])
+
+
+@pytest.mark.parametrize("case", LATER)
+def test_an_option_that_one_process_changes_later_is_told_to_all(
+    measured: list[Any], case: str
+) -> None:
+    ((option, value),) = LATER[case].items()
+    expected = f"rank 0 has group 0 with {option}=.* where rank {FAULTY} .* {option}={value!r}"
+    for each in survivors(measured):
+        assert re.search(expected, each["changed"][case]["message"])
+        assert each["changed"][case]["same"]
+
+
+@pytest.mark.parametrize("case", LATER)
+def test_an_option_that_all_change_takes_effect(measured: list[Any], case: str) -> None:
+    message = "ValueError: depth" if case == "out of range" else "none"
+    for each in survivors(measured):
+        assert each["changed alike"][case]["message"].startswith(message)
+        assert each["changed alike"][case]["same"] == (case == "out of range")
 
 
 def test_a_killed_process_ends_the_others(measured: list[Any]) -> None:

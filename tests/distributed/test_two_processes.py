@@ -44,13 +44,13 @@ def test_fully_shard_trains_as_one_process(measured: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("scheme", "counts", "numbers"),
     [
-        # one sum for all; a status word, and for each of two parameters a count and ||G||^2
-        ("gram", {"allreduce_": 1}, 1 + 2 + 2),
+        # one sum for all; four status words, and for each of two parameters a count and ||G||^2
+        ("gram", {"allreduce_": 1}, 4 + 2 + 2),
         # W and G of two parameters, and a second agreement, since an SVD may fail
-        ("gather", {"all_gather_into_tensor": 4, "allreduce_": 2}, 1 + 2 + 1),
+        ("gather", {"all_gather_into_tensor": 4, "allreduce_": 2}, 4 + 2 + 4),
         # to the owners and back
-        ("owner", {"alltoall_base_": 2, "allreduce_": 2}, 1 + 2 + 1),
-        ("local", {"allreduce_": 1}, 1 + 2),
+        ("owner", {"alltoall_base_": 2, "allreduce_": 2}, 4 + 2 + 4),
+        ("local", {"allreduce_": 1}, 4 + 2),
     ],
 )
 def test_what_is_sent(

@@ -60,8 +60,8 @@ def test_a_subclass_may_have_defaults_of_its_own() -> None:
     optimizer = EndToEndSGD([matrix_with_gradient()])
     optimizer.defaults["momenta"] = 1
     optimizer.add_param_group({"params": [matrix_with_gradient()], "momenta": 2})
-    with pytest.raises(TypeError, match="^momento: .* almost 'momentum'"):
-        optimizer.add_param_group({"params": [matrix_with_gradient()], "momento": 1})
+    with pytest.raises(TypeError, match=r"^momentun: .* almost 'momentum'"):
+        optimizer.add_param_group({"params": [matrix_with_gradient()], "momentun": 1})
 
 
 def test_groups_with_depth_can_be_shown_before_their_optimizer_has_it() -> None:

@@ -1,6 +1,6 @@
 """P_W(G) of matrices that lie on several processes (level 1, below the optimizers)."""
 
-from virtualdepth.distributed._agreement import Agreement, Summand
+from virtualdepth.distributed._agreement import Agreement, PlanChanged, Summand, digest_of
 from virtualdepth.distributed._exchange import Owned, from_owners, to_owners
 from virtualdepth.distributed._placement import (
     check_gradient_placed,
@@ -29,11 +29,13 @@ __all__ = [
     "Agreement",
     "Owned",
     "Plan",
+    "PlanChanged",
     "Scheme",
     "ShardedMatrix",
     "Summand",
     "check_gradient_placed",
     "check_not_flattened",
+    "digest_of",
     "dtensor_like",
     "from_owners",
     "full_tensor",

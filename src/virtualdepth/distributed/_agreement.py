@@ -4,6 +4,7 @@ A step is local work that changes nothing, one all-reduce in each process group,
 reduced numbers alone, and local work that commits. So no process waits for one that has given up.
 """
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,16 @@ class Summand(NamedTuple):
     groups: Sequence[Any]
 
 
+class PlanChanged(Exception):
+    """All processes have changed what a step sends, and alike: they have to begin it anew."""
+
+
+def digest_of(description: Sequence[str]) -> int:
+    """Compute a number of 48 bits from lines: the same on every process."""
+    text = "\n".join(description).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest())
+
+
 @dataclass
 class Agreement:
     """The processes of one mesh in one step.
@@ -39,11 +50,15 @@ class Agreement:
     Attributes:
         groups: their process groups, one for each dimension of the mesh.
         device: where tensors to be reduced lie.
+        description: what has to be the same on all of them, a line each.
+        changed: whether this process would have sent something else by now.
         failure: the first error on this process.
     """
 
     groups: Sequence[Any]
     device: torch.device
+    description: Sequence[str] = ()
+    changed: bool = False
     failure: Exception | None = None
 
     @contextmanager
@@ -59,7 +74,11 @@ class Agreement:
     ) -> list[Tensor]:
         """Sum over all processes by one all-reduce a group, or raise one error on all of them."""
         # the sums are bitwise the same on all processes of their groups, so all decide alike
-        status = [float(self.failure is not None), *map(float, present)]
+        # by Cauchy's inequality digests are the same where n times the sum of their squares is the
+        # square of their sum: of whole numbers that float64 adds exactly
+        digest = float(digest_of(self.description) % 2**20)
+        status = [float(self.failure is not None), float(self.changed), digest, digest**2]
+        status += map(float, present)
         header = torch.tensor(status, dtype=torch.float64, device=self.device)
         sums = [each.block for each in summands]
         for group in self.groups:
@@ -70,17 +89,31 @@ class Agreement:
             header, *reduced = torch.split(bucket, [len(piece) for piece in pieces])
             for place, total in zip(members, reduced, strict=True):
                 sums[place] = total
-        failures, *counts = header.tolist()
+        failures, changes, total, squares, *counts = header.tolist()
+        processes = math.prod(group.size() for group in self.groups)
+        if changes or processes * squares != total**2:
+            self.compare()
+        if changes:
+            raise PlanChanged
         if failures:
             self._raise_everywhere()
-        processes = math.prod(group.size() for group in self.groups)
         if any(0 < count < processes for count in counts):
             self._raise_missing(names, present)
         return sums
 
-    def compare(self, description: Sequence[str]) -> None:
+    def compare_digests(self) -> None:
+        """Raise on all processes if their descriptions differ; two numbers are sent to find out."""
+        digest = digest_of(self.description)
+        extremes = torch.tensor([digest, -digest], device=self.device)
+        for group in self.groups:
+            dist.all_reduce(extremes, op=dist.ReduceOp.MIN, group=group)
+        smallest, largest = extremes.tolist()
+        if smallest != -largest:
+            self.compare()
+
+    def compare(self) -> None:
         """Raise on all processes where their descriptions differ, naming the first difference."""
-        everyone = self._gather(list(description))
+        everyone = self._gather(list(self.description))
         first, expected = next(iter(everyone.items()))
         for rank, lines in everyone.items():
             pairs = zip_longest(expected, lines, fillvalue="no further parameter")

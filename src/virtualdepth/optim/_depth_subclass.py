@@ -8,6 +8,7 @@ from functools import partial
 from types import FunctionType, new_class
 from typing import Any
 
+import torch.distributed as dist
 from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.optim import Optimizer
@@ -23,6 +24,7 @@ from virtualdepth.optim._init_state import even_out
 from virtualdepth.optim._loading import check_kinds, check_state, whole_load
 from virtualdepth.optim._matrices import Group, align_counts, learn_names, matrices
 from virtualdepth.optim._options import OPTIONS, OnName, plain_number
+from virtualdepth.optim._step import Session
 from virtualdepth.optim.step_scales import STEP_SCALES
 
 # the options of `with_depth`
@@ -136,6 +138,9 @@ class OptimizerWithDepth(Optimizer):
         inner = self._base.step
         if getattr(inner, "hooked", False):
             inner = inner.__wrapped__  # type: ignore[attr-defined]
+        if dist.is_available() and dist.is_initialized():
+            session = vars(self).setdefault("_depth_session", Session())
+            session.replicas.compare(self.param_groups, self.defaults)
         take_step = step_on_gradient if self._on == "gradient" else step_on_update
         return take_step(self, partial(inner, self, **options), closure)
 

@@ -190,7 +190,6 @@ class EndToEndSGD(Optimizer):
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
-        self._depth_session.compared = False
         init_state(group, number, self.state)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -205,7 +204,8 @@ class EndToEndSGD(Optimizer):
         """
         super().__setstate__(state)
         self.defaults.pop("differentiable", None)  # torch adds it; groups to come would have it
-        self._depth_session = Session()
+        before = vars(self).get("_depth_session")
+        self._depth_session = Session() if before is None else Session(replicas=before.replicas)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state, of plain values and tensors only.

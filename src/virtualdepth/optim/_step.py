@@ -19,9 +19,10 @@ from virtualdepth.optim._matrices import (
 )
 from virtualdepth.optim._momentum import descend
 from virtualdepth.optim._new_values import check_new_values
-from virtualdepth.optim._options import Checked, check_changed, check_group
+from virtualdepth.optim._options import OPTIONS, Checked, check_changed, check_group
 from virtualdepth.optim._origin import change_since_origin, leave_origin
-from virtualdepth.optim.sharded import agreed_steps, parts
+from virtualdepth.optim._replicas import Replicas
+from virtualdepth.optim.sharded import Agreed, agreed_steps
 from virtualdepth.optim.solvers import SOLVERS, solver_of
 from virtualdepth.optim.step_scales import STEP_SCALES
 
@@ -33,7 +34,8 @@ class Session:
     finite: FiniteCheck = field(default_factory=FiniteCheck)
     caches: Caches = field(default_factory=dict)  # what solvers hold beside the states
     checked: Checked = field(default_factory=dict)
-    compared: bool = False  # whether all processes are known to have the same parameters
+    agreed: Agreed = field(default_factory=Agreed)  # on sharded parameters
+    replicas: Replicas = field(default_factory=Replicas)
 
 
 def take_step(
@@ -44,14 +46,11 @@ def take_step(
     if finite.pending:  # of the last step, on a device
         finite.raise_pending()
     try:
-        # without processes nothing is sharded
-        shared = parts(groups) if dist.is_available() and dist.is_initialized() else []
-        compute = partial(_compute, groups, states, session, loss)
-        if shared:
-            compute = partial(compute, without={part.parameter for part in shared})
-            steps = agreed_steps(groups, shared, compute, finite, first=not session.compared)
-            session.compared = True
-        else:
+        compute, steps = partial(_compute, groups, states, session, loss), None
+        if dist.is_available() and dist.is_initialized():
+            session.replicas.compare(groups, OPTIONS)
+            steps = agreed_steps(groups, session.agreed, compute, finite)
+        if steps is None:
             steps = compute()
     except BaseException:
         finite.drop()  # no step was taken that the next one could judge

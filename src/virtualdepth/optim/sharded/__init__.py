@@ -1,6 +1,6 @@
 """Steps of parameters that lie on several processes: they wrap the computation of the others."""
 
 from virtualdepth.optim.sharded._parameters import Part, parts
-from virtualdepth.optim.sharded._step import agreed_steps
+from virtualdepth.optim.sharded._step import Agreed, agreed_steps
 
-__all__ = ["Part", "agreed_steps", "parts"]
+__all__ = ["Agreed", "Part", "agreed_steps", "parts"]

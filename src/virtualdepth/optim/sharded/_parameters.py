@@ -23,6 +23,9 @@ from virtualdepth.maths import gram_block_size
 from virtualdepth.optim._matrices import Group, GroupStep, Matrix, matrix_of, parameter_name
 from virtualdepth.optim._options import OPTIONS, check_able, check_depth_options
 
+# options that change nothing of what a step sends
+_SCHEDULED = {"lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize", "cap"}
+
 
 @dataclass(slots=True, eq=False)
 class Part:
@@ -100,9 +103,9 @@ def parts(groups: Sequence[Group]) -> list[Part]:
     return sharded
 
 
-def all_groups(sharded: Sequence[Part]) -> list[Any]:
-    """List the process groups of the mesh that all parts lie on, one for each of its dimensions."""
-    return max((process_groups(part.parameter) for part in sharded), key=len)
+def all_groups(placed: Sequence[Tensor]) -> list[Any]:
+    """List the process groups of the mesh that all lie on, one for each of its dimensions."""
+    return max(map(process_groups, placed), key=len)
 
 
 def named(groups: Sequence[Group]) -> list[tuple[str, Tensor]]:
@@ -112,6 +115,12 @@ def named(groups: Sequence[Group]) -> list[tuple[str, Tensor]]:
         for number, group in enumerate(groups)
         for index, parameter in enumerate(group["params"])
     ]
+
+
+def planned(groups: Sequence[Group]) -> list[Any]:
+    """List what decides what a step sends: schedules change the other options at every step."""
+    keys = [name for name, option in OPTIONS.items() if option.agreed and name not in _SCHEDULED]
+    return [[group[key] for key in keys] + list(map(id, group["params"])) for group in groups]
 
 
 def described(groups: Sequence[Group]) -> list[str]:
@@ -163,7 +172,7 @@ def _wanted(part: Part) -> Scheme | None:
 
 
 def _check_meshes(sharded: Sequence[Part]) -> None:
-    groups = all_groups(sharded)
+    groups = all_groups([part.parameter for part in sharded])
     for part in sharded:
         if not all(group in groups for group in process_groups(part.parameter)):
             raise ValueError(

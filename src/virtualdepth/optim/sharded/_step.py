@@ -1,17 +1,20 @@
 """One step for matrices that lie on several processes: whole on all of them, or on none."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from virtualdepth.distributed import (
     Agreement,
+    PlanChanged,
     Scheme,
     Summand,
     check_gradient_placed,
     dtensor_like,
+    is_distributed,
     local_part,
     shard_groups,
 )
@@ -20,31 +23,79 @@ from virtualdepth.optim._finite_check import FiniteCheck
 from virtualdepth.optim._matrices import Group, GroupStep
 from virtualdepth.optim._new_values import check_new_values
 from virtualdepth.optim.sharded._gather import at_owners, gathered, on_whole
-from virtualdepth.optim.sharded._parameters import Part, all_groups, described, named
+from virtualdepth.optim.sharded._parameters import (
+    Part,
+    all_groups,
+    described,
+    named,
+    parts,
+    planned,
+)
 from virtualdepth.optim.step_scales import STEP_SCALES
+
+
+@dataclass
+class Agreed:
+    """What a step sends, as all processes were found to want it."""
+
+    groups: list[Group] = field(default_factory=list)  # as they were then
+    planned: list[Any] | None = None  # None before the first comparison
+
+    def remember(self, groups: Sequence[Group]) -> None:
+        """Take what the groups ask for as agreed."""
+        self.groups = [{**group, "params": [*group["params"]]} for group in groups]
+        self.planned = planned(groups)
 
 
 def agreed_steps(
     groups: Sequence[Group],
-    sharded: Sequence[Part],
-    compute: Callable[[], list[GroupStep]],
+    agreed: Agreed,
+    compute: Callable[..., list[GroupStep]],
     finite: FiniteCheck,
-    *,
-    first: bool,
-) -> list[GroupStep]:
+) -> list[GroupStep] | None:
     """Compute the same steps on every process, or raise the same error; nothing is changed.
 
-    ``compute`` computes the step of the parameters that are not sharded. ``first`` says that the
-    processes have not compared their options yet.
+    ``compute`` is the step of all parameters but some. Without sharded parameters there are none.
     """
-    agreement = Agreement(all_groups(sharded), sharded[0].parameter.device)
-    everything = named(groups)
-    if first:
-        agreement.compare(described(groups))
+    placed = [p for group in groups for p in group["params"] if is_distributed(p)]
+    if not placed:
+        return None
+    agreement = Agreement(all_groups(placed), placed[0].device, described(groups))
+    if agreed.planned is None:
+        agreement.compare()
+        agreed.remember(groups)
+    while True:
+        agreement.changed = planned(groups) != agreed.planned
+        try:
+            return _steps_as_planned(groups, agreed, compute, finite, agreement)
+        except PlanChanged:  # on all processes, and alike
+            finite.drop()
+            agreement.failure = None
+            agreed.remember(groups)
+
+
+def _steps_as_planned(
+    groups: Sequence[Group],
+    agreed: Agreed,
+    compute: Callable[..., list[GroupStep]],
+    finite: FiniteCheck,
+    agreement: Agreement,
+) -> list[GroupStep]:
+    """Compute the steps, unless a process has another plan by now."""
+    # until all have heard of it, this process sends what the others expect
+    sharded = parts(agreed.groups if agreement.changed else groups)
+    everything = named(agreed.groups if agreement.changed else groups)
+    if agreement.changed:
+        if sharded:
+            names = [name for name, _ in everything]
+            agreement.reduce(names, [False] * len(names), [_nothing(part) for part in sharded])
+        raise PlanChanged
+    if not sharded:
+        return compute()
     steps: list[GroupStep] = []
     summands, moving = [_nothing(part) for part in sharded], {}
     with agreement.local_work():
-        steps = compute()
+        steps = compute(without={part.parameter for part in sharded})
         for part in sharded:
             part.step = steps[part.number]
         finite.raise_pending()  # the others have to hear of it now, not one step late
