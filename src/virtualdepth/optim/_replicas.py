@@ -25,7 +25,8 @@ class Replicas:
 
     params: list[Tensor] = field(default_factory=list)
     wrapper: ref[DistributedDataParallel] | None = None  # of these parameters
-    agreement: Agreement | None = None
+    group: Any = None  # of the wrapper
+    agreement: Agreement | None = None  # of these processes
     values: list[Any] = field(default_factory=list)  # of the options, when they were described
 
     def compare(self, groups: Sequence[Group], options: Iterable[str]) -> None:
@@ -33,9 +34,10 @@ class Replicas:
         # Each process has to send them at each step: one that had changed nothing, and so sent
         # nothing, would keep waiting the one that had
         params = [p for group in groups for p in group["params"]]
-        if not _same(params, self.params):
-            self._find(params)
         wrapper = None if self.wrapper is None else self.wrapper()
+        gone = self.wrapper is not None and wrapper is None  # another may have taken its place
+        if gone or not _same(params, self.params):
+            wrapper = self._find(params)
         # processes that join() takes out of the training take no steps
         if wrapper is None or self.agreement is None or wrapper._join_config.enable:
             return
@@ -49,20 +51,22 @@ class Replicas:
             ]
         self.agreement.compare_digests()
 
-    def _find(self, params: list[Tensor]) -> None:
+    def _find(self, params: list[Tensor]) -> DistributedDataParallel | None:
         """Look for the module that keeps the copies equal: parameters know nothing of it."""
-        self.params, self.wrapper = params, None
+        self.params, self.wrapper, found = params, None, None
         wanted = set(map(id, params))
         for each in gc.get_objects():
             kind = type(each)  # isinstance would ask lazy objects what they are
             if kind.__name__ == "ZeroRedundancyOptimizer" and _holds(each, wanted):
-                self.wrapper = None  # it gives each process some of the parameters, or none
-                return
+                return None  # it gives each process some of the parameters, or none
             if issubclass(kind, DistributedDataParallel) and _holds(each, wanted):
-                self.wrapper = ref(each)
-                group, device = each.process_group, params[0].device
-        if self.wrapper is not None and self.agreement is None:
-            self.agreement = _agreement(group, device)
+                found = each
+        if found is not None:
+            self.wrapper = ref(found)
+            if self.group is not found.process_group:
+                self.group = found.process_group
+                self.agreement = _agreement(self.group, params[0].device)
+        return found
 
 
 def _holds(holder: Any, wanted: set[int]) -> bool:
