@@ -65,6 +65,7 @@ class OptimizerWithDepth(Optimizer):
         for number, group in enumerate(self.param_groups):
             _complete(self, group)
             check_target(group, number, on=on)
+            matrices(group, number, {})  # run the checks
         self.__class__ = made
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:

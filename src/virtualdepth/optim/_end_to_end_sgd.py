@@ -14,7 +14,7 @@ from torch.optim.optimizer import ParamsT
 
 from virtualdepth.optim._init_state import even_out, init_state
 from virtualdepth.optim._loading import check_kinds, check_state, whole_load
-from virtualdepth.optim._matrices import learn_names
+from virtualdepth.optim._matrices import align_counts, learn_names
 from virtualdepth.optim._options import (
     OPTIONS,
     OriginName,
@@ -220,8 +220,12 @@ class EndToEndSGD(Optimizer):
         for group in self.param_groups:
             # schedulers that count with another library leave its numbers here
             group.update({key: plain_number(value) for key, value in group.items()})
+            align_counts(group, {})
         even_out(self.param_groups, self.state)
-        return super().state_dict()
+        saved = super().state_dict()
+        for group in saved.get("param_groups", ()):
+            group.pop("matrix_params", None)  # in the order of "params", there is no need for it
+        return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a checkpoint of this class or of torch.optim.SGD, as a whole or not at all.
@@ -248,6 +252,8 @@ class EndToEndSGD(Optimizer):
             for number, (group, own) in enumerate(zip(self.param_groups, options, strict=True)):
                 for key in _TORCH_ONLY:
                     group.pop(key, None)
+                if "matrix_counts" in group:  # in the order of the parameters here
+                    group["matrix_params"] = list(group["params"])
                 for key, value in own.items():
                     group.setdefault(key, value)
                 check_values(group)

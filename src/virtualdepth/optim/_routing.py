@@ -8,7 +8,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from virtualdepth.distributed import Plan, Scheme, local_part
-from virtualdepth.optim._matrices import matrix_of, parameter_name
+from virtualdepth.optim._matrices import align_counts, matrix_of, parameter_name
 from virtualdepth.optim._step import Session
 from virtualdepth.optim.sharded import parts
 from virtualdepth.optim.solvers import solver_label, solver_of
@@ -106,6 +106,8 @@ def routing(optimizer: Optimizer) -> RoutingTable:
     1.bias     (1,)          -            1      plain        0
     1.weight   (1, 8)        1 x 8        3      closed form  0
     """
+    for group in optimizer.param_groups:
+        align_counts(group, vars(optimizer).get("_depth_counts", {}))
     plans = {part.parameter: part.plan for part in parts(optimizer.param_groups)}
     return RoutingTable(
         tuple(

@@ -32,7 +32,10 @@ class RmsScale(StepScale):
         """Refuse a mean that is not finite: all later steps would be zero."""
         super().compute(step, finite, **options)
         for _, values in step.writes:
-            finite.check(f"group {step.number}", "mean of <G, P_W(G)>", values["rms_mean"])
+            mean = values["rms_mean"]
+            finite.check(f"group {step.number}", "mean of <G, P_W(G)>", mean)
+            # a number, as at the start: a distributed checkpoint is loaded into what is there
+            values["rms_mean"] = float(mean)
 
     def multipliers(self, step: GroupStep, lr: Any) -> Sequence[Tensor | None]:
         """Compute 1 / (sqrt(mean of the sum of <G, P_W(G)>) + 1e-4)."""
@@ -50,5 +53,5 @@ class RmsScale(StepScale):
         multiplier = 1 / ((mean / (1 - _DECAY**steps)).sqrt() + _FLOOR)
         # a step of rate 0, as checkpoints take to make state, must change nothing
         if lr != 0:
-            step.writes.append((group, {"rms_mean": float(mean), "rms_steps": steps}))
+            step.writes.append((group, {"rms_mean": mean, "rms_steps": steps}))
         return [multiplier.to(m.preconditioned.direction) for m in step.matrices]
