@@ -22,7 +22,7 @@ from virtualdepth.optim._depth_step import (
 )
 from virtualdepth.optim._init_state import even_out
 from virtualdepth.optim._loading import check_kinds, check_state, whole_load
-from virtualdepth.optim._matrices import Group, align_counts, learn_names, matrices
+from virtualdepth.optim._matrices import Group, MatrixCounts, align_counts, learn_names, matrices
 from virtualdepth.optim._options import OPTIONS, OnName, plain_number
 from virtualdepth.optim._step import Session
 from virtualdepth.optim.step_scales import STEP_SCALES
@@ -100,7 +100,8 @@ class OptimizerWithDepth(Optimizer):
         even_out(self.param_groups, self.state)
         saved = self._base.state_dict(self)
         for group in saved.get("param_groups", ()):
-            group.pop("matrix_params", None)  # in the order of "params", there is no need for it
+            if "matrix_counts" in group:
+                group["matrix_counts"] = list(group["matrix_counts"])
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -116,8 +117,7 @@ class OptimizerWithDepth(Optimizer):
             check_kinds(state_dict, self.param_groups)
             self._base.load_state_dict(self, state_dict)
             for number, (group, own) in enumerate(zip(self.param_groups, before, strict=True)):
-                if "matrix_counts" in group:  # in the order of the parameters here
-                    group["matrix_params"] = list(group["params"])
+                align_counts(group, {})
                 for key, value in own.items():
                     group.setdefault(key, value)
                 if "depth" not in group:
@@ -134,7 +134,7 @@ class OptimizerWithDepth(Optimizer):
         for group in self.param_groups:
             if "depth" not in group:  # groups of a run without depth were put in place of these
                 _complete(self, group)
-            if "matrix_params" in group:
+            if "matrix_counts" in group:
                 align_counts(group, vars(self).get("_depth_counts", {}))
         inner = self._base.step
         if getattr(inner, "hooked", False):
@@ -163,8 +163,8 @@ def _with_view(optimizer: Optimizer, group: Group) -> Group:
     params = [p[1] if isinstance(p, tuple) else p for p in given]
     if counts is None or not any(p in counts for p in params):
         return {**group, "params": given, "depth": 1.0}
-    own = [counts.get(p, 0) for p in params]
-    return {**group, "params": given, "matrix_counts": own, "matrix_params": params}
+    own = MatrixCounts((counts.get(p, 0) for p in params), params)
+    return {**group, "params": given, "matrix_counts": own}
 
 
 def _complete(optimizer: Optimizer, group: Group) -> None:

@@ -224,7 +224,8 @@ class EndToEndSGD(Optimizer):
         even_out(self.param_groups, self.state)
         saved = super().state_dict()
         for group in saved.get("param_groups", ()):
-            group.pop("matrix_params", None)  # in the order of "params", there is no need for it
+            if "matrix_counts" in group:
+                group["matrix_counts"] = list(group["matrix_counts"])
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -252,8 +253,7 @@ class EndToEndSGD(Optimizer):
             for number, (group, own) in enumerate(zip(self.param_groups, options, strict=True)):
                 for key in _TORCH_ONLY:
                     group.pop(key, None)
-                if "matrix_counts" in group:  # in the order of the parameters here
-                    group["matrix_params"] = list(group["params"])
+                align_counts(group, {})
                 for key, value in own.items():
                     group.setdefault(key, value)
                 check_values(group)

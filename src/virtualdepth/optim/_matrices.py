@@ -109,11 +109,22 @@ class GroupStep:
     writes: Writes = field(default_factory=list)
 
 
+class MatrixCounts(list[int]):
+    """Of how many matrices each parameter of a group consists, and whose counts these are.
+
+    A group's parameters may be filtered or appended to. A checkpoint has the counts alone.
+    """
+
+    def __init__(self, counts: Iterable[int], owners: Iterable[Tensor]) -> None:
+        super().__init__(counts)
+        self.owners = list(owners)
+
+
 def matrix_count(group: Mapping[str, Any], index: int) -> int:
     """Read of how many matrices a parameter consists: with_depth wrote that, 0 for a plain one."""
     parameter, counts = group["params"][index], group["matrix_counts"]
     # by parameter: those of the group may have been filtered or appended to since
-    owners = group.get("matrix_params", group["params"])
+    owners = getattr(counts, "owners", group["params"])
     for owner, count in zip(owners, counts, strict=False):
         if owner is parameter:
             return int(count)
@@ -123,10 +134,10 @@ def matrix_count(group: Mapping[str, Any], index: int) -> int:
 def align_counts(group: Group, others: Mapping[Tensor, int]) -> None:
     """Put the counts of matrices in the order of the parameters; ``others`` are of new ones."""
     if "matrix_counts" in group:
-        params, owners = group["params"], group.get("matrix_params") or group["params"]
-        counts = {**others, **dict(zip(owners, group["matrix_counts"], strict=False))}
-        group["matrix_counts"] = [int(counts.get(p, 0)) for p in params]
-        group["matrix_params"] = list(params)
+        params, listed = group["params"], group["matrix_counts"]
+        owners = getattr(listed, "owners", params)
+        counts = {**others, **dict(zip(owners, listed, strict=False))}
+        group["matrix_counts"] = MatrixCounts((int(counts.get(p, 0)) for p in params), params)
 
 
 def matrix_of(

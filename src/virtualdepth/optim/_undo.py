@@ -14,9 +14,6 @@ from torch.utils._pytree import tree_map_only
 from virtualdepth.optim._matrices import GroupStep, State
 from virtualdepth.optim._step import Session
 
-# what a group holds of its parameters
-_OF_PARAMETERS = ("params", "matrix_params")
-
 
 @dataclass
 class WholeStep:
@@ -40,7 +37,7 @@ def whole_step(optimizer: Optimizer, *, several: bool = False) -> Iterator[Whole
     """
     whole = WholeStep(vars(optimizer).setdefault("_depth_session", Session()))
     for group in optimizer.param_groups:
-        own = {key: value for key, value in group.items() if key not in _OF_PARAMETERS}
+        own = {key: value for key, value in group.items() if key != "params"}
         for key, value in own.items():
             own[key] = value.clone() if isinstance(value, Tensor) else copy(value)
         whole.groups.append(own)
@@ -89,7 +86,7 @@ def _restore(optimizer: Optimizer, whole: WholeStep) -> None:
     for p, weight in whole.weights.items():
         p.copy_(weight)
     for group, own in zip(optimizer.param_groups, whole.groups, strict=True):
-        for key in [key for key in group if key not in own and key not in _OF_PARAMETERS]:
+        for key in [key for key in group if key not in own and key != "params"]:
             del group[key]
         group.update(own)
     optimizer.state.clear()

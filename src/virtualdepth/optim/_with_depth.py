@@ -17,7 +17,14 @@ from virtualdepth.optim._depth_subclass import (
     remember_counts,
 )
 from virtualdepth.optim._end_to_end_sgd import EndToEndSGD
-from virtualdepth.optim._matrices import Group, learn_names, matrices, parameter_name
+from virtualdepth.optim._matrices import (
+    Group,
+    MatrixCounts,
+    align_counts,
+    learn_names,
+    matrices,
+    parameter_name,
+)
 from virtualdepth.optim._options import OnName, check_depth_options
 from virtualdepth.optim._param_groups import Patterns, matrix_counts, named_counts
 from virtualdepth.optim.solvers import StatelessSolverName
@@ -135,8 +142,8 @@ def _completed(
     for number, group in enumerate(groups):
         learn_names(zip(group.get("param_names", ()), group["params"], strict=False))
         if counts is not None:
-            group["matrix_counts"] = [counts.get(p, 1) for p in group["params"]]
-            group["matrix_params"] = list(group["params"])
+            params = group["params"]
+            group["matrix_counts"] = MatrixCounts((counts.get(p, 1) for p in params), params)
         check_target(group, number, on=on)
         STEP_SCALES[group["step_scale"]].init_memory(group)
         matrices(group, number, {})
@@ -150,12 +157,14 @@ def keeps_depth(
     groups = [group for group in optimizer.param_groups if "matrix_counts" in group]
     if not has_depth(optimizer) or not groups:
         return False
+    for group in groups:
+        align_counts(group, {})
     counts = _counts(optimizer, choice["model"], choice["include"], choice["exclude"]) or {}
     asked: dict[str, Any] = {**options, "on": choice["on"]}
     asked["include, exclude"] = [
         [
             counts.get(p, count)
-            for p, count in zip(group["matrix_params"], group["matrix_counts"], strict=True)
+            for p, count in zip(group["matrix_counts"].owners, group["matrix_counts"], strict=True)
         ]
         for group in groups
     ]
