@@ -135,7 +135,7 @@ def align_counts(group: Group, others: Mapping[Tensor, int]) -> None:
     """Put the counts of matrices in the order of the parameters; ``others`` are of new ones."""
     if "matrix_counts" in group:
         params, listed = group["params"], group["matrix_counts"]
-        owners: Iterable[Tensor] = getattr(listed, "owners", params)
+        owners = listed.owners if isinstance(listed, MatrixCounts) else params
         counts = {**others, **dict(zip(owners, listed, strict=False))}
         group["matrix_counts"] = MatrixCounts((int(counts.get(p, 0)) for p in params), params)
 
