@@ -22,16 +22,20 @@ from virtualdepth.optim._depth_step import (
 )
 from virtualdepth.optim._init_state import even_out
 from virtualdepth.optim._loading import check_kinds, check_state, whole_load
-from virtualdepth.optim._matrices import Group, MatrixCounts, align_counts, learn_names, matrices
+from virtualdepth.optim._matrices import (
+    Counts,
+    Group,
+    align_counts,
+    learn_counts,
+    learn_names,
+    matrices,
+)
 from virtualdepth.optim._options import OPTIONS, OnName, plain_number
 from virtualdepth.optim._step import Session
 from virtualdepth.optim.step_scales import STEP_SCALES
 
 # the options of `with_depth`
 OURS = ("depth", "step_scale", "cap", "solver", "rtol")
-
-Counts = dict[Tensor, int]
-"""How many matrices each parameter of a model is; 0 for a plain one."""
 
 _made: dict[tuple[type[Optimizer], str], type[Optimizer]] = {}
 
@@ -69,8 +73,16 @@ class OptimizerWithDepth(Optimizer):
         self.__class__ = made
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        for group in self.param_groups:
+            align_counts(group, vars(self).get("_depth_counts", {}))
         kept = {key: value for key, value in vars(self).items() if key == "_depth_counts"}
         return _rebuild, (self._base, self._on), {**self.__getstate__(), **kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._base.__setstate__(self, state)
+        for group in self.param_groups:
+            if "matrix_counts" in group:
+                learn_counts(group, vars(self).setdefault("_depth_counts", {}))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; without a "depth" of its own it gets the optimizer's.
@@ -90,6 +102,8 @@ class OptimizerWithDepth(Optimizer):
             self.param_groups.pop()
             raise
         STEP_SCALES[group["step_scale"]].init_memory(group)
+        if "matrix_counts" in group:
+            learn_counts(group, vars(self).setdefault("_depth_counts", {}))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state, with numbers that any checkpoint reader accepts."""
@@ -98,11 +112,7 @@ class OptimizerWithDepth(Optimizer):
             group.update({key: plain_number(value) for key, value in group.items()})
             align_counts(group, vars(self).get("_depth_counts", {}))
         even_out(self.param_groups, self.state)
-        saved = self._base.state_dict(self)
-        for group in saved.get("param_groups", ()):
-            if "matrix_counts" in group:
-                group["matrix_counts"] = list(group["matrix_counts"])
-        return saved
+        return self._base.state_dict(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a checkpoint, with depth or without, as a whole or not at all.
@@ -117,7 +127,6 @@ class OptimizerWithDepth(Optimizer):
             check_kinds(state_dict, self.param_groups)
             self._base.load_state_dict(self, state_dict)
             for number, (group, own) in enumerate(zip(self.param_groups, before, strict=True)):
-                align_counts(group, {})
                 for key, value in own.items():
                     group.setdefault(key, value)
                 if "depth" not in group:
@@ -163,7 +172,7 @@ def _with_view(optimizer: Optimizer, group: Group) -> Group:
     params = [p[1] if isinstance(p, tuple) else p for p in given]
     if counts is None or not any(p in counts for p in params):
         return {**group, "params": given, "depth": 1.0}
-    own = MatrixCounts((counts.get(p, 0) for p in params), params)
+    own = [counts.get(p, 0) for p in params]
     return {**group, "params": given, "matrix_counts": own}
 
 

@@ -14,7 +14,7 @@ from torch.optim.optimizer import ParamsT
 
 from virtualdepth.optim._init_state import even_out, init_state
 from virtualdepth.optim._loading import check_kinds, check_state, whole_load
-from virtualdepth.optim._matrices import align_counts, learn_names
+from virtualdepth.optim._matrices import Counts, align_counts, learn_counts, learn_names
 from virtualdepth.optim._options import (
     OPTIONS,
     OriginName,
@@ -161,6 +161,7 @@ class EndToEndSGD(Optimizer):
         defaults = {name: given.get(name, option.default) for name, option in OPTIONS.items()}
         check_values(defaults)
         self._depth_session = Session()
+        self._depth_counts: Counts = {}
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -190,10 +191,13 @@ class EndToEndSGD(Optimizer):
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
+        learn_counts(group, self._depth_counts)
         init_state(group, number, self.state)
 
     def __getstate__(self) -> dict[str, Any]:
         self._depth_session.finite.raise_pending()
+        for group in self.param_groups:
+            align_counts(group, self._depth_counts)
         return super().__getstate__()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -206,6 +210,9 @@ class EndToEndSGD(Optimizer):
         self.defaults.pop("differentiable", None)  # torch adds it; groups to come would have it
         before = vars(self).get("_depth_session")
         self._depth_session = Session() if before is None else Session(replicas=before.replicas)
+        self._depth_counts = {}
+        for group in self.param_groups:
+            learn_counts(group, self._depth_counts)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state, of plain values and tensors only.
@@ -220,13 +227,9 @@ class EndToEndSGD(Optimizer):
         for group in self.param_groups:
             # schedulers that count with another library leave its numbers here
             group.update({key: plain_number(value) for key, value in group.items()})
-            align_counts(group, {})
+            align_counts(group, self._depth_counts)
         even_out(self.param_groups, self.state)
-        saved = super().state_dict()
-        for group in saved.get("param_groups", ()):
-            if "matrix_counts" in group:
-                group["matrix_counts"] = list(group["matrix_counts"])
-        return saved
+        return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a checkpoint of this class or of torch.optim.SGD, as a whole or not at all.
@@ -253,7 +256,6 @@ class EndToEndSGD(Optimizer):
             for number, (group, own) in enumerate(zip(self.param_groups, options, strict=True)):
                 for key in _TORCH_ONLY:
                     group.pop(key, None)
-                align_counts(group, {})
                 for key, value in own.items():
                     group.setdefault(key, value)
                 check_values(group)
@@ -293,6 +295,9 @@ class EndToEndSGD(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        for group in self.param_groups:
+            if "matrix_counts" in group:
+                align_counts(group, self._depth_counts)
         with without_autocast(self.param_groups):
             take_step(self.param_groups, self.state, self._depth_session, loss)
         return loss

@@ -17,6 +17,7 @@ Group = dict[str, Any]
 State = dict[str, Any]
 States = Mapping[Tensor, State]
 Caches = dict[Tensor, Any]
+Counts = dict[Tensor, int]  # parameter -> number of matrices it is; 0 for a plain one
 Writes = list[tuple[State, State]]  # (where, what): dicts to update once the step is taken
 
 # The attribute that holds the last name a parameter was seen under. A dictionary would keep the
@@ -42,8 +43,8 @@ class MatrixView:
         parameter = group["params"][index]
         if group.get("depth", 1) == 1 or parameter.ndim < 2 or parameter.numel() == 0:
             return None  # a lazy parameter has one dimension until it gets its shape
-        if "matrix_counts" in group:
-            count, transposed = matrix_count(group, index), False
+        if "matrix_counts" in group:  # with_depth writes them; `align_counts` keeps them in order
+            count, transposed = group["matrix_counts"][index], False
         else:
             count = group.get("conv_groups", 1) * group.get("blocks", 1)
             transposed = group.get("transposed", False)
@@ -109,35 +110,19 @@ class GroupStep:
     writes: Writes = field(default_factory=list)
 
 
-class MatrixCounts(list[int]):
-    """Of how many matrices each parameter of a group consists, and whose counts these are.
-
-    A group's parameters may be filtered or appended to. A checkpoint has the counts alone.
-    """
-
-    def __init__(self, counts: Iterable[int], owners: Iterable[Tensor]) -> None:
-        super().__init__(counts)
-        self.owners = list(owners)
+def learn_counts(group: Group, counts: Counts) -> None:
+    """Note of how many matrices each parameter of a group consists, as the group lists them."""
+    if "matrix_counts" in group:
+        counts.update(zip(group["params"], group["matrix_counts"], strict=False))
 
 
-def matrix_count(group: Mapping[str, Any], index: int) -> int:
-    """Read of how many matrices a parameter consists: with_depth wrote that, 0 for a plain one."""
-    parameter, counts = group["params"][index], group["matrix_counts"]
-    # by parameter: those of the group may have been filtered or appended to since
-    owners = getattr(counts, "owners", group["params"])
-    for owner, count in zip(owners, counts, strict=False):
-        if owner is parameter:
-            return int(count)
-    return 0
-
-
-def align_counts(group: Group, others: Mapping[Tensor, int]) -> None:
-    """Put the counts of matrices in the order of the parameters; ``others`` are of new ones."""
+def align_counts(group: Group, counts: Counts) -> None:
+    """List the counts anew: the group's parameters may have been filtered or appended to."""
     if "matrix_counts" in group:
         params, listed = group["params"], group["matrix_counts"]
-        owners = listed.owners if isinstance(listed, MatrixCounts) else params
-        counts = {**others, **dict(zip(owners, listed, strict=False))}
-        group["matrix_counts"] = MatrixCounts((int(counts.get(p, 0)) for p in params), params)
+        # where none is known, other tensors were put in the places of the parameters
+        if len(params) != len(listed) or any(p in counts for p in params):
+            group["matrix_counts"] = [counts.get(p, 0) for p in params]
 
 
 def matrix_of(

@@ -11,15 +11,14 @@ from torch.optim import LBFGS, Optimizer
 from virtualdepth.optim._depth_step import check_target
 from virtualdepth.optim._depth_subclass import (
     OURS,
-    Counts,
     class_with_depth,
     has_depth,
     remember_counts,
 )
 from virtualdepth.optim._end_to_end_sgd import EndToEndSGD
 from virtualdepth.optim._matrices import (
+    Counts,
     Group,
-    MatrixCounts,
     align_counts,
     learn_names,
     matrices,
@@ -142,8 +141,7 @@ def _completed(
     for number, group in enumerate(groups):
         learn_names(zip(group.get("param_names", ()), group["params"], strict=False))
         if counts is not None:
-            params = group["params"]
-            group["matrix_counts"] = MatrixCounts((counts.get(p, 1) for p in params), params)
+            group["matrix_counts"] = [counts.setdefault(p, 1) for p in group["params"]]
         check_target(group, number, on=on)
         STEP_SCALES[group["step_scale"]].init_memory(group)
         matrices(group, number, {})
@@ -158,13 +156,13 @@ def keeps_depth(
     if not has_depth(optimizer) or not groups:
         return False
     for group in groups:
-        align_counts(group, {})
+        align_counts(group, vars(optimizer).get("_depth_counts", {}))
     counts = _counts(optimizer, choice["model"], choice["include"], choice["exclude"]) or {}
     asked: dict[str, Any] = {**options, "on": choice["on"]}
     asked["include, exclude"] = [
         [
             counts.get(p, count)
-            for p, count in zip(group["matrix_counts"].owners, group["matrix_counts"], strict=True)
+            for p, count in zip(group["params"], group["matrix_counts"], strict=True)
         ]
         for group in groups
     ]
