@@ -14,7 +14,12 @@ import torch.distributed as dist
 from filelock import FileLock
 
 # loaded once, in the process that all others are forked from
-HEAVY = ["tests.distributed.equality", "torch.distributed.checkpoint", "torch.distributed.fsdp"]
+HEAVY = [
+    "tests.distributed.equality",
+    "tests.metrics.cases",
+    "torch.distributed.checkpoint",
+    "torch.distributed.fsdp",
+]
 GROUP_TIMEOUT = timedelta(seconds=300)  # how long a collective waits
 
 Measure = Callable[[int, Path], Any]

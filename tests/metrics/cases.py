@@ -173,3 +173,10 @@ def numbers(value: Any) -> dict[str, list[float]]:
         key: torch.as_tensor(part, dtype=torch.float64).reshape(-1).tolist()
         for key, part in value.items()
     }
+
+
+def converted(thing: Any, dtype: torch.dtype) -> Any:
+    """An update with its floating-point tensors in another dtype."""
+    if isinstance(thing, list | tuple):
+        return type(thing)(converted(part, dtype) for part in thing)
+    return thing.to(dtype) if thing.is_floating_point() else thing

@@ -34,28 +34,27 @@ class GradientAlignment(PlottedMetric):
     is_differentiable: bool = False
     higher_is_better: bool | None = None
     plot_lower_bound: float = 0.0
-    diagonal: Tensor
-    off_diagonal: Tensor
     matrices: Tensor
 
     def __init__(self, rtol: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.rtol = rtol
-        self.add_state("diagonal", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("off_diagonal", torch.tensor(0.0), dist_reduce_fx="sum")
+        self._diagonal, self._off_diagonal = f"diagonal_{rtol}", f"off_diagonal_{rtol}"
+        for state in (self._diagonal, self._off_diagonal):
+            self.add_state(state, torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("matrices", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, weight: Tensor, grad: Tensor) -> None:
         """Add W and its gradient G, each (..., m, n)."""
         weight, grad = weight.detach(), grad.detach()
         diagonal, off_diagonal = gradient_alignment(weight, grad, rtol=self.rtol)
-        self.diagonal = self.diagonal + diagonal.sum()
-        self.off_diagonal = self.off_diagonal + off_diagonal.sum()
-        self.matrices = self.matrices + diagonal.numel()
+        self._add_to(self._diagonal, diagonal.sum())
+        self._add_to(self._off_diagonal, off_diagonal.sum())
+        self._add_to("matrices", diagonal.numel())
 
     def compute(self) -> dict[str, Tensor]:
         """Return both averages by name."""
         return {
-            "diagonal": self.diagonal / self.matrices,
-            "off_diagonal": self.off_diagonal / self.matrices,
+            "diagonal": getattr(self, self._diagonal) / self.matrices,
+            "off_diagonal": getattr(self, self._off_diagonal) / self.matrices,
         }

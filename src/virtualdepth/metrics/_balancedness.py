@@ -41,7 +41,6 @@ class Balancedness(PlottedMetric):
     higher_is_better: bool | None = False
     plot_lower_bound: float = 0.0
     plot_legend_name: str = "pair"
-    defects: Tensor
 
     def __init__(self, depth: int, relative: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -49,7 +48,8 @@ class Balancedness(PlottedMetric):
             raise ValueError(f"depth: expected an integer >= 2 but got {depth!r}")
         self.depth = int(depth)
         self.relative = relative
-        self.add_state("defects", torch.zeros(self.depth - 1), dist_reduce_fx="max")
+        self._defects = "relative_defects" if relative else "defects"
+        self.add_state(self._defects, torch.zeros(self.depth - 1), dist_reduce_fx="max")
 
     def update(self, factors: Sequence[Tensor]) -> None:
         """Add [W_1, ..., W_N], W_1 applied first, of one network or of a batch."""
@@ -57,8 +57,10 @@ class Balancedness(PlottedMetric):
             raise ValueError(f"factors: expected {self.depth} matrices but got {len(factors)}")
         defects = relative_balancedness(factors) if self.relative else balancedness(factors)
         seen = defects.reshape(-1, self.depth - 1)
-        self.defects = torch.cat([self.defects.unsqueeze(0), seen]).amax(0)
+        before: Tensor = getattr(self, self._defects)
+        setattr(self, self._defects, torch.cat([before.unsqueeze(0), seen]).amax(0))
 
     def compute(self) -> Tensor:
         """Return the largest defects, (N-1,)."""
-        return self.defects
+        defects: Tensor = getattr(self, self._defects)
+        return defects

@@ -30,25 +30,25 @@ class ReconstructionError(PlottedMetric):
     is_differentiable: bool = True
     higher_is_better: bool | None = False
     plot_lower_bound: float = 0.0
-    sums: Tensor
-    counts: Tensor
+    squared_errors: Tensor
+    entries: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("sums", torch.zeros(2), dist_reduce_fx="sum")
-        self.add_state("counts", torch.zeros(2, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("squared_errors", torch.zeros(2), dist_reduce_fx="sum")
+        self.add_state("entries", torch.zeros(2, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, weight: Tensor, target: Tensor, observed: Tensor) -> None:
         """Add W, the truth W* and the mask, (..., m, n): a matrix, some of its rows, or a batch."""
         sums, counts = squared_errors(weight, target, observed)
-        self.sums = self.sums + sums
-        self.counts = self.counts + counts
+        self._add_to("squared_errors", sums)
+        self._add_to("entries", counts)
 
     def compute(self) -> dict[str, Tensor]:
         """Return the three means by name."""
-        observed, unobserved = self.sums / self.counts
+        observed, unobserved = self.squared_errors / self.entries
         return {
-            "all": self.sums.sum() / self.counts.sum(),
+            "all": self.squared_errors.sum() / self.entries.sum(),
             "observed": observed,
             "unobserved": unobserved,
         }

@@ -31,19 +31,21 @@ class EndToEndGap(PlottedMetric):
     is_differentiable: bool = True
     higher_is_better: bool | None = False
     plot_lower_bound: float = 0.0
-    gap: Tensor
+    largest_gap: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("gap", torch.tensor(0.0), dist_reduce_fx="max")
+        self.add_state("largest_gap", torch.tensor(0.0), dist_reduce_fx="max")
 
     def update(self, weight: Tensor, reference: Tensor) -> None:
         """Add W and W', each (..., m, n)."""
-        self.gap = worst([self.gap, end_to_end_gap(weight, reference)], largest=True)
+        self.largest_gap = worst(
+            [self.largest_gap, end_to_end_gap(weight, reference)], largest=True
+        )
 
     def compute(self) -> Tensor:
         """Return the largest gap, a scalar."""
-        return self.gap
+        return self.largest_gap
 
 
 class DeficiencyMargin(PlottedMetric):
@@ -65,16 +67,18 @@ class DeficiencyMargin(PlottedMetric):
 
     is_differentiable: bool = True
     higher_is_better: bool | None = True
-    margin: Tensor
+    smallest_deficiency_margin: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("margin", torch.tensor(torch.inf), dist_reduce_fx="min")
+        self.add_state("smallest_deficiency_margin", torch.tensor(torch.inf), dist_reduce_fx="min")
 
     def update(self, weight: Tensor, target: Tensor) -> None:
         """Add W and Phi, each (..., m, n)."""
-        self.margin = worst([self.margin, deficiency_margin(weight, target)], largest=False)
+        self.smallest_deficiency_margin = worst(
+            [self.smallest_deficiency_margin, deficiency_margin(weight, target)], largest=False
+        )
 
     def compute(self) -> Tensor:
         """Return the smallest margin, a scalar."""
-        return self.margin
+        return self.smallest_deficiency_margin

@@ -31,16 +31,19 @@ class NormalizedMargin(PlottedMetric):
 
     is_differentiable: bool = True
     higher_is_better: bool | None = True
-    margin: Tensor
+    smallest_normalized_margin: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("margin", torch.tensor(torch.inf), dist_reduce_fx="min")
+        self.add_state("smallest_normalized_margin", torch.tensor(torch.inf), dist_reduce_fx="min")
 
     def update(self, scores: Tensor, labels: Tensor, weight: Tensor) -> None:
         """Add the scores and labels of a batch, and the matrix W, (m, n), that gave the scores."""
-        self.margin = worst([self.margin, normalized_margin(scores, labels, weight)], largest=False)
+        self.smallest_normalized_margin = worst(
+            [self.smallest_normalized_margin, normalized_margin(scores, labels, weight)],
+            largest=False,
+        )
 
     def compute(self) -> Tensor:
         """Return the smallest margin, a scalar."""
-        return self.margin
+        return self.smallest_normalized_margin

@@ -18,8 +18,8 @@ class EffectiveRank(MeanOverMatrices):
     r"""Average :math:`\exp(-\sum_r p_r \ln p_r)`, :math:`p_r = \sigma_r / \sum_s \sigma_s`.
 
     ``update(weight)`` takes W, (..., m, n); ``compute()`` returns the mean over matrices, between 1
-    and min(m, n). A matrix of zeros counts as 0, one of rank k with equal singular values as k.
-    Where a singular value is zero the derivative is infinite.
+    and min(m, n). A matrix of zeros counts as 0, one of rank k with equal singular values as k. In
+    gradients a singular value of exactly 0 counts as a constant, since the slope there is infinite.
 
     Pure function: :func:`virtualdepth.effective_rank`.
 
@@ -105,8 +105,8 @@ class SchattenNorm(MeanOverMatrices):
     r"""Average :math:`(\sum_r \sigma_r^p)^{1/p}`.
 
     ``update(weight)`` takes W, (..., m, n); ``compute()`` returns the mean over matrices, in the
-    units of W. A matrix of zeros counts as 0; zero singular values add nothing, but for p < 1 the
-    derivative is infinite there.
+    units of W. A matrix of zeros counts as 0; zero singular values add nothing. In gradients they
+    count as constants for p < 1, since the slope there is infinite.
 
     Pure function: :func:`virtualdepth.schatten_norm`.
 
@@ -123,7 +123,7 @@ class SchattenNorm(MeanOverMatrices):
     """
 
     def __init__(self, p: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(p, **kwargs)
         self.p = p
 
     def _measure(self, weight: Tensor) -> Tensor:
