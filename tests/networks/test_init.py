@@ -10,7 +10,9 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
-from virtualdepth import DeepLinear, init
+from virtualdepth import DeepLinear, init, param_groups
+from virtualdepth.maths import gaussian_start
+from virtualdepth.optim._matrices import MatrixView
 
 SHAPES = ((1, 1), (1, 6), (6, 1), (4, 4), (3, 7), (7, 3))
 RANDOM = pytest.mark.parametrize("start", [init.balanced_, init.near_zero_])
@@ -128,6 +130,7 @@ def test_nested_modules_and_biases(start: Start) -> None:
         "trunk.0.weight",
         "trunk.3.weight",
         *(f"head.0.layers.{j}.weight" for j in range(3)),
+        "head.1.weight",
     }
 
 
@@ -198,8 +201,94 @@ def test_refuses_scales_that_are_no_number(start: Start, scale: object) -> None:
 
 @EVERY
 def test_refuses_modules_without_a_linear_layer(start: Start) -> None:
-    for module in (nn.ReLU(), nn.Sequential(), nn.Conv2d(1, 1, 1)):
+    for module in (nn.ReLU(), nn.Sequential(), nn.Embedding(2, 2)):
         with pytest.raises(
             ValueError, match=f"^module: expected an nn.Linear, .* but got {type(module).__name__}"
         ):
             start(module, 0.1)
+
+
+CONVOLUTIONS: tuple[tuple[type[nn.Module], int, int], ...] = (
+    (nn.Conv1d, 1, 1),
+    (nn.Conv2d, 1, 2),
+    (nn.Conv3d, 1, 3),
+    (nn.Conv2d, 2, 2),
+    (nn.ConvTranspose1d, 1, 1),
+    (nn.ConvTranspose2d, 2, 2),
+    (nn.ConvTranspose3d, 1, 3),
+)
+CONVOLUTION = pytest.mark.parametrize(("kind", "groups", "axes"), CONVOLUTIONS)
+
+
+def as_depth_sees(layer: nn.Module) -> Tensor:
+    """The matrices of a convolution, (groups, m, n), by the view of the optimizer itself."""
+    (group,) = (group for group in param_groups(layer, 3) if group["depth"] == 3)
+    view = MatrixView.of({**group, "params": [layer.weight]}, 0)
+    matrices = view.split(layer.weight.detach())
+    return matrices if matrices.ndim == 3 else matrices.unsqueeze(0)
+
+
+@CONVOLUTION
+def test_convolutions_start_as_the_matrices_that_depth_sees(
+    kind: type[nn.Module], groups: int, axes: int
+) -> None:
+    layer = kind(16, 24, 3, groups=groups, dtype=torch.float64)
+    bias = layer.bias.detach().clone()
+    assert init.balanced_(layer, 0.1, generator=seeded()) is layer
+    matrices = as_depth_sees(layer)
+    assert standard_deviation_is(matrices, 0.1 / math.sqrt(matrices.shape[-1]))
+    # drawn as one matrix a group, so that a linear layer of that shape starts from the same
+    assert torch.equal(matrices, gaussian_start(matrices, 0.1, seeded()))
+    init.near_zero_(layer, 1e-3, generator=seeded())
+    assert standard_deviation_is(as_depth_sees(layer), 1e-3)
+    assert torch.equal(layer.bias, bias)
+
+
+@CONVOLUTION
+def test_an_identity_convolution_passes_its_channels_on(
+    kind: type[nn.Module], groups: int, axes: int
+) -> None:
+    layer = init.identity_(kind(4, 4, 3, padding=1, groups=groups, bias=False), 0.5)
+    inputs = torch.randn(2, 4, *[5] * axes, generator=seeded())
+    assert torch.equal(layer(inputs), 0.5 * inputs)
+    sigma = torch.linalg.svdvals(as_depth_sees(layer))
+    torch.testing.assert_close(sigma, torch.full_like(sigma, 0.5))
+
+
+@EVERY
+def test_a_kernel_in_any_memory_format(start: Start) -> None:
+    layer = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    torch.manual_seed(0)
+    expected = start(nn.Conv2d(3, 4, 3), 0.1, **({} if start is init.identity_ else given()))
+    found = start(layer, 0.1, **({} if start is init.identity_ else given()))
+    assert torch.equal(found.weight, expected.weight)
+
+
+def given() -> dict[str, torch.Generator]:
+    return {"generator": seeded()}
+
+
+@EVERY
+def test_says_what_to_pass_for_a_weight(start: Start) -> None:
+    weight = nn.Linear(3, 2).weight
+    with pytest.raises(
+        TypeError, match=r"^module: expected an nn.Linear, .* but got Parameter; pass the layer"
+    ):
+        start(weight, 0.1)
+    with pytest.raises(TypeError, match=r"^module: .* but got generator; pass the layer"):
+        start(nn.Linear(3, 2).parameters(), 0.1)
+
+
+@EVERY
+def test_refuses_weights_that_it_cannot_set_and_changes_none(start: Start) -> None:
+    for out_of_reach, message in (
+        (nn.LazyLinear(2), r"^1: expected an initialised layer but got a lazy one"),
+        (nn.LazyConv2d(2, 1), r"^1: expected an initialised layer but got a lazy one"),
+        (nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)), r"^1: .* a parametrized one"),
+        (nn.utils.prune.identity(nn.Linear(2, 2), "weight"), r"^1: .* a parametrized one"),
+    ):
+        model = nn.Sequential(nn.Linear(2, 2), out_of_reach)
+        before = model[0].weight.detach().clone()
+        with pytest.raises(ValueError, match=message):
+            start(model, 0.1)
+        assert torch.equal(model[0].weight, before)

@@ -165,6 +165,18 @@ def test_a_pattern_that_reaches_nothing_is_an_error(
     assert "depth" not in optimizer.param_groups[0]
 
 
+def test_says_what_to_pass_in_place_of_parameters() -> None:
+    model = small()
+    for given in (model.parameters(), [*model.parameters()], dict(model.named_parameters())):
+        message = f"^model: expected an nn.Module but got {type(given).__name__}; pass the model"
+        with pytest.raises(TypeError, match=message):
+            vd.param_groups(given, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with pytest.raises(TypeError, match=message):
+            vd.with_depth(optimizer, 3, model=given)
+        assert type(optimizer) is torch.optim.SGD
+
+
 def test_with_depth_takes_names_without_a_model() -> None:
     model = small()
     optimizer = vd.with_depth(torch.optim.SGD(model.named_parameters()), 3, include="head*")

@@ -1,34 +1,53 @@
 """Starting points for depth: balanced, identity-like and near zero (``virtualdepth.init``).
 
 Depth needs a start away from zero, because the rule does not move a zero matrix. Its bias towards
-low rank needs a small start. Each function changes every ``nn.Linear`` and :class:`DeepLinear` of
-the module in place, leaves biases as they are, and returns the module. The random ones draw from
-``generator``, or from torch's global generator, as torch.nn.init does.
+low rank needs a small start. Each function changes every ``nn.Linear``, convolution and
+:class:`DeepLinear` of the module in place, leaves biases as they are, and returns the module. A
+convolution counts as the matrices that depth sees: (out, in * kernel), one for each group; those of
+a transposed one are (out * kernel, in). The random functions draw from ``generator``, or from
+torch's global generator, as torch.nn.init does.
 
 Source: arXiv 1810.02281, Procedure 1 and section 5.
 """
 
 from collections.abc import Callable, Iterator
 from numbers import Real
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from virtualdepth.maths import gaussian_start
 from virtualdepth.networks._deep_linear import DeepLinear
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
+_LAYERS = (nn.Linear, DeepLinear, *_CONVOLUTIONS)
 
+Layer = (
+    nn.Linear
+    | DeepLinear
+    | nn.Conv1d
+    | nn.Conv2d
+    | nn.Conv3d
+    | nn.ConvTranspose1d
+    | nn.ConvTranspose2d
+    | nn.ConvTranspose3d
+)
+
+
+@torch.no_grad()
 def balanced_(
     module: ModuleT, scale: float, *, generator: torch.Generator | None = None
 ) -> ModuleT:
     r"""Draw an end-to-end matrix for each linear layer and split it into balanced factors.
 
     The entries of W are independent Gaussians of standard deviation ``scale / sqrt(n)`` for n
-    inputs. A :class:`DeepLinear` gets exactly balanced factors of W, an ``nn.Linear`` W itself. So
-    both start from the same function, given the same generator state.
+    inputs. A :class:`DeepLinear` gets exactly balanced factors of W, any other layer W itself. So
+    a linear layer and its deep twin start from the same function, given the same generator state.
 
     Args:
         module: a layer, or a module that contains layers.
@@ -39,8 +58,9 @@ def balanced_(
         ``module``.
 
     Raises:
-        TypeError: if ``scale`` is not a real number.
-        ValueError: if ``scale`` is not positive and finite, or there is no linear layer.
+        TypeError: if ``module`` is not a module, or ``scale`` is not a real number.
+        ValueError: if ``scale`` is not positive and finite, or there is no such layer, or the
+            weight of one is lazy or parametrized.
 
     Source: arXiv 1810.02281, Procedure 1.
 
@@ -50,19 +70,23 @@ def balanced_(
     >>> torch.allclose(deep.end_to_end(), single.weight, atol=1e-7)
     True
     """
+    for layer in _layers(module, scale):
+        if isinstance(layer, DeepLinear):
+            layer.set_end_to_end_(gaussian_start(layer.end_to_end(), scale, generator))
+        else:
+            _draw(layer, lambda matrices: gaussian_start(matrices, scale, generator))
+    return module
 
-    def draw(weight: Tensor) -> Tensor:
-        return gaussian_start(weight, scale, generator)
 
-    return _set_end_to_end(module, scale, draw)
-
-
+@torch.no_grad()
 def identity_(module: ModuleT, scale: float = 1.0) -> ModuleT:
     r"""Make the end-to-end matrix of each linear layer ``scale`` times the identity.
 
     The factors of a :class:`DeepLinear` are exactly balanced; square ones are
     :math:`\mathrm{scale}^{1/N} I` up to a rotation of the hidden units. A rectangular matrix has
-    ``scale`` on its main diagonal and zeros elsewhere.
+    ``scale`` on its main diagonal and zeros elsewhere. A convolution passes its channels on, times
+    ``scale``, by the middle of its kernel, as ``torch.nn.init.dirac_`` does; all singular values
+    are ``scale`` there too.
 
     Args:
         module: a layer, or a module that contains layers.
@@ -72,8 +96,9 @@ def identity_(module: ModuleT, scale: float = 1.0) -> ModuleT:
         ``module``.
 
     Raises:
-        TypeError: if ``scale`` is not a real number.
-        ValueError: if ``scale`` is not positive and finite, or there is no linear layer.
+        TypeError: if ``module`` is not a module, or ``scale`` is not a real number.
+        ValueError: if ``scale`` is not positive and finite, or there is no such layer, or the
+            weight of one is lazy or parametrized.
 
     Source: arXiv 1810.02281, section 3 (identity initialization).
 
@@ -81,11 +106,14 @@ def identity_(module: ModuleT, scale: float = 1.0) -> ModuleT:
     tensor([[0.5000, 0.0000, 0.0000],
             [0.0000, 0.5000, 0.0000]])
     """
-
-    def draw(weight: Tensor) -> Tensor:
-        return scale * torch.eye(*weight.shape, dtype=weight.dtype, device=weight.device)
-
-    return _set_end_to_end(module, scale, draw)
+    for layer in _layers(module, scale):
+        if isinstance(layer, DeepLinear):
+            layer.set_end_to_end_(scale * _eye(layer.end_to_end()))
+        elif isinstance(layer, nn.Linear):
+            layer.weight.copy_(scale * _eye(layer.weight))
+        else:
+            nn.init.dirac_(layer.weight, layer.groups).mul_(scale)
+    return module
 
 
 @torch.no_grad()
@@ -106,8 +134,9 @@ def near_zero_(
         ``module``.
 
     Raises:
-        TypeError: if ``scale`` is not a real number.
-        ValueError: if ``scale`` is not positive and finite, or there is no linear layer.
+        TypeError: if ``module`` is not a module, or ``scale`` is not a real number.
+        ValueError: if ``scale`` is not positive and finite, or there is no such layer, or the
+            weight of one is lazy or parametrized.
 
     Source: arXiv 1810.02281, section 5 (layer-wise independent initialization).
 
@@ -115,24 +144,36 @@ def near_zero_(
     tensor(True)
     """
     for layer in _layers(module, scale):
-        for weight in layer.factors if isinstance(layer, DeepLinear) else [layer.weight]:
-            weight.copy_(gaussian_start(weight, scale * weight.shape[1] ** 0.5, generator))
+        for part in layer.layers if isinstance(layer, DeepLinear) else [layer]:
+            _draw(part, lambda each: gaussian_start(each, scale * each.shape[-1] ** 0.5, generator))
     return module
 
 
-@torch.no_grad()
-def _set_end_to_end(module: ModuleT, scale: float, draw: Callable[[Tensor], Tensor]) -> ModuleT:
-    """Give every layer the end-to-end matrix that ``draw`` makes for its shape."""
-    for layer in _layers(module, scale):
-        if isinstance(layer, DeepLinear):
-            layer.set_end_to_end_(draw(layer.end_to_end()))
-        else:
-            layer.weight.copy_(draw(layer.weight))
-    return module
+def _draw(layer: nn.Module, draw: Callable[[Tensor], Tensor]) -> None:
+    """Give a layer new matrices, (m, n) or (groups, m, n), that ``draw`` makes for their shape."""
+    weight, groups = layer.get_parameter("weight"), getattr(layer, "groups", 1)
+    matrices = weight.flatten(1)
+    if groups > 1:
+        matrices = matrices.reshape(groups, -1, matrices.shape[-1])
+    if isinstance(layer, _TRANSPOSED):
+        weight.copy_(draw(matrices.mT).mT.reshape(weight.shape))
+    else:
+        weight.copy_(draw(matrices).reshape(weight.shape))
 
 
-def _layers(module: nn.Module, scale: float) -> list[nn.Linear | DeepLinear]:
-    """List the linear layers of a module; refuse a bad scale, or a module without any."""
+def _eye(weight: Tensor) -> Tensor:
+    """Make an identity of the shape, dtype and device of a matrix."""
+    return torch.eye(*weight.shape, dtype=weight.dtype, device=weight.device)
+
+
+def _layers(module: nn.Module, scale: float) -> list[Layer]:
+    """List the layers of a module; refuse what is none, a bad scale, or a weight out of reach."""
+    expected = (
+        "module: expected an nn.Linear, a convolution, a DeepLinear or a module that contains one "
+        f"but got {type(module).__name__}"
+    )
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"{expected}; pass the layer itself, as in init.balanced_(layer, 1e-2)")
     if isinstance(scale, bool) or not isinstance(scale, Real):
         raise TypeError(f"scale: expected a finite number > 0 but got {scale!r}")
     if not 0 < scale < float("inf"):
@@ -140,19 +181,32 @@ def _layers(module: nn.Module, scale: float) -> list[nn.Linear | DeepLinear]:
             f"scale: expected a finite number > 0 but got {scale!r}; the rule never moves a zero "
             "matrix"
         )
-    layers = list(_linear_layers(module))
+    layers = dict(_named_layers("", module))
     if not layers:
-        raise ValueError(
-            "module: expected an nn.Linear, a DeepLinear or a module that contains one but got "
-            f"{type(module).__name__}"
-        )
-    return layers
+        raise ValueError(expected)
+    for name, layer in layers.items():
+        for part in layer.layers if isinstance(layer, DeepLinear) else [layer]:
+            _check_weight(name, part)
+    return list(layers.values())
 
 
-def _linear_layers(module: nn.Module) -> Iterator[nn.Linear | DeepLinear]:
-    """Find every nn.Linear and DeepLinear in a module, but not the layers of a DeepLinear."""
-    if isinstance(module, (nn.Linear, DeepLinear)):
-        yield module
+def _named_layers(name: str, module: nn.Module) -> Iterator[tuple[str, Layer]]:
+    """Find every layer in a module, with its name, but not the layers of a DeepLinear."""
+    if isinstance(module, _LAYERS):
+        yield name, module
         return
-    for child in module.children():
-        yield from _linear_layers(child)
+    for child, inner in module.named_children():
+        yield from _named_layers(f"{name}.{child}" if name else child, inner)
+
+
+def _check_weight(name: str, layer: nn.Module) -> None:
+    """Refuse a weight that has no shape yet, or that is computed from other parameters."""
+    weight: Any = getattr(layer, "weight", None)
+    where = f"{name or 'module'}: expected"
+    if is_lazy(weight):
+        raise ValueError(f"{where} an initialised layer but got a lazy one; run the model once")
+    if not isinstance(weight, nn.Parameter):
+        raise ValueError(
+            f"{where} a weight that is a parameter but got a parametrized one (weight_norm, "
+            "spectral_norm, pruning, ...); choose the start before the parametrization"
+        )

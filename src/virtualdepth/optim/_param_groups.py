@@ -85,8 +85,8 @@ def param_groups(
         :func:`virtualdepth.with_depth` then gives depth.
 
     Raises:
-        TypeError: if a pattern is of another kind, or FullyShardedDataParallel has flattened a
-            weight that would get depth.
+        TypeError: if ``model`` is not a module, if a pattern is of another kind, or if
+            FullyShardedDataParallel has flattened a weight that would get depth.
         ValueError: if a pattern matches nothing, or a weight that would get depth is parametrized.
 
     >>> model = nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.Flatten(), nn.Linear(8, 2))
@@ -147,6 +147,12 @@ def _sorted_places(
 
 
 def _places(model: nn.Module) -> Iterator[_Place]:
+    """Find every parameter of a model, by each of its names."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model: expected an nn.Module but got {type(model).__name__}; pass the model itself, "
+            "since its modules tell how each parameter is used"
+        )
     learn_names(model.named_parameters())
     around = dict(model.named_modules(remove_duplicate=False))
     for name, parameter in model.named_parameters(remove_duplicate=False):
