@@ -200,7 +200,8 @@ def test_infinite_depth_freezes_the_row_and_column_spaces() -> None:
 @pytest.mark.parametrize("shape", [(1, 5), (5, 1), (4, 4), (3, 6), (6, 3)])
 def test_singular_values_and_slopes_come_along(shape: tuple[int, int]) -> None:
     weight, grad = gaussian(*shape, seed=1), gaussian(*shape, seed=2)
-    _, sigma, slopes = preconditioned_gradient(weight, grad, 3.0)
+    found = preconditioned_gradient(weight, grad, 3.0)
+    sigma, slopes = found.singular_values, found.slopes
     u, expected, vt = np.linalg.svd(weight.numpy(), full_matrices=False)
     assert np.allclose(sigma, expected, rtol=1e-13)
     assert np.allclose(slopes, np.diag(u.T @ grad.numpy() @ vt.T), atol=1e-13)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from virtualdepth import EndToEndSGD
+from virtualdepth.maths import _checks, _kernel, _range
 from virtualdepth.optim._finite_check import FiniteCheck
 
 INF, NAN = float("inf"), float("nan")
@@ -28,6 +29,8 @@ NUMERICAL = {
 @pytest.fixture(autouse=True)
 def _pretend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FiniteCheck, "is_async", staticmethod(lambda _: True))
+    for module in (_checks, _kernel, _range):
+        monkeypatch.setattr(module, "HOST", "elsewhere")
 
 
 class NoReading(TorchDispatchMode):

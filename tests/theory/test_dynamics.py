@@ -90,6 +90,26 @@ def test_values_of_a_batch() -> None:
     torch.testing.assert_close(singular_value_velocity(weights, grads, 3), expected)
 
 
+@pytest.mark.parametrize("depth", [1.5, 3, 16, math.inf])
+@pytest.mark.parametrize(("size", "grad_size"), [(1e25, 1e-30), (1e-26, 1e13), (1e-20, 1e-25)])
+def test_sizes_near_the_ends_of_float32(size: float, grad_size: float, depth: float) -> None:
+    weight, grad = draw((3, 5))
+    weight, grad = (size * weight).float(), (grad_size * grad).float()
+    found = singular_vector_velocity(weight, grad, depth)
+    # u and v may have other signs in float64: the motion of W's own bases has none
+    u, _, vh = torch.linalg.svd(weight, full_matrices=False)
+    wide_u, _, wide_vh = torch.linalg.svd(weight.double(), full_matrices=False)
+    truth = singular_vector_velocity(weight.double(), grad.double(), depth)
+    for mine, exact, basis, wide in zip(
+        found, truth, (u, vh.mT), (wide_u, wide_vh.mT), strict=True
+    ):
+        expected = exact @ wide.mT
+        largest = expected.abs().max()
+        if 1e-30 < largest < 1e36:
+            error = (mine.double() @ basis.double().mT - expected).abs().max()
+            assert error < 2e-5 * largest
+
+
 @pytest.mark.parametrize("spectrum", [[2.0, 2.0, 1.0], [2.0, 1.0, 0.0]])
 def test_undetermined_vectors_are_refused(spectrum: list[float]) -> None:
     weight = torch.diag(torch.tensor(spectrum, dtype=torch.float64))

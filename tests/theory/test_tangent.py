@@ -62,6 +62,18 @@ def test_output_moves_by_the_rule(shape: tuple[int, int], depth: float) -> None:
             torch.testing.assert_close(kernel[a, b] @ pull, moved, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize(("size", "input_size"), [(1e25, 1e-20), (1e-26, 1e18)])
+def test_sizes_near_the_ends_of_float32(size: float, input_size: float) -> None:
+    weight, inputs, others = draw((3, 5), 3)
+    found = tangent_kernel(
+        (size * weight).float(), (input_size * inputs).float(), (input_size * others).float(), 16
+    )
+    truth = tangent_kernel(weight, inputs, others, 16) * (size**1.875 * input_size**2)
+    torch.testing.assert_close(
+        found, truth.float(), rtol=1e-4, atol=1e-5 * float(truth.abs().max())
+    )
+
+
 @pytest.mark.parametrize(("inputs", "others"), [((2, 4), (2, 5)), ((5,), (2, 5))])
 def test_shapes_that_do_not_fit(inputs: tuple[int, ...], others: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="inputs: expected rows"):

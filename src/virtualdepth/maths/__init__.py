@@ -50,12 +50,14 @@ from virtualdepth.maths._quasi_newton import (
     quasi_newton,
     secants,
 )
+from virtualdepth.maths._range import Units, in_units, is_ordinary, times_power
 from virtualdepth.maths._start import gaussian_start
 from virtualdepth.maths._step_size import (
     relative_change,
     relative_speed,
     squared_preconditioned_norm,
     unit_scale,
+    unit_step,
 )
 from virtualdepth.maths._svd import LinAlgError, thin_svd
 from virtualdepth.maths.measures import (
@@ -82,6 +84,7 @@ __all__ = [
     "Preconditioned",
     "Preconditioner",
     "Secant",
+    "Units",
     "balanced_factors",
     "balancedness",
     "barzilai_borwein_length",
@@ -105,7 +108,9 @@ __all__ = [
     "gram_block_size",
     "gram_preconditioner",
     "guaranteed_descent",
+    "in_units",
     "inner_product",
+    "is_ordinary",
     "layer_count",
     "layer_sizes",
     "match_triples",
@@ -133,7 +138,9 @@ __all__ = [
     "squared_preconditioned_norm",
     "stable_rank",
     "thin_svd",
+    "times_power",
     "unit_scale",
+    "unit_step",
     "widened",
     "working_dtype",
 ]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from virtualdepth.maths._checks import check_depth
-from virtualdepth.maths._kernel import gain_exponent, layer_count
+from virtualdepth.maths._kernel import gain_exponent, layer_count, times_gain
+from virtualdepth.maths._range import frobenius_norm
 
 
 def singular_slopes(grad: Tensor, u: Tensor, vh: Tensor) -> Tensor:
@@ -36,7 +37,8 @@ def singular_value_velocity(
 
     Returns:
         Velocities in units of singular value per unit of time (learning rate times step); 0 where
-        sigma is 0, for N > 1.
+        sigma is 0, for N > 1. Derivatives are finite: for N < 2 a sigma of 0 counts as a constant,
+        since the slope there is infinite.
 
     Raises:
         TypeError: if ``depth`` is not a real number.
@@ -49,7 +51,9 @@ def singular_value_velocity(
     """
     depth = check_depth(depth)
     decay = weight_decay * sigma
-    velocity: Tensor = -layer_count(depth) * (sigma.pow(gain_exponent(depth)) * slopes + decay)
+    velocity: Tensor = -layer_count(depth) * (
+        times_gain(slopes, sigma, gain_exponent(depth)) + decay
+    )
     return velocity
 
 
@@ -83,6 +87,5 @@ def guaranteed_descent(smallest: Tensor, grad: Tensor, depth: float, lr: float) 
     depth = check_depth(depth)
     if math.isinf(depth) and grad.shape[-2] != grad.shape[-1]:
         return torch.zeros_like(smallest)
-    norm = torch.linalg.matrix_norm(grad)
-    descent: Tensor = lr / 2 * smallest.pow(gain_exponent(depth)) * norm.square()
-    return descent
+    share = times_gain(torch.ones_like(smallest), smallest, gain_exponent(depth), lr / 2)
+    return times_gain(share, frobenius_norm(grad), 2.0)

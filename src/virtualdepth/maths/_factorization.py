@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from virtualdepth.maths._checks import check_finite, check_matrix, widened, working_dtype
+from virtualdepth.maths._checks import check_finite, check_matrix, widened
+from virtualdepth.maths._range import frobenius_norm, in_unit, out_of_unit, unit_of
 from virtualdepth.maths._svd import thin_svd
 
 
@@ -99,7 +100,9 @@ def balanced_factors(
 
     Returns:
         [W_1, ..., W_N], W_1 applied first, in the dtype of ``weight``; no two share memory. Half
-        precision is computed in float32.
+        precision is computed in float32. Differentiable where the singular values of W are distinct
+        and positive. Elsewhere the singular vectors are not determined, and the derivative is
+        undefined: NaN, inf or any number.
 
     Raises:
         TypeError: if ``weight`` is complex, integer or sparse, or depth or a width is not a number.
@@ -123,8 +126,9 @@ def balanced_factors(
     depth = len(sizes) - 1
     if depth == 1:
         return [weight.clone()]
-    u, sigma, vh = thin_svd(weight.to(working_dtype(weight)))
-    root = sigma.pow(1 / depth)
+    unit = unit_of(widened(weight))
+    u, sigma, vh = thin_svd(in_unit(widened(weight), unit))
+    root = out_of_unit(sigma.pow(1 / depth), unit, 1 / depth)
     cores = [
         root.unsqueeze(-1) * vh,
         *[torch.diag_embed(root)] * (depth - 2),
@@ -191,7 +195,8 @@ def balancedness(factors: Sequence[Tensor]) -> Tensor:
 
     Returns:
         (..., N-1) defects, in the units of a squared weight; empty for one factor. Half precision
-        is computed in float32, since its rounding would look like imbalance.
+        is computed in float32, since its rounding would look like imbalance. The gradient at
+        balance is 0.
 
     Raises:
         TypeError: if a factor is complex, integer or sparse.
@@ -204,15 +209,12 @@ def balancedness(factors: Sequence[Tensor]) -> Tensor:
     tensor([4.2426])
     """
     _check_chain(factors)
-    # under autocast the products would silently be taken in half precision
-    with torch.autocast(factors[0].device.type, enabled=False):
-        defects = [
-            torch.linalg.matrix_norm(after.mT @ after - before @ before.mT)
-            for before, after in pairwise(map(widened, factors))
-        ]
-    if not defects:
-        return widened(factors[0].new_empty(*factors[0].shape[:-2], 0))
-    return torch.stack(defects, dim=-1)
+    defects = []
+    for pair in pairwise(map(widened, factors)):
+        unit = unit_of(*pair)
+        defect = _defect(*(in_unit(factor, unit) for factor in pair))
+        defects.append(out_of_unit(defect, unit, 2.0))
+    return _stacked(defects, factors)
 
 
 def relative_balancedness(factors: Sequence[Tensor]) -> Tensor:
@@ -235,13 +237,28 @@ def relative_balancedness(factors: Sequence[Tensor]) -> Tensor:
     >>> relative_balancedness([torch.eye(2), 2 * torch.eye(2)])  # 3 sqrt(2) / (8 + 2)
     tensor([0.4243])
     """
-    defects = balancedness(factors)
-    if len(factors) == 1:
-        return defects
-    norms = [torch.linalg.matrix_norm(widened(factor)) for factor in factors]
-    squares = torch.stack(norms, dim=-1).square()
-    sizes = squares[..., 1:] + squares[..., :-1]
-    return defects / torch.where(sizes > 0, sizes, 1.0)
+    _check_chain(factors)
+    ratios = []
+    for pair in pairwise(map(widened, factors)):
+        unit = unit_of(*pair)
+        before, after = (in_unit(factor, unit) for factor in pair)
+        size = frobenius_norm(after).square() + frobenius_norm(before).square()
+        ratios.append(_defect(before, after) / torch.where(size > 0, size, 1.0))
+    return _stacked(ratios, factors)
+
+
+def _defect(before: Tensor, after: Tensor) -> Tensor:
+    """Compute ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F, (...)."""
+    # under autocast the products would silently be taken in half precision
+    with torch.autocast(before.device.type, enabled=False):
+        return frobenius_norm(after.mT @ after - before @ before.mT)
+
+
+def _stacked(values: Sequence[Tensor], factors: Sequence[Tensor]) -> Tensor:
+    """Stack one value, (...), for each pair of adjacent layers; (..., 0) for one layer."""
+    if not values:
+        return widened(factors[0].new_empty(*factors[0].shape[:-2], 0))
+    return torch.stack(tuple(values), dim=-1)
 
 
 def _check_chain(factors: Sequence[Tensor]) -> None:

@@ -10,7 +10,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._checks import check_depth
+from virtualdepth.maths._checks import HOST, check_depth
 
 # up to this depth a sum or a product over the layers costs less than logarithms or an SVD
 _FEW_LAYERS = 8
@@ -52,7 +52,9 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
         depth: number of layers N, real, 1 <= N <= inf.
 
     Returns:
-        K of the broadcast shape, in the units of a singular value to the power 2 - 2/N.
+        K of the broadcast shape, in the units of a singular value to the power 2 - 2/N; inf where
+        the dtype cannot hold it. Derivatives are finite: a zero counts as a constant in them, since
+        the slope there may be infinite.
 
     Raises:
         TypeError: if ``a`` or ``b`` is not a floating-point tensor, or ``depth`` not a real number.
@@ -75,21 +77,49 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
                 f"{name}: expected a floating-point tensor but got {found}; wrap a number as in "
                 "torch.tensor(2.0, dtype=torch.float64)"
             )
-    high = torch.maximum(a, b)
+    high, low = torch.maximum(a, b), torch.minimum(a, b)
     if depth == 1:
         return torch.ones_like(high)
-    # high = 0 makes the ratio 0/0; its value does not matter there, the leading power is 0
-    ratio = torch.where(high > 0, torch.minimum(a, b) / high, 1.0)
-    # a ratio of 0 or 1 has a limit, taken below; a stand-in keeps its NaN out of the derivative
-    log_ratio = torch.where((ratio == 0) | (ratio == 1), 0.5, ratio).log()
+    # the ratio does not matter where high is 0, since the leading power is 0
+    ratio = torch.where(high > 0, low / torch.where(high > 0, high, 1.0), 1.0)
+    far = (low > 0) & (ratio < torch.finfo(ratio.dtype).tiny)  # the ratio has lost its digits
+    logs = [torch.where(far, each, 1.0).log() for each in (low, high)]
+    log_ratio = torch.where(far, logs[0] - logs[1], _log(ratio))
+    quotient = _quotient(torch.where(far, 0.5, ratio), log_ratio, depth)
+    return times_gain(quotient, high, gain_exponent(depth))
+
+
+def _log(ratio: Tensor) -> Tensor:
+    """Take the logarithm of ratios; those of 0 and 1 get a stand-in, for the derivative."""
+    return torch.where((ratio == 0) | (ratio == 1), 0.5, ratio).log()
+
+
+def _quotient(ratio: Tensor, log_ratio: Tensor, depth: float) -> Tensor:
+    """Evaluate expm1(2 l) / expm1(2 l / N), with its limits at ratios of 0 and 1."""
     if math.isinf(depth):
         denominator, at_one, at_zero = 2 * log_ratio, 1.0, 0.0
     else:
         denominator, at_one, at_zero = torch.expm1(2 * log_ratio / depth), depth, 1.0
     quotient = torch.expm1(2 * log_ratio) / denominator
     quotient = torch.where(ratio == 0, at_zero, quotient)
-    quotient = torch.where(ratio == 1, at_one, quotient)
-    return high.pow(gain_exponent(depth)) * quotient
+    return torch.where(ratio == 1, at_one, quotient)
+
+
+def times_gain(values: Tensor, sigma: Tensor, exponent: float, factor: float = 1.0) -> Tensor:
+    """Multiply values by ``factor`` sigma^exponent, which need not be in range where this is."""
+    gain = factor * sigma.pow(exponent)
+    info = torch.finfo(gain.dtype)
+    if gain.device.type == HOST and gain.numel():
+        low, high = torch.aminmax(gain)
+        if info.tiny <= low.item() and high.item() <= info.max:
+            return gain * values
+    extreme = (sigma > 0) & ((gain < info.tiny) | (gain > info.max))
+    # stand-ins, where one of the two is not taken, keep NaN out of the derivative
+    half = torch.where(extreme, sigma, 1.0).pow(exponent / 2)
+    if exponent < 1:  # the slope at 0 is infinite: a zero counts as a constant
+        sigma = torch.where(sigma == 0, 0.0, sigma)
+    gain = factor * torch.where(extreme, 1.0, sigma).pow(exponent)
+    return torch.where(extreme, half * values * half * factor, gain * values)
 
 
 def kernel_outside(sigma: Tensor, depth: float) -> Tensor:
@@ -109,5 +139,9 @@ def kernel_inside(sigma: Tensor, depth: float, scale: Tensor | None = None) -> T
         if scale is not None:
             right = right * scale.unsqueeze(-2)
         return torch.stack(powers[-2::-1], dim=-1) @ right
-    inside = depth_kernel(rows, columns, depth) - kernel_outside(rows, depth)
+    # no need of what depth_kernel does for numbers near the ends of the range
+    high = torch.maximum(rows, columns)
+    ratio = torch.where(high > 0, torch.minimum(rows, columns) / high, 1.0)
+    kernel = high.pow(gain_exponent(depth)) * _quotient(ratio, _log(ratio), depth)
+    inside = kernel - kernel_outside(rows, depth)
     return inside if scale is None else inside * scale.unsqueeze(-2)

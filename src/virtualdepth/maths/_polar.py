@@ -12,9 +12,9 @@ import math
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._checks import working_dtype
 from virtualdepth.maths._preconditioner import Preconditioned
 from virtualdepth.maths._products import gram
+from virtualdepth.maths._range import in_units
 
 
 def polar_factor(wide: Tensor, smallest: float) -> Tensor:
@@ -56,11 +56,11 @@ def polar_gradient(
     Returns:
         P_W(G), (..., m, n), with empty singular values and slopes, which are not known here.
     """
-    del depth, rtol
-    dtype = working_dtype(weight, grad)
+    del rtol
+    weight, grad, units = in_units(weight, grad, depth)
     tall = weight.shape[-2] > weight.shape[-1]
-    wide, wide_grad = ((x.mT if tall else x).to(dtype) for x in (weight, grad))
-    factor = polar_factor(wide, math.sqrt(torch.finfo(dtype).eps))
+    wide, wide_grad = (x.mT if tall else x for x in (weight, grad))
+    factor = polar_factor(wide, math.sqrt(torch.finfo(wide.dtype).eps))
     direction = (wide @ factor.mT) @ wide_grad + (wide_grad @ factor.mT) @ wide
     unknown = direction[..., :0, 0]
-    return Preconditioned(direction.mT if tall else direction, unknown, unknown)
+    return Preconditioned(direction.mT if tall else direction, unknown, unknown, units)

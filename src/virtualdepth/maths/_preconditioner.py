@@ -14,24 +14,54 @@ from virtualdepth.maths._checks import (
     check_matrix,
     check_rtol,
     check_same_shape,
-    working_dtype,
 )
 from virtualdepth.maths._kernel import kernel_inside, kernel_outside
+from virtualdepth.maths._range import Units, in_units, out_of_unit
 from virtualdepth.maths._svd import SVD, thin_svd
 
 
 class Preconditioned(NamedTuple):
     """P_W(G), and what its computation found out about W and G.
 
+    The fields are those of W and G in ``units``, which no dtype is too small for; the properties
+    are those of W and G themselves.
+
     Attributes:
-        direction: P_W(G), (..., m, n).
-        singular_values: sigma of W, (..., min(m, n)), falling; those within rtol are 0.
-        slopes: the loss's derivatives along them, <G, u_r v_r^T>, (..., min(m, n)).
+        scaled_direction: P_W(G), (..., m, n).
+        scaled_singular_values: sigma of W, (..., min(m, n)), falling; those within rtol are 0.
+        scaled_slopes: the loss's derivatives along them, <G, u_r v_r^T>, (..., min(m, n)).
+        units: of W and G; None for 1.
     """
 
-    direction: Tensor
-    singular_values: Tensor
-    slopes: Tensor
+    scaled_direction: Tensor
+    scaled_singular_values: Tensor
+    scaled_slopes: Tensor
+    units: Units | None = None
+
+    @property
+    def direction(self) -> Tensor:
+        """P_W(G), (..., m, n); inf where the dtype cannot hold it."""
+        if self.units is None:
+            return self.scaled_direction
+        return self.units.direction(self.scaled_direction)
+
+    @property
+    def singular_values(self) -> Tensor:
+        """Sigma of W, (..., min(m, n))."""
+        return out_of_unit(self.scaled_singular_values, self.units and self.units.weight)
+
+    @property
+    def slopes(self) -> Tensor:
+        """<G, u_r v_r^T>, (..., min(m, n))."""
+        return out_of_unit(self.scaled_slopes, self.units and self.units.grad)
+
+    def unbound(self) -> list["Preconditioned"]:
+        """Split a batch into its matrices."""
+        units: list[Units | None] = [None] * len(self.scaled_direction)
+        if self.units is not None:
+            weight, grad, gain = self.units
+            units = [Units(*each, gain) for each in zip(weight, grad, strict=True)]
+        return [Preconditioned(*each) for each in zip(*self[:3], units, strict=True)]
 
 
 class Preconditioner(NamedTuple):
@@ -96,7 +126,8 @@ class Preconditioner(NamedTuple):
 def preconditioner(weight: Tensor, depth: float, rtol: float | None = None) -> Preconditioner:
     """Decompose a finite W, (..., m, n), float32 or float64, into P_W; nothing is checked."""
     tall = weight.shape[-2] > weight.shape[-1]
-    u, sigma, vh = _wide_svd(weight.mT if tall else weight)
+    wide = weight.mT if tall else weight
+    u, sigma, vh = _row_svd(wide) if wide.shape[-2] == 1 else thin_svd(wide)
     if rtol is None:
         rtol = torch.finfo(sigma.dtype).eps
     sigma = torch.where(sigma > rtol * sigma[..., :1], sigma, 0.0)
@@ -105,13 +136,11 @@ def preconditioner(weight: Tensor, depth: float, rtol: float | None = None) -> P
     return Preconditioner(u, sigma, vh, outside, kernel_inside(sigma, depth), tall)
 
 
-def _wide_svd(wide: Tensor) -> SVD:
-    """Decompose W, (..., k, n), k <= n; a single row needs no SVD."""
-    if wide.shape[-2] != 1:
-        return thin_svd(wide)
+def _row_svd(row: Tensor) -> SVD:
+    """Decompose W, (..., 1, n), in closed form."""
     # dividing by the largest entry first keeps the squares of the norm in range
-    peak = wide.abs().amax(dim=(-2, -1), keepdim=True)
-    scaled = wide / torch.where(peak > 0, peak, 1.0)
+    peak = row.abs().amax(dim=(-2, -1), keepdim=True)
+    scaled = row / torch.where(peak > 0, peak, 1.0)
     norm = torch.linalg.vector_norm(scaled, dim=(-2, -1), keepdim=True)
     direction = scaled / torch.where(norm > 0, norm, 1.0)
     return torch.ones_like(norm), (peak * norm).squeeze(-1), direction
@@ -122,8 +151,9 @@ def preconditioned_gradient(
 ) -> Preconditioned:
     """Compute P_W(G) in float64 if an input is, else float32; nothing is checked."""
     # the optimizers check before, and multiply by the learning rate before they round
-    dtype = working_dtype(weight, grad)
-    return preconditioner(weight.to(dtype), depth, rtol).apply(grad.to(dtype))
+    weight, grad, units = in_units(weight, grad, depth)
+    found = preconditioner(weight, depth, rtol).apply(grad)
+    return found if units is None else found._replace(units=units)
 
 
 def precondition(
@@ -152,9 +182,11 @@ def precondition(
             a larger ``rtol`` freezes modes that the flow would grow.
 
     Returns:
-        P_W(G) in the shape and dtype of ``grad``; the inputs are not written to. Half precision is
+        P_W(G) in the shape and dtype of ``grad``, right to rounding for W and G of any size, and
+        inf where the dtype cannot hold it; the inputs are not written to. Half precision is
         computed in float32. Differentiable in ``grad``, and in ``weight`` where its singular values
-        are distinct and positive (elsewhere the derivative of the SVD is infinite).
+        are distinct and positive. Elsewhere the derivative of the SVD is infinite, and that in
+        ``weight`` is undefined: NaN, inf or any number.
 
     Raises:
         TypeError: if an input is complex, integer or sparse, or ``depth`` or ``rtol`` is not a real

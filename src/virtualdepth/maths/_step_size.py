@@ -8,8 +8,9 @@ rank: it ends at a higher effective rank than the flow.
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._kernel import gain_exponent, layer_count
+from virtualdepth.maths._kernel import gain_exponent, layer_count, times_gain
 from virtualdepth.maths._preconditioner import Preconditioned, Preconditioner
+from virtualdepth.maths._range import times_power
 
 # Below depth 2 the relative speed of a singular value has no bound as sigma_r -> 0. Values below
 # this share of sigma_1 are left out, so that they do not hold back the others.
@@ -29,7 +30,7 @@ def relative_speed(sigma: Tensor, slopes: Tensor, depth: float) -> Tensor:
     if exponent < 0:
         counted = sigma > _NEGLIGIBLE * sigma[..., :1]
         sigma, slopes = torch.where(counted, sigma, 1.0), torch.where(counted, slopes, 0.0)
-    speed: Tensor = (layer_count(depth) * sigma.pow(exponent) * slopes).amax(-1)
+    speed: Tensor = times_gain(slopes, sigma, exponent, layer_count(depth)).amax(-1)
     return speed
 
 
@@ -49,16 +50,42 @@ def unit_scale(
     Returns:
         (...), one scale for each matrix; 0 for a matrix of zeros.
     """
-    largest = preconditioned.singular_values[..., 0]
+    sigma, slopes = preconditioned.singular_values, preconditioned.slopes
+    stable, capped = _unit_bounds(sigma, slopes, depth, lr, cap)
+    return torch.minimum(stable, capped)
+
+
+def unit_step(
+    preconditioned: Preconditioned, depth: float, lr: float | Tensor, cap: float
+) -> Tensor:
+    """Multiply P_W(G), (..., m, n), by its :func:`unit_scale`; neither need be in range alone."""
+    step, sigma, slopes, units = preconditioned
+    stable, capped = _unit_bounds(sigma, slopes, depth, lr, cap)
+    if units is None:
+        return torch.minimum(stable, capped)[..., None, None] * step
+    # the first makes a step in the unit of G, the second one in the unit of W
+    is_capped = times_power(capped, units.weight - units.grad) < stable
+    scale = torch.where(is_capped, capped, stable)[..., None, None]
+    return times_power(scale * step, torch.where(is_capped, units.weight, units.grad))
+
+
+def _unit_bounds(
+    sigma: Tensor, slopes: Tensor, depth: float, lr: float | Tensor, cap: float
+) -> tuple[Tensor, Tensor]:
+    """Compute both terms of the unit scale, (...); 0 for a matrix of zeros."""
+    largest = sigma[..., 0]
     stable = 1 / (layer_count(depth) * largest.pow(gain_exponent(depth)))
-    speed = relative_speed(preconditioned.singular_values, preconditioned.slopes, depth)
-    capped = cap / (lr * speed)
-    return torch.where(largest > 0, torch.minimum(stable, capped), 0.0)
+    capped = cap / (lr * relative_speed(sigma, slopes, depth))
+    return torch.where(largest > 0, stable, 0.0), torch.where(largest > 0, capped, 0.0)
 
 
 def squared_preconditioned_norm(grad: Tensor, preconditioned: Preconditioned) -> Tensor:
     """Sum <G, P_W(G)> over the batch: the squared gradient norm of N balanced factors."""
-    return (grad * preconditioned.direction).sum()
+    units, step = preconditioned.units, preconditioned.scaled_direction
+    if units is None:
+        return (grad * step).sum()
+    products = times_power(grad.to(step.dtype), -units.grad) * step
+    return units.squares(products.sum((-2, -1))).sum()
 
 
 def relative_change(

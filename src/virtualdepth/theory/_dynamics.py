@@ -15,8 +15,10 @@ from virtualdepth.maths import (
     check_matrix,
     check_same_shape,
     depth_kernel,
+    in_units,
     singular_slopes,
     thin_svd,
+    times_power,
 )
 
 
@@ -91,6 +93,10 @@ def singular_vector_velocity(weight: Tensor, grad: Tensor, depth: float) -> tupl
     if weight.ndim != 2:
         raise ValueError(f"weight: expected one matrix (m, n) but got {tuple(weight.shape)}")
     u, sigma, vh = thin_svd(weight)
+    _check_distinct(sigma)
+    _, grad, units = in_units(weight, grad, depth)
+    if units is not None:
+        sigma = times_power(sigma, -units.weight)
     v = vh.mT
     rates = _rotation_rates(sigma, depth)
     core = u.mT @ grad @ v
@@ -100,6 +106,9 @@ def singular_vector_velocity(weight: Tensor, grad: Tensor, depth: float) -> tupl
     moved, moved_back = grad @ v, grad.mT @ u
     du = -u @ (rates * (left + left.mT)) - leaving * (moved - u @ (u.mT @ moved))
     dv = -v @ (rates * (right + right.mT)) - leaving * (moved_back - v @ (v.mT @ moved_back))
+    if units is not None:
+        units = units._replace(gain=units.gain - 1)  # of the derivative by W
+        du, dv = units.direction(du), units.direction(dv)
     return du, dv
 
 
@@ -111,14 +120,18 @@ def _check_matrices(weight: Tensor, grad: Tensor) -> None:
     check_same_shape(weight, grad, "grad")
 
 
-def _rotation_rates(sigma: Tensor, depth: float) -> Tensor:
-    """Compute F, (k, k); at infinite depth the limit of F / N."""
+def _check_distinct(sigma: Tensor) -> None:
+    """Refuse singular values, (k,), that coincide or vanish to working precision."""
     gaps = -sigma.diff(append=sigma.new_zeros(1))
     if (gaps <= torch.finfo(sigma.dtype).eps * sigma[:1]).any():
         raise ValueError(
             "weight: expected positive and distinct singular values, else the vectors are not "
             f"determined, but got {sigma.tolist()}"
         )
+
+
+def _rotation_rates(sigma: Tensor, depth: float) -> Tensor:
+    """Compute F, (k, k); at infinite depth the limit of F / N."""
     log_ratio = (sigma.unsqueeze(-1) / sigma.unsqueeze(-2)).log()
     # sigma_s^{2/N} - sigma_r^{2/N} without cancellation
     if math.isinf(depth):

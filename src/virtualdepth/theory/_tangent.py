@@ -47,6 +47,9 @@ def tangent_kernel(weight: Tensor, inputs: Tensor, others: Tensor, depth: float)
                 f"{name}: expected rows of n numbers for a weight (m, n) but got "
                 f"{tuple(rows.shape)} and {tuple(weight.shape)}"
             )
+    # in float64: K itself need not be in the range of float32 where its product with x x' is
+    dtype = weight.dtype
+    weight, inputs, others = weight.double(), inputs.double(), others.double()
     u, sigma, vh = thin_svd(weight)
     zero = torch.zeros_like(sigma)
     # x.x' split along the right singular vectors, and what lies outside of them
@@ -58,4 +61,5 @@ def tangent_kernel(weight: Tensor, inputs: Tensor, others: Tensor, depth: float)
     rest = (along * depth_kernel(zero, sigma, depth)).sum(-1, keepdim=True)
     rest = rest + outside * depth_kernel(zero[:1], zero[:1], depth)
     identity = torch.eye(weight.shape[0], dtype=weight.dtype, device=weight.device)
-    return (u * (gains - rest).unsqueeze(-2)) @ u.mT + rest.unsqueeze(-1) * identity
+    kernel = (u * (gains - rest).unsqueeze(-2)) @ u.mT + rest.unsqueeze(-1) * identity
+    return kernel.to(dtype)

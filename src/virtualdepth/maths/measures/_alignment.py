@@ -14,6 +14,7 @@ from virtualdepth.maths._checks import (
     check_same_shape,
     working_dtype,
 )
+from virtualdepth.maths._range import in_unit, out_of_unit, unit_of
 from virtualdepth.maths._svd import thin_svd
 
 
@@ -38,7 +39,9 @@ def gradient_alignment(
 
     Returns:
         Two of shape (...), in the units of G: diagonal, off-diagonal. The second is 0 for a matrix
-        of rank 1, both are 0 for a matrix of zeros. Half precision is computed in float32.
+        of rank 1, both are 0 for a matrix of zeros. Half precision is computed in float32. The
+        derivative in W is undefined where singular values are equal or zero: NaN, inf or any
+        number.
 
     Raises:
         TypeError: if an input is complex, integer or sparse.
@@ -58,16 +61,21 @@ def gradient_alignment(
         check_finite(tensor, name)
     check_same_shape(weight, grad, "grad")
     dtype = working_dtype(weight, grad)
-    u, sigma, vh = thin_svd(weight.to(dtype))
+    weight, grad = weight.to(dtype), grad.to(dtype)
+    unit = unit_of(grad)
+    u, sigma, vh = thin_svd(in_unit(weight, unit_of(weight)))
     if rtol is None:
         rtol = max(weight.shape[-2:]) * torch.finfo(dtype).eps
     kept = sigma > rtol * sigma[..., :1]
     # under autocast the products would silently be taken in half precision
     with torch.autocast(weight.device.type, enabled=False):
-        core = (u.mT @ grad.to(dtype) @ vh.mT).abs()
+        core = (u.mT @ in_unit(grad, unit) @ vh.mT).abs()
     on_diagonal = torch.eye(core.shape[-1], dtype=torch.bool, device=core.device)
     inside = kept.unsqueeze(-1) & kept.unsqueeze(-2)
-    return _mean_where(core, inside & on_diagonal), _mean_where(core, inside & ~on_diagonal)
+    diagonal, others = (
+        out_of_unit(_mean_where(core, inside & mask), unit) for mask in (on_diagonal, ~on_diagonal)
+    )
+    return diagonal, others
 
 
 def _mean_where(values: Tensor, mask: Tensor) -> Tensor:

@@ -3,7 +3,14 @@
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._checks import check_finite, check_matrix, check_same_shape, widened
+from virtualdepth.maths._checks import (
+    check_finite,
+    check_matrix,
+    check_same_shape,
+    widened,
+    working_dtype,
+)
+from virtualdepth.maths._range import frobenius_norm, in_unit, unit_of
 from virtualdepth.maths.measures._spectrum import singular_values
 
 
@@ -17,8 +24,8 @@ def end_to_end_gap(weight: Tensor, reference: Tensor) -> Tensor:
         reference: W', of the same shape.
 
     Returns:
-        (...), without unit; where W' is zero, 0 if W is zero too and inf if it is not. Half
-        precision is computed in float32.
+        (...), without unit; where W' is zero, 0 if W is zero too and inf, without a derivative, if
+        it is not. The gradient at W = W' is 0. Half precision is computed in float32.
 
     Raises:
         TypeError: if an input is complex, integer or sparse.
@@ -28,8 +35,10 @@ def end_to_end_gap(weight: Tensor, reference: Tensor) -> Tensor:
     tensor(1.3333)
     """
     _check_pair(weight, reference, "reference")
-    distance = torch.linalg.matrix_norm(widened(weight) - widened(reference))
-    size = torch.linalg.matrix_norm(widened(reference))
+    dtype = working_dtype(weight, reference)
+    unit = unit_of(weight.to(dtype), reference.to(dtype))
+    weight, reference = in_unit(weight.to(dtype), unit), in_unit(reference.to(dtype), unit)
+    distance, size = frobenius_norm(weight - reference), frobenius_norm(reference)
     # so 0 / 0 is 0, and its derivative is not NaN
     ratio: Tensor = distance / torch.where(distance > 0, size, 1.0)
     return ratio
@@ -63,7 +72,7 @@ def deficiency_margin(weight: Tensor, target: Tensor) -> Tensor:
     """
     _check_pair(weight, target, "target")
     check_finite(target, "target")
-    distance = torch.linalg.matrix_norm(widened(weight) - widened(target))
+    distance = frobenius_norm(widened(weight) - widened(target))
     # a matrix without entries has none
     margin: Tensor = singular_values(target)[..., -1:].sum(-1) - distance
     return margin

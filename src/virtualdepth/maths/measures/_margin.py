@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from virtualdepth.maths._checks import check_matrix, widened
+from virtualdepth.maths._range import in_unit, out_of_unit, unit_of
 
 
 def _margins(scores: Tensor, labels: Tensor) -> Tensor:
@@ -52,7 +53,9 @@ def normalized_margin(scores: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     if scores.shape[:1] == (0,):
         raise ValueError("scores: expected at least one sample but got none")
     smallest = _margins(widened(scores), labels).min()
-    norm = torch.linalg.matrix_norm(widened(weight))
+    unit = unit_of(widened(weight))
+    norm = torch.linalg.matrix_norm(in_unit(widened(weight), unit))
+    smallest = out_of_unit(smallest, unit, -1.0)
     # "== 0", not "> 0": NaN stays NaN
     return torch.where(norm == 0, 0.0, smallest / torch.where(norm == 0, 1.0, norm))
 

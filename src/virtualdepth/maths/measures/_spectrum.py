@@ -2,6 +2,10 @@
 
 Each takes a finite W, (..., m, n), returns (...) in float64 if W is, else in float32, and raises
 TypeError or ValueError where W is not such a matrix. A matrix without entries measures 0.
+
+Gradients in W are finite everywhere. Where a measure has a corner, at zeros and at equal largest
+singular values, they are those of one of its sides; where its slope is infinite, a singular value
+of exactly 0 counts as a constant.
 """
 
 import math
@@ -10,15 +14,24 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._checks import check_finite, check_matrix, working_dtype
+from virtualdepth.maths._checks import check_finite, check_matrix, widened
+from virtualdepth.maths._kernel import times_gain
+from virtualdepth.maths._range import in_unit, out_of_unit, unit_of
 
 
 def singular_values(weight: Tensor) -> Tensor:
     """Compute the singular values of W, (..., min(m, n)), falling."""
+    return out_of_unit(*_in_unit(weight))
+
+
+def _in_unit(weight: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Compute the singular values of W in its unit, and the unit's exponent."""
     check_matrix(weight)
     check_finite(weight)
-    sigma: Tensor = torch.linalg.svdvals(weight.to(working_dtype(weight)))
-    return sigma
+    weight = widened(weight)
+    unit = unit_of(weight)
+    sigma: Tensor = torch.linalg.svdvals(in_unit(weight, unit))
+    return sigma, unit
 
 
 def nuclear_norm(weight: Tensor) -> Tensor:
@@ -28,7 +41,8 @@ def nuclear_norm(weight: Tensor) -> Tensor:
         weight: W, (..., m, n), finite.
 
     Returns:
-        (...), in the units of W; 0 for a matrix of zeros.
+        (...), in the units of W; 0 for a matrix of zeros. The gradient is finite everywhere, at
+        zero singular values one of the subgradients.
 
     Raises:
         TypeError: if W is complex, integer or sparse.
@@ -37,7 +51,8 @@ def nuclear_norm(weight: Tensor) -> Tensor:
     >>> nuclear_norm(torch.diag(torch.tensor([3.0, 4.0])))
     tensor(7.)
     """
-    return singular_values(weight).sum(-1)
+    sigma, unit = _in_unit(weight)
+    return out_of_unit(sigma.sum(-1), unit)
 
 
 def spectral_norm(weight: Tensor) -> Tensor:
@@ -47,7 +62,8 @@ def spectral_norm(weight: Tensor) -> Tensor:
         weight: W, (..., m, n), finite.
 
     Returns:
-        (...), in the units of W; 0 for a matrix of zeros.
+        (...), in the units of W; 0 for a matrix of zeros. The gradient is finite everywhere, where
+        the largest singular values are equal one of the subgradients.
 
     Raises:
         TypeError: if W is complex, integer or sparse.
@@ -70,7 +86,8 @@ def schatten_norm(weight: Tensor, p: float) -> Tensor:
         p: 0 < p <= inf.
 
     Returns:
-        (...), in the units of W; 0 for a matrix of zeros.
+        (...), in the units of W; 0 for a matrix of zeros. The gradient is finite everywhere: for
+        p < 1 a singular value of exactly 0 counts as a constant, since the slope there is infinite.
 
     Raises:
         TypeError: if W is complex, integer or sparse, or ``p`` is not a real number.
@@ -83,10 +100,15 @@ def schatten_norm(weight: Tensor, p: float) -> Tensor:
         raise TypeError(f"p: expected a number > 0 or inf but got {p!r}")
     if not p > 0:
         raise ValueError(f"p: expected a number > 0 or inf but got {p!r}")
-    largest, relative = _relative(singular_values(weight))
+    sigma, unit = _in_unit(weight)
+    largest, relative = _relative(sigma)
     if math.isinf(p):
-        return largest
-    return largest * relative.pow(p).sum(-1).pow(1 / p)
+        return out_of_unit(largest, unit)
+    # a zero has no part: for p < 1 its slope is infinite, and so is that of the root where all are
+    powers = torch.where(relative > 0, torch.where(relative > 0, relative, 1.0).pow(p), 0.0)
+    total = powers.sum(-1)
+    root = times_gain(largest, torch.where(total > 0, total, 1.0), 1 / p)
+    return out_of_unit(root, unit)
 
 
 def stable_rank(weight: Tensor) -> Tensor:
@@ -96,7 +118,8 @@ def stable_rank(weight: Tensor) -> Tensor:
         weight: W, (..., m, n), finite.
 
     Returns:
-        (...) between 1 and min(m, n); 0 for a matrix of zeros.
+        (...) between 1 and min(m, n); 0 for a matrix of zeros. The gradient is finite everywhere;
+        where the largest singular values are equal, it is that of one side.
 
     Raises:
         TypeError: if W is complex, integer or sparse.
@@ -105,7 +128,7 @@ def stable_rank(weight: Tensor) -> Tensor:
     >>> stable_rank(torch.diag(torch.tensor([2.0, 1.0, 1.0])))
     tensor(1.5000)
     """
-    _, relative = _relative(singular_values(weight))
+    _, relative = _relative(_in_unit(weight)[0])
     return relative.square().sum(-1)
 
 
@@ -119,7 +142,8 @@ def effective_rank(weight: Tensor) -> Tensor:
         weight: W, (..., m, n), finite.
 
     Returns:
-        (...) between 1 and min(m, n); 0 for a matrix of zeros.
+        (...) between 1 and min(m, n); 0 for a matrix of zeros. The gradient is finite everywhere: a
+        singular value of exactly 0 counts as a constant, since the slope there is infinite.
 
     Raises:
         TypeError: if W is complex, integer or sparse.
@@ -130,15 +154,17 @@ def effective_rank(weight: Tensor) -> Tensor:
     >>> effective_rank(torch.diag(torch.tensor([2.0, 2.0, 0.0])))
     tensor(2.)
     """
-    return effective_rank_of_spectrum(singular_values(weight))
+    return effective_rank_of_spectrum(_in_unit(weight)[0])
 
 
 def effective_rank_of_spectrum(sigma: Tensor) -> Tensor:
     """Compute the effective rank, (...), of singular values, (..., k), falling."""
     _, relative = _relative(sigma)
+    relative = torch.where(relative > 0, relative, 0.0)  # a constant where it is 0
     total = relative.sum(-1)
     share = relative / torch.where(total > 0, total, 1.0).unsqueeze(-1)
-    rank = torch.special.entr(share).sum(-1).exp()
+    # entr(1) = 0 too, and its slope is not infinite
+    rank = torch.special.entr(torch.where(share > 0, share, 1.0)).sum(-1).exp()
     return torch.where(total > 0, rank, 0.0)
 
 

@@ -18,7 +18,7 @@ from virtualdepth.distributed import (
     local_part,
     shard_groups,
 )
-from virtualdepth.maths import gram_block, gram_preconditioner
+from virtualdepth.maths import gram_block, gram_preconditioner, is_ordinary
 from virtualdepth.optim._finite_check import FiniteCheck
 from virtualdepth.optim._matrices import Group, GroupStep
 from virtualdepth.optim._new_values import check_new_values
@@ -228,7 +228,10 @@ def _from_sum(part: Part, total: Tensor) -> tuple[Tensor, float] | None:
     scale = 1.0 if multiplier is None else multiplier.item()
     norms = torch.stack([gram.on_grad.norm(), gram.on_weight.norm()])
     sizes = torch.stack([total[-1].sqrt(), gram.singular_values.norm()])
-    largest = float(sizes[1])
-    added = _growth(group) * (scale * float(norms @ sizes) + part.step.decay * largest)
-    bound = max(added, largest + float(group["lr"]) * added)
+    grad_size, weight_size, moved = torch.stack([*sizes, norms @ sizes]).tolist()
+    dtype = torch.promote_types(part.parameter.dtype, torch.float32)
+    if not is_ordinary(weight_size, grad_size, float(group["depth"]), dtype):
+        return None  # whole matrices can be scaled first
+    added = _growth(group) * (scale * moved + part.step.decay * weight_size)
+    bound = max(added, weight_size + float(group["lr"]) * added)
     return scale * part.from_rows(result.direction), bound

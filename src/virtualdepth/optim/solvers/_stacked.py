@@ -45,8 +45,8 @@ class StackedSolver(Solver):
         if alone:
             first.preconditioned = found
         else:
-            for matrix, *each in zip(stack, *found, strict=True):
-                matrix.preconditioned = Preconditioned(*each)
+            for matrix, each in zip(stack, found.unbound(), strict=True):
+                matrix.preconditioned = each
 
 
 def stacks(matrices: Sequence[Matrix]) -> list[list[Matrix]]:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from virtualdepth.maths import LinAlgError, matvec
+from virtualdepth.maths import LinAlgError, in_units, matvec
 from virtualdepth.maths.jacobi import (
     MAX_RESIDUAL,
     Swept,
@@ -122,15 +122,16 @@ def _wide(matrices: Tensor) -> Tensor:
 
 def _follow(matrix: Matrix, weight: Tensor, *, is_async: bool) -> None:
     """Let the singular vectors in the state follow W, (..., m, n), and apply P_W to G."""
-    group, state = matrix.group, matrix.state
-    wide, wide_grad = _wide(weight), _wide(matrix.view.split(matrix.grad))
+    group, state, grad = matrix.group, matrix.state, matrix.view.split(matrix.grad)
+    depth = float(group["depth"])
+    weight, grad, units = in_units(weight, grad, depth)
+    wide, wide_grad = _wide(weight), _wide(grad)
     image = fingerprint(wide)
     rests = state["tracked_rest"] > 0
     # none, or of another precision or device: the model was moved
     first = state["tracked_steps"] == 0 or not _is_like(state["tracked_left"], weight)
     # not ">": what a device left may be NaN
     lost = not state["tracked_residual"] <= MAX_RESIDUAL
-    depth = float(group["depth"])
     skip = first or rests or lost
     swept = None if skip else _swept(wide, image, state, depth, is_async=is_async)
     basis = exact_basis(wide) if swept is None else swept.basis
@@ -141,14 +142,15 @@ def _follow(matrix: Matrix, weight: Tensor, *, is_async: bool) -> None:
         "tracked_rows": basis.rows if swept is None else basis.rows.contiguous(),
         "tracked_step": step,
         "tracked_image": image,
-        "tracked_step_image": fingerprint(found.direction),
+        "tracked_step_image": fingerprint(found.scaled_direction),
         "tracked_steps": state["tracked_steps"] + 1,
         **_counts(state, swept, fell_back=swept is None and not first and not rests),
         "tracked_residual": 0.0 if swept is None else swept.residual,
     }
+    direction = found.scaled_direction
     if weight.shape[-2] > weight.shape[-1]:
-        found = found._replace(direction=found.direction.mT)
-    matrix.preconditioned = found
+        direction = direction.mT
+    matrix.preconditioned = found._replace(scaled_direction=direction, units=units)
 
 
 def _is_like(tensor: Tensor, other: Tensor) -> bool:

@@ -54,6 +54,17 @@ class StepScale:
         """Compute the multiplier of each P_W(G) of a step, and note what to write."""
         return [self.multiplier(m.preconditioned, step.group, lr) for m in step.matrices]
 
+    def out_of_units(
+        self,
+        preconditioned: Preconditioned,
+        multiplier: Tensor | None,
+        group: Mapping[str, Any],
+        lr: Any,
+    ) -> Tensor:
+        """Multiply a P_W(G), (..., m, n), that is in units of its own."""
+        direction = preconditioned.direction
+        return direction if multiplier is None else multiplier * direction
+
     def compute(
         self,
         step: GroupStep,
@@ -73,9 +84,12 @@ class StepScale:
         if SOLVERS[step.group["solver"]].moves_parameter:
             return
         for matrix, multiplier in zip(step.matrices, self.multipliers(step, lr), strict=True):
-            direction = matrix.preconditioned.direction
+            preconditioned = matrix.preconditioned
             del matrix.preconditioned  # so that each matrix holds one update, not two
-            if multiplier is not None:
+            direction = preconditioned.scaled_direction
+            if preconditioned.units is not None:
+                direction = self.out_of_units(preconditioned, multiplier, step.group, lr)
+            elif multiplier is not None:
                 direction = multiplier * direction
             stored = direction.to(matrix.parameter.dtype) if rounded else direction
             matrix.direction_peak = finite.check(matrix.name, "update", stored)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from virtualdepth.maths import Preconditioned, unit_scale
+from virtualdepth.maths import Preconditioned, unit_scale, unit_step
 from virtualdepth.optim.step_scales._protocol import StepScale
 
 
@@ -21,3 +21,13 @@ class UnitScale(StepScale):
         """Compute one number for each matrix, (..., 1, 1)."""
         scale = unit_scale(preconditioned, float(group["depth"]), lr, group["cap"])
         return scale[..., None, None]
+
+    def out_of_units(
+        self,
+        preconditioned: Preconditioned,
+        multiplier: Tensor | None,
+        group: Mapping[str, Any],
+        lr: Any,
+    ) -> Tensor:
+        """Multiply a P_W(G): the product may be in range where the two are not."""
+        return unit_step(preconditioned, float(group["depth"]), lr, group["cap"])

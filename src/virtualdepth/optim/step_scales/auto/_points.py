@@ -1,11 +1,13 @@
 """The weights and gradients before the last steps, that each parameter keeps."""
 
+import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from virtualdepth.maths import LinAlgError, Preconditioner, preconditioner
+from virtualdepth.maths import LinAlgError, Preconditioner, Units, in_units, preconditioner
 from virtualdepth.optim._finite_check import FiniteCheck
 from virtualdepth.optim._matrices import Matrix, State
 
@@ -16,7 +18,10 @@ POINT_KEYS = frozenset(
 
 
 class Moving(NamedTuple):
-    """A matrix with its metric, and weights and gradients from here back to the oldest point."""
+    """A matrix with its metric, and weights and gradients from here back to the oldest point.
+
+    All are in the units that the matrices of a group have in common.
+    """
 
     matrix: Matrix
     metric: Preconditioner
@@ -33,10 +38,20 @@ def init_points(state: State, parameter: Tensor) -> None:
     state.setdefault("auto_points", 0)
 
 
-def moving_matrix(matrix: Matrix, points: int, finite: FiniteCheck) -> Moving:
+def common_units(matrices: Sequence[Matrix], finite: FiniteCheck) -> Units | None:
+    """Find the units of all W and G of a group together; None for 1."""
+    weights, grads = [], []
+    for matrix in matrices:
+        matrix.weight_peak = finite.check(matrix.name, "weight", matrix.weight)
+        weights.append(float(matrix.weight_peak))
+        grads.append(float(finite.check(matrix.name, "gradient", matrix.grad)))
+    types = functools.reduce(torch.promote_types, (m.weight.dtype for m in matrices), torch.float32)
+    weight, grad = (torch.tensor([[max(each)]], dtype=types) for each in (weights, grads))
+    return in_units(weight, grad, float(matrices[0].group["depth"]))[-1]
+
+
+def moving_matrix(matrix: Matrix, points: int, units: Units | None) -> Moving:
     """Decompose W, and read the last points."""
-    matrix.weight_peak = finite.check(matrix.name, "weight", matrix.weight)
-    finite.check(matrix.name, "gradient", matrix.grad)
     group, state, split = matrix.group, matrix.state, matrix.view.split
     dtype = torch.promote_types(matrix.weight.dtype, torch.float32)
     ages = range(points)
@@ -45,6 +60,9 @@ def moving_matrix(matrix: Matrix, points: int, finite: FiniteCheck) -> Moving:
     device = matrix.weight.device
     weights = [split(weight.to(device, dtype)) for weight in weights]
     grads = [split(grad.to(device, dtype)) for grad in grads]
+    if units is not None:
+        pairs = [units.scaled(*pair) for pair in zip(weights, grads, strict=True)]
+        weights, grads = [weight for weight, _ in pairs], [grad for _, grad in pairs]
     try:
         metric = preconditioner(weights[0], float(group["depth"]), group["rtol"])
     except LinAlgError as error:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch.nn.parameter import is_lazy
 
-from virtualdepth.maths import inner_product
+from virtualdepth.maths import inner_product, times_power
 from virtualdepth.optim._finite_check import FiniteCheck
 from virtualdepth.optim._matrices import Group, GroupStep, States
 from virtualdepth.optim.solvers import Knows
@@ -21,6 +21,7 @@ from virtualdepth.optim.step_scales.auto._batches import (
 from virtualdepth.optim.step_scales.auto._direction import choose_steps
 from virtualdepth.optim.step_scales.auto._points import (
     POINT_KEYS,
+    common_units,
     init_points,
     moving_matrix,
     next_points,
@@ -122,13 +123,15 @@ def _refuse(loss: float) -> None:
 def _go_on(step: GroupStep, finite: FiniteCheck, rate: float, points: int) -> dict[str, Any]:
     """Choose the step of each matrix from its last points, and what the group must remember."""
     group = step.group
-    moving = [moving_matrix(matrix, points, finite) for matrix in step.matrices]
+    units = common_units(step.matrices, finite)
+    moving = [moving_matrix(matrix, points, units) for matrix in step.matrices]
     here = [each.grads[0] for each in moving]
-    square = inner_product(here, here)
+    grad_unit = 1.0 if units is None else 2.0 ** float(units.grad)
+    square = grad_unit * grad_unit * inner_product(here, here)
     resolved = square > rounding(group, step.matrices)
     changes, wait = choose_steps(moving, group, resolved=resolved)
     for matrix, change in zip(step.matrices, changes, strict=True):
-        scaled = change / rate
+        scaled = (change if units is None else times_power(change, units.weight)) / rate
         matrix.direction_peak = finite.check(matrix.name, "update", scaled)
         matrix.direction = matrix.view.join(scaled, like=matrix.parameter)
         matrix.new_state = next_points(matrix, points)
@@ -136,7 +139,8 @@ def _go_on(step: GroupStep, finite: FiniteCheck, rate: float, points: int) -> di
     memory: dict[str, Any] = {"auto_wait": wait, "auto_backs": backs}
     if points > 0:
         turn = [each.grads[0] - each.grads[1] for each in moving]
-        memory |= look_for_batches(group, step.matrices, square, inner_product(turn, turn))
+        turned = grad_unit * grad_unit * inner_product(turn, turn)
+        memory |= look_for_batches(group, step.matrices, square, turned)
     return memory
 
 
