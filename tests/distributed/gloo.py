@@ -14,12 +14,7 @@ import torch.distributed as dist
 from filelock import FileLock
 
 # loaded once, in the process that all others are forked from
-HEAVY = [
-    "tests.distributed.equality",
-    "tests.metrics.cases",
-    "torch.distributed.checkpoint",
-    "torch.distributed.fsdp",
-]
+HEAVY = ["tests.distributed.equality", "torch.distributed.checkpoint", "torch.distributed.fsdp"]
 GROUP_TIMEOUT = timedelta(seconds=300)  # how long a collective waits
 
 Measure = Callable[[int, Path], Any]
@@ -40,7 +35,7 @@ def measured_once(measure: Measure, processes: int, factory: pytest.TempPathFact
 def on_processes(measure: Measure, processes: int, folder: Path) -> list[Any]:
     """What each process measured, by rank; None for one that ended without an answer."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(HEAVY)
+    context.set_forkserver_preload([*HEAVY, measure.__module__])
     running = [
         context.Process(target=_measure, args=(measure, rank, processes, folder), daemon=True)
         for rank in range(processes)

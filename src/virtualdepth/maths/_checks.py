@@ -1,5 +1,6 @@
 """What the functions of this package require of their inputs."""
 
+import math
 from numbers import Real
 
 import torch
@@ -58,8 +59,10 @@ def check_same_shape(weight: Tensor, other: Tensor, name: str) -> None:
 
 def check_finite(tensor: Tensor, name: str = "weight") -> None:
     """Refuse NaN and inf: the error of a decomposition would not name the tensor."""
-    # in one pass; isfinite takes several
-    if tensor.numel() and not torch.stack(torch.aminmax(tensor.detach())).isfinite().all():
+    if not tensor.numel():
+        return
+    low, high = torch.aminmax(tensor.detach())  # one pass; isfinite takes several
+    if not math.isfinite(torch.maximum(-low, high).item()):
         raise ValueError(
             f"{name}: expected finite numbers but got NaN or inf; if it comes from training, the "
             "run has probably diverged: lower the learning rate"
