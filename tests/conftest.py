@@ -3,6 +3,7 @@
 import os
 import signal
 
+import pytest
 import torch
 from hypothesis import settings
 
@@ -20,3 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests sta
 # Timing varies on a shared machine, so a deadline would fail at random.
 settings.register_profile("default", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cases", type=int, default=2000, help="random runs of tests/fuzz")

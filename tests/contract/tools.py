@@ -74,7 +74,7 @@ def assert_bitwise(actual: Any, expected: Any, where: str = "value") -> None:
             assert_bitwise(actual[index], item, f"{where}[{index}]")
     else:
         assert type(actual) is type(expected), where
-        assert actual == expected, where
+        assert actual == expected or (actual != actual and expected != expected), where  # NaN
 
 
 def everything(params: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

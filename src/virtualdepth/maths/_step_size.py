@@ -45,7 +45,8 @@ def unit_scale(
 
     The first term divides by the largest eigenvalue of P_W: a learning rate below 2 / smoothness is
     stable at every depth and scale of W. The second keeps the relative change of every singular
-    value below ``cap``. Infinite depth divides by :math:`\sigma_1^2`.
+    value below ``cap``; at depths below 2, of those above a thousandth of the largest. Infinite
+    depth divides by :math:`\sigma_1^2`.
 
     Returns:
         (...), one scale for each matrix; 0 for a matrix of zeros.
