@@ -48,7 +48,9 @@ class RmsScale(StepScale):
         ]
         square = torch.stack([each.to(squares[0]) for each in squares]).sum()
         steps = group.get("rms_steps", 0) + 1
-        before = torch.as_tensor(group.get("rms_mean", 0.0), dtype=square.dtype).to(square)
+        before = torch.as_tensor(
+            group.get("rms_mean", 0.0), dtype=square.dtype, device=square.device
+        )
         mean = torch.lerp(square, before, _DECAY)
         multiplier = 1 / ((mean / (1 - _DECAY**steps)).sqrt() + _FLOOR)
         # with inf it would be 0, here and ever after: NaN lets the step be refused

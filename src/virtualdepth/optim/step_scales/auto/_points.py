@@ -46,7 +46,10 @@ def common_units(matrices: Sequence[Matrix], finite: FiniteCheck) -> Units | Non
         weights.append(float(matrix.weight_peak))
         grads.append(float(finite.check(matrix.name, "gradient", matrix.grad)))
     types = functools.reduce(torch.promote_types, (m.weight.dtype for m in matrices), torch.float32)
-    weight, grad = (torch.tensor([[max(each)]], dtype=types) for each in (weights, grads))
+    # numbers of the host, which go with matrices on any device
+    weight, grad = (
+        torch.tensor([[max(each)]], dtype=types, device="cpu") for each in (weights, grads)
+    )
     return in_units(weight, grad, float(matrices[0].group["depth"]))[-1]
 
 
