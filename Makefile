@@ -1,4 +1,5 @@
-# `make verify` runs the main job, `make test` every check, `make check` those that take a minute or
+# `make verify` runs the main job, `make test` the checks that a change has to pass in ten minutes,
+# `make slow` the tests that take longer than ten seconds each, `make check` what takes a minute or
 # two, to run between edits. On a fresh machine each first makes .venv, with the versions of
 # constraints.txt, and installs again when that list changes.
 #
@@ -17,10 +18,10 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help verify test check lint types pytest docs clean
+.PHONY: help verify test slow check lint types pytest docs clean
 
 help:
-	@echo "make verify | test | check | lint | types | pytest | docs | clean (options: head of the Makefile)"
+	@echo "make verify | test | slow | check | lint | types | pytest | docs | clean (options: head of the Makefile)"
 
 verify: .venv/.installed-experiments
 	$(VENV_PYTHON) -m virtualdepth verify $(ARGS)
@@ -38,7 +39,10 @@ types: .venv/.installed-dev
 	$(VENV_PYTHON) -m mypy --no-error-summary
 
 pytest: .venv/.installed-dev
-	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS) -m "not slow"
+
+slow: .venv/.installed-dev
+	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS) -m slow tests
 
 docs: .venv/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict --quiet

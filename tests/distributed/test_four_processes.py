@@ -7,6 +7,8 @@ import pytest
 from tests.distributed.four_processes import PLACES, PROCESSES, measure
 from tests.distributed.gloo import measured_once
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
