@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from hypothesis import event
 from tests.contract.tools import assert_bitwise, copy_of, everything, through_a_file
 from tests.fuzz.cases import DOUBLE, NAN, Case, rotation
 from tests.fuzz.faults import fault
@@ -27,7 +26,6 @@ def check(case: Case) -> None:
     except CLEAR as error:
         check_error(case, error)
         assert_bitwise(copy_of(params), before)
-        event("options refused")
         return
     vd.routing(optimizer)
     for number, name in enumerate(case.faults):
@@ -49,10 +47,8 @@ def check_step(
     before = everything(params, optimizer)
     try:
         optimizer.step(lambda: loss(params, name))
-        event("step taken")
     except CLEAR as error:
         check_error(case, error)
-        event(f"step refused: {type(error).__name__}")
         after = everything(params, optimizer)
         assert_bitwise(after["params"], before["params"], "params")
         if case.kind == "EndToEndSGD":  # another optimizer may have written to its own state
@@ -180,10 +176,10 @@ def check_equivariance(
         steps.append([p.detach() - old for p, old in zip(copies, before, strict=True)])
     for plain, turned, p in zip(*steps, params, strict=True):
         expected = turn(plain) if plain.ndim > 1 else plain
-        # "polar" is exact to the root of the machine epsilon
-        tolerance = (1e-6 if options["solver"] == "polar" else 1e-9) * (
-            expected.norm() + 1e-4 * p.norm()
-        )
+        # "polar" is exact to the root of the machine epsilon; a new weight is rounded
+        relative = 1e-6 if options["solver"] == "polar" else 1e-9
+        rounding = 32 * torch.finfo(p.dtype).eps * p.norm()
+        tolerance = relative * expected.norm() + rounding
         error = (turned - expected).norm()
         assert error <= tolerance, f"equivariance: {error:.2g} of {expected.norm():.2g}"
 

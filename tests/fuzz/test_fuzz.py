@@ -1,7 +1,4 @@
-"""Random runs over all public options: 2,000 in the suite, ``--cases 100000`` by hand.
-
-``pytest tests/fuzz --cases 100000 -n 2 --hypothesis-show-statistics`` also counts what they did.
-"""
+"""Random runs over all public options: 2,000 in the suite, ``--cases 100000`` by hand."""
 
 import math
 from itertools import pairwise

@@ -200,7 +200,7 @@ def test_a_mean_of_rms_that_overflows_does_not_stop_all_later_steps() -> None:
     optimizer = EndToEndSGD(named, lr=0.01, depth=3, step_scale="rms")
     optimizer.step()
     named[0][1].grad = torch.full((3, 4), 1e25)
-    refused(optimizer, named, FloatingPointError, "^first: expected a finite update")
+    refused(optimizer, named, FloatingPointError, "^group 0: expected a finite mean")
 
 
 def test_a_nan_at_the_origin_is_refused() -> None:

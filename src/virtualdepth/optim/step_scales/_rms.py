@@ -53,8 +53,6 @@ class RmsScale(StepScale):
         )
         mean = torch.lerp(square, before, _DECAY)
         multiplier = 1 / ((mean / (1 - _DECAY**steps)).sqrt() + _FLOOR)
-        # with inf it would be 0, here and ever after: NaN lets the step be refused
-        multiplier = torch.where(mean.isfinite(), multiplier, torch.nan)
         # a step of rate 0, as checkpoints take to make state, must change nothing
         if lr != 0:
             step.writes.append((group, {"rms_mean": mean, "rms_steps": steps}))
