@@ -161,6 +161,16 @@ def changed(rank: int, place: Place, options: dict[str, Any], alike: bool) -> di
     return {**found, "same": same(trial.everything(), before)}
 
 
+def overflowing(place: Place, name: str) -> dict[str, Any]:
+    """A finite update, and a rate that takes the new weight out of the range of its dtype."""
+    trial = Trial(place, [name])
+    trial.optimizer.param_groups[0]["lr"] = 1.7e308
+    trial.backward()
+    before = [local(p.detach()).clone() for p in trial.params.values()]
+    found = attempt(trial.optimizer.step)
+    return {**found, "same": same([local(p.detach()) for p in trial.params.values()], before)}
+
+
 def killed(rank: int, place: Place) -> dict[str, Any]:
     """One process dies while the others wait for it."""
     trial = Trial(place)
@@ -189,5 +199,6 @@ def measure(rank: int, folder: Path) -> dict[str, Any]:
         "other option": other_option(rank, place),
         "changed": {name: changed(rank, place, each, False) for name, each in LATER.items()},
         "changed alike": {name: changed(rank, place, each, True) for name, each in LATER.items()},
+        "overflowing": {name: overflowing(place, name) for name in SHAPES},
         "killed": killed(rank, place),  # the last: the process group does not survive it
     }

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from tests.distributed.faulty_processes import FAULTS, FAULTY, LATER, PROCESSES, measure
+from tests.distributed.faulty_processes import FAULTS, FAULTY, LATER, PROCESSES, SHAPES, measure
 from tests.distributed.gloo import measured_once
 
 REFUSED = {
@@ -83,6 +83,14 @@ def test_an_option_that_all_change_takes_effect(measured: list[Any], case: str) 
     for each in survivors(measured):
         assert each["changed alike"][case]["message"].startswith(message)
         assert each["changed alike"][case]["same"] == (case == "out of range")
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_new_weight_out_of_range_is_refused_by_all(measured: list[Any], name: str) -> None:
+    found = [each["overflowing"][name] for each in survivors(measured)]
+    assert len({each["message"] for each in found}) == 1
+    assert re.search(f"{name}: expected a finite new weight", found[0]["message"])
+    assert all(each["same"] for each in found)
 
 
 def test_a_killed_process_ends_the_others(measured: list[Any]) -> None:

@@ -245,6 +245,7 @@ def test_routing_counts_the_bytes_of_layers_momenta_and_products() -> None:
     [
         ({"depth": 2.5}, ValueError, "depth: expected an integer"),
         ({"depth": math.inf}, ValueError, "depth: expected an integer"),
+        ({"depth": 1001}, ValueError, "depth: expected an integer <= 1000 .* solver='auto'"),
         ({"step_scale": "rms"}, ValueError, "step_scale: expected 'raw'"),
         ({"origin": "init"}, ValueError, "origin: expected None"),
         ({"rtol": 1e-9}, ValueError, "rtol: expected None"),

@@ -24,6 +24,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "momentum": {"momentum": 0.9},
     "dampened": {"momentum": 0.9, "dampening": 0.4},
     "dampening alone": {"dampening": 0.4},
+    "negative dampening": {"momentum": 0.9, "dampening": -0.4},
     "nesterov": {"momentum": 0.9, "nesterov": True},
     "all": {"momentum": 0.9, "nesterov": True, "weight_decay": 0.2, "maximize": True},
 }

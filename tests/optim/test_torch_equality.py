@@ -23,6 +23,7 @@ LEARNING_RATES = {
 MOMENTA = {
     "none": {},
     "dampening alone": {"dampening": 0.4},
+    "negative dampening": {"momentum": 0.9, "dampening": -0.4},
     "momentum": {"momentum": 0.9},
     "dampened": {"momentum": 0.9, "dampening": 0.4},
     "nesterov": {"momentum": 0.9, "nesterov": True},

@@ -93,8 +93,9 @@ class EndToEndSGD(Optimizer):
         solver: how a step is computed.
 
             - "svd": P_W(G) exactly, by one thin SVD a step. No state.
-            - "layers": the discrete network of N layers (integer N >= 2), as balanced factors in
-              the state. It is gradient descent on the factors, not its limit of small rates.
+            - "layers": the discrete network of N layers (integer, 2 <= N <= 1000), as balanced
+              factors in the state. It is gradient descent on the factors, not its limit of small
+              rates.
               Momentum and decay act on each factor. A step takes 3 (N - 1) matrix products. If
               something else changes the weight, the next step makes new balanced factors, with
               momenta of zero. :func:`virtualdepth.routing` counts how often.

@@ -202,7 +202,8 @@ def _check_momentum(part: Part, finite: FiniteCheck) -> None:
     buffer = part.step.states.get(part.parameter, {}).get("momentum_buffer")
     if buffer is not None and group["momentum"] != 0 and local_part(buffer).numel():
         largest = finite.check(part.matrix.name, "momentum", local_part(buffer))
-        room = 4 * _growth(group) * max(1.0, float(group["lr"])) * largest
+        # from the left: infinity times no momentum would be NaN
+        room = largest * max(1.0, float(group["lr"])) * 4 * _growth(group)
         finite.check_bound(part.matrix.name, "new momentum", room, part.parameter.dtype)
         finite.raise_pending()
 

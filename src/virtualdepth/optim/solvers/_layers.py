@@ -26,6 +26,9 @@ from virtualdepth.optim._matrices import Matrix, State, check_full_precision
 from virtualdepth.optim._momentum import descend
 from virtualdepth.optim.solvers._protocol import DEFAULT, Knows, Solver
 
+# memory and time of a step grow with the depth: more would look like a run that hangs
+_DEEPEST = 1000
+
 
 class Network(NamedTuple):
     """The explicit layers that stand behind one parameter."""
@@ -57,10 +60,11 @@ class LayersSolver(Solver):
     def check_options(self, group: Mapping[str, Any]) -> None:
         """Refuse a depth that is no number of layers, and what acts on P_W(G)."""
         depth = group["depth"]
-        if math.isinf(depth) or depth % 1 != 0:
+        if depth > _DEEPEST or depth % 1 != 0:
             raise ValueError(
-                "depth: expected an integer with solver='layers', the explicit network, but got "
-                f"{depth!r}; for other depths use solver={DEFAULT!r}"
+                f"depth: expected an integer <= {_DEEPEST} with solver='layers', which keeps and "
+                f"multiplies so many layers, but got {depth!r}; for other depths use "
+                f"solver={DEFAULT!r}"
             )
         for name in ("origin", "rtol"):
             if group.get(name) is not None:
