@@ -47,7 +47,7 @@ THIRD_PARTY = {
     "metrics": {"torch", "torchmetrics"},
     FACADE: {"torch"},
     "plotting": {"torch", "numpy", "matplotlib"},
-    "_lightning": {"torch", "torchmetrics", "matplotlib"},
+    "_lightning": {"torch", "torchmetrics", "matplotlib", "fsspec"},  # which Lightning needs
     "lightning": {"torch", "torchmetrics", "pytorch_lightning"},
     "lightning_unified": {"torch", "torchmetrics", "lightning"},
     "estimators": {"torch", "numpy", "scipy", "sklearn", "tqdm"},

@@ -1,8 +1,13 @@
 """Figures of the monitors, and how they reach the loggers of a trainer."""
 
 import logging
+from itertools import chain, count
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -11,6 +16,8 @@ if TYPE_CHECKING:
 
 
 _logger = logging.getLogger(__name__)
+# the files that a run made, as it may replace them
+_made: "WeakKeyDictionary[Trainer, set[tuple[str, str]]]" = WeakKeyDictionary()
 
 
 def log_figure(trainer: "Trainer", name: str, figure: "Figure") -> list[Path]:
@@ -19,7 +26,9 @@ def log_figure(trainer: "Trainer", name: str, figure: "Figure") -> list[Path]:
     TensorBoard, Weights & Biases and MLflow get it as an image called ``name``. For a logger
     without images, such as CSVLogger, and for a trainer without loggers it becomes the file
     ``figures/<name>.png`` in the log directory, which a later figure of that name replaces. So it
-    does for a logger that fails to take it; the failure is logged as a warning.
+    does for a logger that fails to take it; the failure is logged as a warning. A file of that name
+    that this trainer did not make stays, and the figure becomes ``figures/<name>.2.png``. The log
+    directory may be a URL that fsspec opens, such as ``s3://bucket/run``.
 
     Args:
         trainer: the trainer; its ``global_step`` is logged with the figure.
@@ -27,7 +36,7 @@ def log_figure(trainer: "Trainer", name: str, figure: "Figure") -> list[Path]:
         figure: a matplotlib figure; it is left open.
 
     Returns:
-        The files written, one for each log directory.
+        The files written, one for each log directory on this machine.
 
     Raises:
         ValueError: if the name leads out of the log directory.
@@ -39,18 +48,32 @@ def log_figure(trainer: "Trainer", name: str, figure: "Figure") -> list[Path]:
     ]
     folders = {_folder_of(logger, trainer) for logger in without_images}
     if not trainer.loggers:
-        folders = {Path(trainer.default_root_dir)}
-    files = [folder / "figures" / f"{name}.png" for folder in sorted(folders)]
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(file)
-    return files
+        folders = {str(trainer.default_root_dir)}
+    files = [_write(figure, folder, name, trainer) for folder in sorted(folders)]
+    return [file for file in files if file is not None]
 
 
-def _folder_of(logger: Any, trainer: "Trainer") -> Path:
+def _folder_of(logger: Any, trainer: "Trainer") -> str:
     # a minimal logger may have neither, or None
     places = (getattr(logger, "log_dir", None), getattr(logger, "save_dir", None))
-    return Path(next((place for place in places if place), trainer.default_root_dir))
+    return str(next((place for place in places if place), trainer.default_root_dir))
+
+
+def _write(figure: "Figure", folder: str, name: str, trainer: "Trainer") -> Path | None:
+    """Write a figure under a name that is free, or of this run; return its path on this machine."""
+    # a path is no URL, whatever characters are in it
+    system, root = url_to_fs(folder) if "://" in folder else (LocalFileSystem(), folder)
+    made = _made.setdefault(trainer, set())
+    names = chain([name], (f"{name}.{number}" for number in count(2)))
+    paths = (f"{root}/figures/{each}.png" for each in names)
+    path = next(path for path in paths if (folder, path) in made or not system.exists(path))
+    if path != f"{root}/figures/{name}.png":
+        _logger.warning("figure %r: its file is not of this run; it is written to %s", name, path)
+    system.makedirs(path.rpartition("/")[0], exist_ok=True)
+    with system.open(path, "wb") as file:
+        made.add((folder, path))
+        figure.savefig(file, format="png")
+    return Path(path) if isinstance(system, LocalFileSystem) else None
 
 
 def _takes_image(logger: Any, name: str, figure: "Figure", trainer: "Trainer") -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tests.lightning.conftest import FLAVOURS, IN_FEATURES, OUT_FEATURES, Flavour
@@ -228,6 +229,53 @@ def test_log_figure_by_hand(flavour: Flavour, trainer: Make, tmp_path: Path) -> 
     (file,) = flavour.vd.log_figure(trainer(logger=logger), "mine/line", figure)
     assert file == Path(logger.log_dir) / "figures" / "mine" / "line.png"
     assert_shows_something(file)
+
+
+def test_a_file_of_another_origin_stays(
+    flavour: Flavour, trainer: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Even of an earlier run; a run replaces its own."""
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    (figures / "line.png").write_text("mine")
+    figure = Figure()
+    for number in (2, 3):
+        run = trainer()
+        for _ in range(2):
+            assert flavour.vd.log_figure(run, "line", figure) == [figures / f"line.{number}.png"]
+    assert {file.name for file in figures.iterdir()} == {"line.png", "line.2.png", "line.3.png"}
+    assert (figures / "line.png").read_text() == "mine"
+    assert "figure 'line': its file is not of this run; it is written to" in caplog.text
+
+
+def test_a_log_directory_may_be_a_url(
+    flavour: Flavour,
+    trainer: Make,
+    data: Data,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = f"memory://{flavour.package}"
+    fit(flavour, trainer, data, flavour.submodule("loggers").CSVLogger(place, version=0))
+    found = MemoryFileSystem().find(f"/{flavour.package}")
+    figures = f"/{flavour.package}/lightning_logs/version_0/figures"
+    assert {file for file in found if file.endswith("png")} == {
+        f"{figures}/{name}.png" for name in FIGURES
+    }
+    assert not list(tmp_path.iterdir())
+    run = trainer(default_root_dir=place)
+    assert flavour.vd.log_figure(run, "line", Figure()) == []
+    assert MemoryFileSystem().exists(f"/{flavour.package}/figures/line.png")
+
+
+def test_a_log_directory_with_odd_characters(
+    flavour: Flavour, trainer: Make, tmp_path: Path
+) -> None:
+    folder = tmp_path / "a::b #1"
+    (file,) = flavour.vd.log_figure(trainer(default_root_dir=folder), "line", Figure())
+    assert file == folder / "figures" / "line.png"
+    assert file.exists()
 
 
 def test_missing_matplotlib_is_told_at_setup(
