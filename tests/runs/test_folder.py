@@ -37,11 +37,15 @@ def test_the_folder_of_an_earlier_run_may_be_taken_again(tmp_path: Path) -> None
 
 def test_a_copy_without_hidden_files_may_be_taken_again(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text('{"command": "verify"}')
-    (tmp_path / "report.md").write_text("![Loss.](loss.png) ![Not ours.](../other.png)")
+    (tmp_path / "report.md").write_text("![Loss.](loss.png) ![Mine.](other.png)")
     (tmp_path / "loss.png").write_bytes(b"ours")
+    (tmp_path / "other.png").write_bytes(b"perhaps ours")
     assert command_of(tmp_path) == "verify"
     with claim_folder(tmp_path, "verify", OWN) as folder, replacing(folder, "loss.png") as path:
         path.write_bytes(b"new")
+        # shown in the report, but perhaps put there by hand
+        with pytest.raises(UnusableError, match=r"another origin .* with other\.png"):
+            mine(folder, "other.png")
     assert (tmp_path / "loss.png").read_bytes() == b"new"
 
 

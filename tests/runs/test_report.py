@@ -22,3 +22,15 @@ def test_report(tmp_path: Path) -> None:
     assert (tmp_path / "report.md").read_text(encoding="utf-8") == (
         "# Title\n\n## Settings\n\n- depth: 3\n- lrs: [0.1]\n\nVersions: python 3, torch 2.\n"
     )
+
+
+def test_a_figure_whose_name_is_taken_gets_a_number(tmp_path: Path) -> None:
+    """What names there will be is known when the cells have run: too late to refuse the folder."""
+    (tmp_path / "loss.png").write_text("mine")
+    figures = {name: (name, Figure()) for name in ("loss.png", "loss-2.png")}
+    for _ in range(2):
+        assert save_figures(figures, tmp_path)[0].startswith("![loss.png](loss-3.png)")
+    assert (tmp_path / "loss.png").read_text() == "mine"
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        "loss.png", "loss-2.png", "loss-3.png"
+    }  # fmt: skip

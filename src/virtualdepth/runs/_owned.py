@@ -6,9 +6,9 @@ then one name a line, each written before the file is.
 
 import json
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 
 from virtualdepth.runs._errors import UnusableError
@@ -30,12 +30,12 @@ def made_in(folder: Path, own: Iterable[str] = ()) -> tuple[str | None, list[str
     """Return the command that made files in a folder, and their names.
 
     Where .virtualdepth-run is missing or empty, as in a copy without hidden files, the command is
-    that of result.json, and its files are that, report.md, the figures in there, and ``own``.
+    that of result.json, and its files are that, report.md and ``own``.
     """
     lines = _lines(folder / MARK)
     if not lines:
         command = command_of(folder)
-        names = [] if command is None else [RESULT, REPORT, *_linked(folder / REPORT), *own]
+        names = [] if command is None else [RESULT, REPORT, *own]
         return command, [name for name in dict.fromkeys(names) if os.path.lexists(folder / name)]
     begin, end = _FIRST_LINE.split("{}")
     first, *names = lines
@@ -49,15 +49,6 @@ def _lines(mark: Path) -> list[str]:
         return mark.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
-
-
-def _linked(report: Path) -> list[str]:
-    """Return the figures beside a report that it shows."""
-    try:
-        text = report.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return []
-    return [name for name in re.findall(r"\]\(([^()\s]+\.png)\)", text) if name == Path(name).name]
 
 
 def start_mark(folder: Path, command: str | None, names: Iterable[str]) -> None:
@@ -96,6 +87,17 @@ def mine(folder: Path, name: str) -> Path:
         with (folder / MARK).open("a", encoding="utf-8") as file:
             file.write(name + "\n")
     return folder / name
+
+
+def free_name(folder: Path, name: str, taken: Collection[str] = ()) -> str:
+    """Return ``name``, or with a number if it is taken or that of a file of another origin."""
+    made, path = made_in(folder)[1], Path(name)
+    numbered = (f"{path.stem}-{number}{path.suffix}" for number in count(2))
+    return next(
+        each
+        for each in chain([name], numbered)
+        if each not in taken and (each in made or not os.path.lexists(folder / each))
+    )
 
 
 def remove_own(folder: Path, names: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from virtualdepth.runs._markdown import escaped
-from virtualdepth.runs._owned import REPORT, replacing
+from virtualdepth.runs._owned import REPORT, free_name, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,14 +17,17 @@ _BRACKET, _ESCAPED = re.compile(r"(?<!\\)[\[\]]"), r"\\\g<0>"
 
 
 def save_figures(figures: Mapping[str, tuple[str, "Figure"]], folder: Path) -> list[str]:
-    """Write each figure to the file of its name, and return the paragraphs that show it.
+    """Write each figure to a file, and return the paragraphs that show it.
 
-    ``figures`` maps the file's name to caption, plain text, and figure.
+    ``figures`` maps the file's name to caption, plain text, and figure. Where a file of another
+    origin has the name, it gets a number.
     """
-    for name, (_, figure) in figures.items():
+    captions: dict[str, str] = {}
+    for wanted, (caption, figure) in figures.items():
+        name = free_name(folder, wanted, {*captions, *figures} - {wanted})
         with replacing(folder, name) as path:
             figure.savefig(path, dpi=_DOTS_PER_INCH, format="png")
-    captions = {name: escaped(caption) for name, (caption, _) in figures.items()}
+        captions[name] = escaped(caption)
     return [
         f"![{_BRACKET.sub(_ESCAPED, caption)}]({name})\n\n{caption}"
         for name, caption in captions.items()

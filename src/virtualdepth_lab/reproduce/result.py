@@ -120,7 +120,9 @@ def load(folder: Path) -> Reproduction:
 
 def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[str]:
     """Write figures (caption to figure) as figure-1.png, ..., and return their paragraphs."""
-    earlier = [name for name in runs.made_in(folder)[1] if re.fullmatch(r"figure-\d+\.png", name)]
+    earlier = [
+        name for name in runs.made_in(folder)[1] if re.fullmatch(r"figure-\d+(-\d+)?\.png", name)
+    ]
     runs.remove_own(folder, earlier)  # there may be more of them
     numbered = enumerate(figures.items(), start=1)
     return runs.save_figures({f"figure-{number}.png": entry for number, entry in numbered}, folder)
