@@ -3,9 +3,11 @@
 :mod:`virtualdepth.maths.jacobi` has a door of its own: singular vectors that follow a matrix.
 """
 
+from virtualdepth.maths._chain import layer_sizes
 from virtualdepth.maths._checks import (
     check_depth,
     check_finite,
+    check_imbalance,
     check_matrix,
     check_rtol,
     check_same_shape,
@@ -22,7 +24,6 @@ from virtualdepth.maths._factorization import (
     balancedness,
     end_to_end_product,
     factor_gradients,
-    layer_sizes,
     partial_products,
     relative_balancedness,
 )
@@ -35,14 +36,10 @@ from virtualdepth.maths._gram import (
 from virtualdepth.maths._kernel import depth_kernel, gain_exponent, layer_count
 from virtualdepth.maths._midpoint import midpoint_step
 from virtualdepth.maths._polar import polar_gradient
-from virtualdepth.maths._preconditioner import (
-    Preconditioned,
-    Preconditioner,
-    precondition,
-    preconditioned_gradient,
-    preconditioner,
-)
+from virtualdepth.maths._precondition import precondition, preconditioned_gradient
+from virtualdepth.maths._preconditioner import Preconditioned, Preconditioner, preconditioner
 from virtualdepth.maths._products import matvec
+from virtualdepth.maths._profile import gain_rate, least_size, small_square
 from virtualdepth.maths._quasi_newton import (
     Secant,
     barzilai_borwein_length,
@@ -77,22 +74,35 @@ from virtualdepth.maths.measures import (
     squared_errors,
     stable_rank,
 )
+from virtualdepth.maths.structures import (
+    STRUCTURES,
+    Form,
+    Structure,
+    StructureName,
+    check_structure,
+)
 
 __all__ = [
+    "STRUCTURES",
+    "Form",
     "GramPreconditioner",
     "LinAlgError",
     "Preconditioned",
     "Preconditioner",
     "Secant",
+    "Structure",
+    "StructureName",
     "Units",
     "balanced_factors",
     "balancedness",
     "barzilai_borwein_length",
     "check_depth",
     "check_finite",
+    "check_imbalance",
     "check_matrix",
     "check_rtol",
     "check_same_shape",
+    "check_structure",
     "complete_rows",
     "deficiency_margin",
     "depth_kernel",
@@ -102,6 +112,7 @@ __all__ = [
     "end_to_end_product",
     "factor_gradients",
     "gain_exponent",
+    "gain_rate",
     "gaussian_start",
     "gradient_alignment",
     "gram_block",
@@ -113,6 +124,7 @@ __all__ = [
     "is_ordinary",
     "layer_count",
     "layer_sizes",
+    "least_size",
     "match_triples",
     "matvec",
     "midpoint_step",
@@ -133,6 +145,7 @@ __all__ = [
     "singular_slopes",
     "singular_value_velocity",
     "singular_values",
+    "small_square",
     "spectral_norm",
     "squared_errors",
     "squared_preconditioned_norm",

@@ -33,8 +33,25 @@ def check_rtol(rtol: float | None) -> float | None:
     return rtol
 
 
-def check_matrix(tensor: Tensor, name: str = "weight") -> None:
-    """Refuse anything but a dense real floating-point matrix, or a batch of them, (..., m, n)."""
+def check_imbalance(imbalance: float, depth: float = 1.0) -> float:
+    """Return a valid imbalance, 0 <= lambda < inf, as a float; refuse one at infinite depth."""
+    if isinstance(imbalance, bool) or not isinstance(imbalance, Real):
+        raise TypeError(
+            f"imbalance: expected a finite number >= 0 but got {imbalance!r} "
+            f"of type {type(imbalance).__name__}"
+        )
+    if not 0 <= imbalance < math.inf:
+        raise ValueError(f"imbalance: expected a finite number >= 0 but got {imbalance!r}")
+    if math.isinf(depth) and imbalance != 0:
+        raise ValueError(
+            f"imbalance: expected 0 at infinite depth but got {imbalance!r}: the gain of a zero, "
+            "imbalance^(N-1) / N, has no limit; give a finite depth"
+        )
+    return float(imbalance)
+
+
+def check_real(tensor: Tensor, name: str = "weight") -> None:
+    """Refuse anything but a dense real floating-point tensor."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name}: expected a tensor but got {type(tensor).__name__}")
     if tensor.layout is not torch.strided or not tensor.is_floating_point():
@@ -42,6 +59,11 @@ def check_matrix(tensor: Tensor, name: str = "weight") -> None:
             f"{name}: expected a dense real floating-point tensor but got "
             f"{tensor.dtype}, {tensor.layout}"
         )
+
+
+def check_matrix(tensor: Tensor, name: str = "weight") -> None:
+    """Refuse anything but a dense real floating-point matrix, or a batch of them, (..., m, n)."""
+    check_real(tensor, name)
     if tensor.ndim < 2:
         raise ValueError(
             f"{name}: expected a matrix (..., m, n) but got shape {tuple(tensor.shape)}"

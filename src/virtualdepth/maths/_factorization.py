@@ -5,86 +5,26 @@ Neural Networks", ICLR 2019, arXiv 1810.02281, Definition 1 and Procedure 1.
 """
 
 from collections.abc import Sequence
-from functools import reduce
 from itertools import accumulate, pairwise
-from numbers import Real
-from operator import index
+from typing import get_args
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
-from virtualdepth.maths._checks import check_finite, check_matrix, widened
+from virtualdepth.maths._chain import check_chain, check_integer_depth
+from virtualdepth.maths._checks import check_finite, check_imbalance, check_real, widened
 from virtualdepth.maths._range import frobenius_norm, in_unit, out_of_unit, unit_of
-from virtualdepth.maths._svd import thin_svd
-
-
-def layer_sizes(
-    in_features: int,
-    out_features: int,
-    depth: int,
-    hidden_features: int | Sequence[int] | None = None,
-) -> list[int]:
-    """List the N + 1 widths of an N-layer linear network, from input to output.
-
-    ``hidden_features`` is one width for all hidden layers, or N - 1 widths, none below min(m, n).
-
-    Returns:
-        in_features, the hidden widths, out_features.
-
-    Raises:
-        TypeError: if depth or a width is not an integer.
-        ValueError: if depth is not a positive integer, or a width is too small, or their number is
-            wrong.
-
-    >>> layer_sizes(10, 6, 3)
-    [10, 6, 6, 6]
-    """
-    depth = _integer_depth(depth)
-    for name, width in (("in_features", in_features), ("out_features", out_features)):
-        if _width(width, name) < 1:
-            raise ValueError(f"{name}: expected a width >= 1 but got {width}")
-    narrowest = min(in_features, out_features)
-    if hidden_features is None:
-        hidden_features = narrowest
-    if not isinstance(hidden_features, Sequence):
-        hidden_features = [hidden_features] * (depth - 1)
-    hidden = [_width(width, "hidden_features") for width in hidden_features]
-    if len(hidden) != depth - 1:
-        raise ValueError(
-            f"hidden_features: expected one width or {depth - 1} widths for depth {depth} but got "
-            f"{len(hidden)}"
-        )
-    if any(width < narrowest for width in hidden):
-        raise ValueError(
-            "hidden_features: expected widths >= min(in_features, out_features) = "
-            f"{narrowest}, else the product cannot reach every matrix, but got {hidden}"
-        )
-    return [in_features, *hidden, out_features]
-
-
-def _width(width: int, name: str) -> int:
-    """Return a width as an integer; refuse anything else by ``name``."""
-    try:
-        return index(width)
-    except TypeError:
-        raise TypeError(f"{name}: expected an integer width but got {width!r}") from None
-
-
-def _integer_depth(depth: float) -> int:
-    """Return an integer depth >= 1; refuse anything else."""
-    expected = f"depth: expected an integer >= 1 for an explicit network but got {depth!r}"
-    if isinstance(depth, bool) or not isinstance(depth, Real):
-        raise TypeError(expected)
-    if not depth >= 1 or depth % 1 != 0:
-        raise ValueError(
-            f"{expected}; real and infinite depth exist for one matrix only (EndToEndSGD)"
-        )
-    return int(depth)
+from virtualdepth.maths.structures import STRUCTURES, Form, StructureName, check_structure
 
 
 def balanced_factors(
-    weight: Tensor, depth: int, *, hidden_features: int | Sequence[int] | None = None
+    weight: Tensor,
+    depth: int,
+    *,
+    hidden_features: int | Sequence[int] | None = None,
+    structure: StructureName = "matrix",
+    imbalance: float = 0.0,
+    form: Form = "svd",
 ) -> list[Tensor]:
     r"""Factor W into N balanced layers with product W.
 
@@ -92,11 +32,26 @@ def balanced_factors(
     :math:`W_N = U S^{1/N}`, :math:`W_{N-1} = \dots = W_2 = S^{1/N}`,
     :math:`W_1 = S^{1/N} V^\top`.
 
+    With an imbalance :math:`\lambda` one layer has singular values :math:`t^{1/2}` and the others
+    :math:`(t + \lambda)^{1/2}`, where :math:`t\,(t + \lambda)^{N-1} = \sigma^2`, so that W may be
+    0. The smaller one is :math:`W_1`, but :math:`W_N` if m > n, since directions outside of W
+    are moved by the layer on the long side alone.
+
     Args:
-        weight: W, (..., m, n), finite.
+        weight: W, finite; (..., m, n), or any shape that ``structure`` has a meaning for.
         depth: number of layers N, an integer >= 1.
         hidden_features: one hidden width or N - 1, from input to output, each >= min(m, n);
-            default min(m, n).
+            default min(m, n). None with any ``structure`` but "matrix".
+        structure: "matrix", "rows", "columns", "diagonal" or "circulant". The layers of "rows" are
+            an array, :math:`W_1`, and gates (..., m); those of "columns" gates (..., n) and an
+            array, :math:`W_N`; those of "diagonal" are arrays of the shape of W, and so are those
+            of "circulant", but (l, l, k, ...) with l = min(m, n) for all layers of (m, n, k, ...)
+            but the one on the long side.
+        imbalance: lambda >= 0, in the units of a squared layer.
+        form: "svd", as above, or "polar", where all layers but the one on the long side are
+            functions of :math:`|W|`: :math:`W_1 = U S^{1/N} V^\top` and
+            :math:`U S^{1/N} U^\top` for m <= n, so that they are continuous functions of W. All
+            structures but "matrix" have this form.
 
     Returns:
         [W_1, ..., W_N], W_1 applied first, in the dtype of ``weight``; no two share memory. Half
@@ -105,12 +60,13 @@ def balanced_factors(
         undefined: NaN, inf or any number.
 
     Raises:
-        TypeError: if ``weight`` is complex, integer or sparse, or depth or a width is not a number.
-        ValueError: if ``depth`` is not a positive integer, if widths do not fit, or if ``weight``
-            has fewer than two dimensions or is not finite.
+        TypeError: if ``weight`` is complex, integer or sparse, or depth, imbalance or a width is
+            not a number.
+        ValueError: if ``depth`` is not a positive integer, if widths do not fit, if ``weight`` has
+            too few dimensions or is not finite, or if another argument is none of those above.
         torch.linalg.LinAlgError: if the SVD of W does not converge.
 
-    Source: arXiv 1810.02281, Procedure 1.
+    Source: arXiv 1810.02281, Procedure 1; arXiv 2409.14623 (the imbalance, at two layers).
 
     >>> first, second = balanced_factors(torch.tensor([[4.0, 0.0], [0.0, 9.0]]), 2)
     >>> second @ first
@@ -119,35 +75,31 @@ def balanced_factors(
     >>> first @ first.T  # = W_2^T W_2: the singular values, to the power 2/N
     tensor([[9., 0.],
             [0., 4.]])
+    >>> balanced_factors(torch.tensor([-9.0, 4.0]), 2, structure="diagonal")
+    [tensor([-3.,  2.]), tensor([3., 2.])]
+    >>> balanced_factors(torch.tensor([2.0, 0.0]), 2, structure="diagonal", imbalance=3.0)
+    [tensor([1., 0.]), tensor([2.0000, 1.7321])]
     """
-    check_matrix(weight)
+    kind = STRUCTURES[check_structure(structure)]
+    check_real(weight)
+    kind.check(weight.shape, "weight")
     check_finite(weight)
-    sizes = layer_sizes(weight.shape[-1], weight.shape[-2], depth, hidden_features)
-    depth = len(sizes) - 1
-    if depth == 1:
-        return [weight.clone()]
-    unit = unit_of(widened(weight))
-    u, sigma, vh = thin_svd(in_unit(widened(weight), unit))
-    root = out_of_unit(sigma.pow(1 / depth), unit, 1 / depth)
-    cores = [
-        root.unsqueeze(-1) * vh,
-        *[torch.diag_embed(root)] * (depth - 2),
-        u * root.unsqueeze(-2),
-    ]
-    return [
-        pad(core, (0, columns - core.shape[-1], 0, rows - core.shape[-2])).to(weight.dtype)
-        for core, (columns, rows) in zip(cores, pairwise(sizes), strict=True)
-    ]
+    depth, imbalance = check_integer_depth(depth), check_imbalance(imbalance)
+    if form not in get_args(Form):
+        raise ValueError(f"form: expected 'svd' or 'polar' but got {form!r}")
+    return kind.factors(weight, depth, imbalance, form, hidden_features)
 
 
-def end_to_end_product(factors: Sequence[Tensor]) -> Tensor:
+def end_to_end_product(factors: Sequence[Tensor], *, structure: StructureName = "matrix") -> Tensor:
     r"""Multiply the layers of a linear network: :math:`W_N \cdots W_1`.
 
     Args:
-        factors: [W_1, ..., W_N], W_1 applied first, W_j (..., d_j, d_{j-1}).
+        factors: [W_1, ..., W_N], W_1 applied first, W_j (..., d_j, d_{j-1}), or the layers of
+            another structure, shaped as :func:`balanced_factors` makes them.
+        structure: "matrix", "rows", "columns", "diagonal" or "circulant".
 
     Returns:
-        The end-to-end matrix (..., d_N, d_0).
+        The end-to-end matrix (..., d_N, d_0), or the parameter of another structure.
 
     Raises:
         TypeError: if a factor is complex, integer or sparse.
@@ -158,8 +110,9 @@ def end_to_end_product(factors: Sequence[Tensor]) -> Tensor:
     tensor([[3., 6.],
             [4., 8.]])
     """
-    _check_chain(factors)
-    return reduce(lambda product, factor: factor @ product, factors)
+    kind = STRUCTURES[check_structure(structure)]
+    kind.check_layers(factors)
+    return kind.product(factors)
 
 
 def partial_products(factors: Sequence[Tensor]) -> list[Tensor]:
@@ -208,7 +161,7 @@ def balancedness(factors: Sequence[Tensor]) -> Tensor:
     >>> balancedness([torch.eye(2), 2 * torch.eye(2)])  # ||4 I - I||_F = 3 sqrt(2)
     tensor([4.2426])
     """
-    _check_chain(factors)
+    check_chain(factors)
     defects = []
     for pair in pairwise(map(widened, factors)):
         unit = unit_of(*pair)
@@ -237,7 +190,7 @@ def relative_balancedness(factors: Sequence[Tensor]) -> Tensor:
     >>> relative_balancedness([torch.eye(2), 2 * torch.eye(2)])  # 3 sqrt(2) / (8 + 2)
     tensor([0.4243])
     """
-    _check_chain(factors)
+    check_chain(factors)
     ratios = []
     for pair in pairwise(map(widened, factors)):
         unit = unit_of(*pair)
@@ -259,18 +212,3 @@ def _stacked(values: Sequence[Tensor], factors: Sequence[Tensor]) -> Tensor:
     if not values:
         return widened(factors[0].new_empty(*factors[0].shape[:-2], 0))
     return torch.stack(tuple(values), dim=-1)
-
-
-def _check_chain(factors: Sequence[Tensor]) -> None:
-    """Refuse factors that are not matrices, or that cannot be multiplied in their order."""
-    if len(factors) == 0:
-        raise ValueError("factors: expected at least one matrix but got none")
-    for number, factor in enumerate(factors, start=1):
-        check_matrix(factor, f"factors, W_{number}")
-    for number, (before, after) in enumerate(pairwise(factors), start=1):
-        if after.shape[-1] != before.shape[-2]:
-            raise ValueError(
-                f"factors: expected W_{number + 1} with as many columns as W_{number} has rows, "
-                f"{before.shape[-2]}, but got {tuple(after.shape)} after {tuple(before.shape)}; "
-                "W_1, the layer applied first, comes first"
-            )

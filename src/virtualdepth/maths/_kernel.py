@@ -10,7 +10,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._checks import HOST, check_depth
+from virtualdepth.maths._checks import HOST, check_depth, check_imbalance
+from virtualdepth.maths._profile import Imbalance, small_square
 
 # up to this depth a sum or a product over the layers costs less than logarithms or an SVD
 _FEW_LAYERS = 8
@@ -31,7 +32,7 @@ def gain_exponent(depth: float) -> float:
     return 2.0 - 2.0 / depth
 
 
-def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
+def depth_kernel(a: Tensor, b: Tensor, depth: float, imbalance: float = 0.0) -> Tensor:
     r"""Evaluate the kernel K by which the rule scales the gradient in a singular basis.
 
     The entry (r, s) of :math:`U^\top G V` is multiplied by :math:`K(\sigma_r, \sigma_s)`,
@@ -45,11 +46,23 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
     singular values. At infinite depth the result is the limit of K/N,
     :math:`h^2\,\mathrm{expm1}(2l)/(2l)`. K(0, 0) is 0 for N > 1 and 1 for N = 1.
 
+    With an imbalance :math:`\lambda > 0` one layer is smaller than the N - 1 others: their squared
+    singular values are t and :math:`t + \lambda`, where
+    :math:`\sigma^2 = F(t) = t\,(t + \lambda)^{N-1}`. K is the divided difference of F,
+
+    .. math::
+        K(a, b) = \frac{a^2 - b^2}{t(a) - t(b)}
+                = p^{N-1} + t(b)\,\frac{p^{N-1} - q^{N-1}}{p - q},
+        \qquad p = t(a) + \lambda,\quad q = t(b) + \lambda,
+
+    without cancellation too, and :math:`K(0, 0) = \lambda^{N-1}`.
+
     Args:
         a: singular values >= 0, a floating-point tensor that broadcasts with ``b``. A negative
             value beside a positive one gives NaN.
         b: singular values >= 0.
         depth: number of layers N, real, 1 <= N <= inf.
+        imbalance: lambda >= 0, in the units of a singular value to the power 2/N; 0 where N is inf.
 
     Returns:
         K of the broadcast shape, in the units of a singular value to the power 2 - 2/N; inf where
@@ -57,10 +70,13 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
         the slope there may be infinite.
 
     Raises:
-        TypeError: if ``a`` or ``b`` is not a floating-point tensor, or ``depth`` not a real number.
-        ValueError: if ``depth`` is NaN or below 1.
+        TypeError: if ``a`` or ``b`` is not a floating-point tensor, or ``depth`` or ``imbalance``
+            not a real number.
+        ValueError: if ``depth`` is NaN or below 1, or ``imbalance`` is not finite, negative, or
+            not 0 at infinite depth.
 
-    Source: arXiv 1802.06509, Claim 1 (the eigenvalues of the preconditioner).
+    Source: arXiv 1802.06509, Claim 1 (the eigenvalues of the preconditioner); arXiv 2409.14623
+    (the imbalance, at two layers).
 
     >>> depth_kernel(torch.tensor(4.0), torch.tensor(9.0), 2)  # 4 + 9
     tensor(13.0000)
@@ -68,8 +84,11 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
     tensor([48., 16.])
     >>> depth_kernel(torch.tensor(3.0), torch.tensor(3.0), float("inf"))  # sigma^2
     tensor(9.)
+    >>> depth_kernel(torch.tensor(2.0), torch.tensor(0.0), 2, imbalance=3.0)  # 4 = 1 (1 + 3)
+    tensor(4.)
     """
     depth = check_depth(depth)
+    imbalance = check_imbalance(imbalance, depth)
     for name, tensor in (("a", a), ("b", b)):
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             found = tensor.dtype if isinstance(tensor, Tensor) else repr(tensor)
@@ -80,6 +99,8 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float) -> Tensor:
     high, low = torch.maximum(a, b), torch.minimum(a, b)
     if depth == 1:
         return torch.ones_like(high)
+    if imbalance != 0:
+        return _unbalanced(high, low, depth, imbalance)
     # the ratio does not matter where high is 0, since the leading power is 0
     ratio = torch.where(high > 0, low / torch.where(high > 0, high, 1.0), 1.0)
     far = (low > 0) & (ratio < torch.finfo(ratio.dtype).tiny)  # the ratio has lost its digits
@@ -105,6 +126,28 @@ def _quotient(ratio: Tensor, log_ratio: Tensor, depth: float) -> Tensor:
     return torch.where(ratio == 1, at_one, quotient)
 
 
+def _unbalanced(high: Tensor, low: Tensor, depth: float, imbalance: Imbalance) -> Tensor:
+    """Evaluate K with an imbalance, for high >= low."""
+    small, least = (small_square(each, depth, imbalance) for each in (high, low))
+    large = small + imbalance
+    part = _divided(large, least + imbalance, depth) * _share(least, large)
+    return large.pow(depth - 1) * (1 + part)
+
+
+def _share(small: Tensor, large: Tensor) -> Tensor:
+    """Divide small by large >= small; 0 where both are, as an imbalance may be below the range."""
+    return small / torch.where(large > 0, large, 1.0)
+
+
+def _divided(high: Tensor, low: Tensor, depth: float) -> Tensor:
+    """Evaluate (p^{N-1} - q^{N-1}) / (p - q) over p^{N-2}, for p = high >= q = low."""
+    ratio = torch.where(high > 0, _share(low, high), 1.0)
+    log_ratio = _log(ratio)
+    quotient = torch.expm1((depth - 1) * log_ratio) / torch.expm1(log_ratio)
+    quotient = torch.where(ratio == 0, 1.0, quotient)
+    return torch.where(ratio == 1, depth - 1, quotient)
+
+
 def times_gain(values: Tensor, sigma: Tensor, exponent: float, factor: float = 1.0) -> Tensor:
     """Multiply values by ``factor`` sigma^exponent, which need not be in range where this is."""
     gain = factor * sigma.pow(exponent)
@@ -122,26 +165,45 @@ def times_gain(values: Tensor, sigma: Tensor, exponent: float, factor: float = 1
     return torch.where(extreme, half * values * half * factor, gain * values)
 
 
-def kernel_outside(sigma: Tensor, depth: float) -> Tensor:
-    """Evaluate K(sigma, 0) = sigma^{2-2/N}, which acts between W and its null space; 0 at inf."""
-    return sigma.pow(gain_exponent(depth)) if math.isfinite(depth) else torch.zeros_like(sigma)
+def kernel_outside(sigma: Tensor, depth: float, imbalance: Imbalance = 0.0) -> Tensor:
+    """Evaluate K(sigma, 0) = (t + lambda)^{N-1}, which acts between W and its null space."""
+    if isinstance(imbalance, Tensor) or imbalance != 0:
+        return (small_square(sigma, depth, imbalance) + imbalance).pow(depth - 1)
+    # sigma^{2-2/N}; 0 at infinite depth
+    return sigma.pow(2 - 2 / depth) if math.isfinite(depth) else torch.zeros_like(sigma)
 
 
-def kernel_inside(sigma: Tensor, depth: float, scale: Tensor | None = None) -> Tensor:
+def kernel_inside(
+    sigma: Tensor, depth: float, scale: Tensor | None = None, imbalance: Imbalance = 0.0
+) -> Tensor:
     """Evaluate K(sigma_r, sigma_s) - K(sigma_r, 0), (..., k, k), column s times ``scale[s]``."""
-    rows, columns = sigma.unsqueeze(-1), sigma.unsqueeze(-2)
+    unbalanced = isinstance(imbalance, Tensor) or imbalance != 0
     if has_few_layers(depth):
-        # with a = sigma_r^{2/N} and b = sigma_s^{2/N}: b at N = 2, a b + b^2 at N = 3
-        power = sigma.pow(2 / depth)
-        powers = [torch.ones_like(power)]
-        powers += accumulate([power] * int(depth - 1), torch.mul)
-        right = torch.stack(powers[1:], dim=-2)
+        # with t, p of sigma_r and u, q of sigma_s, p = t + lambda: u at N = 2, u (p + q) at N = 3
+        small = small_square(sigma, depth, imbalance) if unbalanced else sigma.pow(2 / depth)
+        large = small + imbalance
+        powers = [torch.ones_like(large), *accumulate([large] * int(depth - 2), torch.mul)]
+        right = torch.stack([power * small for power in powers], dim=-2)
         if scale is not None:
             right = right * scale.unsqueeze(-2)
-        return torch.stack(powers[-2::-1], dim=-1) @ right
+        return torch.stack(powers[::-1], dim=-1) @ right
+    if unbalanced:
+        inside = _unbalanced_inside(sigma, depth, imbalance)
+        return inside if scale is None else inside * scale.unsqueeze(-2)
+    rows, columns = sigma.unsqueeze(-1), sigma.unsqueeze(-2)
     # no need of what depth_kernel does for numbers near the ends of the range
     high = torch.maximum(rows, columns)
     ratio = torch.where(high > 0, torch.minimum(rows, columns) / high, 1.0)
     kernel = high.pow(gain_exponent(depth)) * _quotient(ratio, _log(ratio), depth)
     inside = kernel - kernel_outside(rows, depth)
     return inside if scale is None else inside * scale.unsqueeze(-2)
+
+
+def _unbalanced_inside(sigma: Tensor, depth: float, imbalance: Imbalance) -> Tensor:
+    """Evaluate t_s (p_r^{N-1} - p_s^{N-1}) / (p_r - p_s), (..., k, k), at any depth."""
+    small = small_square(sigma, depth, imbalance)
+    large = small + imbalance
+    rows, columns = large.unsqueeze(-1), large.unsqueeze(-2)
+    high, low = torch.maximum(rows, columns), torch.minimum(rows, columns)
+    part = _divided(high, low, depth) * _share(small.unsqueeze(-2), high)
+    return high.pow(depth - 1) * part

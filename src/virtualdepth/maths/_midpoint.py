@@ -21,7 +21,8 @@ from torch import Tensor
 
 from virtualdepth.maths._factorization import factor_gradients, partial_products
 from virtualdepth.maths._kernel import has_few_layers
-from virtualdepth.maths._preconditioner import Preconditioner, preconditioned_gradient
+from virtualdepth.maths._precondition import preconditioned_gradient
+from virtualdepth.maths._preconditioner import Preconditioner
 
 
 def midpoint_step(

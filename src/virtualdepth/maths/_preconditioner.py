@@ -3,20 +3,15 @@
 Source: arXiv 1802.06509, Theorem 1 (the rule), Claim 1 (its spectrum), Claim 2 (single outputs).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._checks import (
-    check_depth,
-    check_finite,
-    check_matrix,
-    check_rtol,
-    check_same_shape,
-)
 from virtualdepth.maths._kernel import kernel_inside, kernel_outside
-from virtualdepth.maths._range import Units, in_units, out_of_unit
+from virtualdepth.maths._profile import Imbalance
+from virtualdepth.maths._range import Units, out_of_unit
 from virtualdepth.maths._svd import SVD, thin_svd
 
 
@@ -31,12 +26,18 @@ class Preconditioned(NamedTuple):
         scaled_singular_values: sigma of W, (..., min(m, n)), falling; those within rtol are 0.
         scaled_slopes: the loss's derivatives along them, <G, u_r v_r^T>, (..., min(m, n)).
         units: of W and G; None for 1.
+        scaled_bound: on the spectral norms of the blocks of P_W(G), with an imbalance and a
+            structure other than "matrix"; else None.
+
+    Of a structure other than "matrix" the direction has the parameter's shape, the singular values
+    and slopes of all of its blocks lie in one dimension, in no order, and the rest is one number.
     """
 
     scaled_direction: Tensor
     scaled_singular_values: Tensor
     scaled_slopes: Tensor
     units: Units | None = None
+    scaled_bound: Tensor | None = None
 
     @property
     def direction(self) -> Tensor:
@@ -57,11 +58,14 @@ class Preconditioned(NamedTuple):
 
     def unbound(self) -> list["Preconditioned"]:
         """Split a batch into its matrices."""
-        units: list[Units | None] = [None] * len(self.scaled_direction)
+        count = len(self.scaled_direction)
+        units: Sequence[Units | None] = [None] * count
         if self.units is not None:
-            weight, grad, gain = self.units
-            units = [Units(*each, gain) for each in zip(weight, grad, strict=True)]
-        return [Preconditioned(*each) for each in zip(*self[:3], units, strict=True)]
+            weight, grad, gain, shares = self.units
+            each_share = shares if isinstance(shares, Tensor) else [shares] * count
+            units = [Units(a, b, gain, x) for a, b, x in zip(weight, grad, each_share, strict=True)]
+        bounds = [None] * count if self.scaled_bound is None else self.scaled_bound
+        return [Preconditioned(*each) for each in zip(*self[:3], units, bounds, strict=True)]
 
 
 class Preconditioner(NamedTuple):
@@ -86,12 +90,12 @@ class Preconditioner(NamedTuple):
     def apply(self, grad: Tensor) -> Preconditioned:
         """Compute P_W(G) = U [inside o (U^T G V) V^T + outside o (U^T G)], G (..., m, n)."""
         projected = self._project(grad)
-        core = projected @ self.right.mT
+        core = projected @ self.right.mH
         direction = self.left @ ((self.inside * core) @ self.right + self.outside * projected)
         # a copy: a view would keep all of core for as long as the slopes are kept
-        slopes = core.diagonal(dim1=-2, dim2=-1).clone()
+        slopes = core.diagonal(dim1=-2, dim2=-1).real.clone()
         return Preconditioned(
-            direction.mT if self.tall else direction, self.singular_values, slopes
+            direction.mH if self.tall else direction, self.singular_values, slopes
         )
 
     def slopes(self, matrix: Tensor) -> Tensor:
@@ -120,20 +124,25 @@ class Preconditioner(NamedTuple):
 
     def _project(self, matrix: Tensor) -> Tensor:
         """Compute U^T A, (..., k, max(m, n)), of A or, if W is tall, of A^T."""
-        return self.left.mT @ (matrix.mT if self.tall else matrix)
+        return self.left.mH @ (matrix.mH if self.tall else matrix)
 
 
-def preconditioner(weight: Tensor, depth: float, rtol: float | None = None) -> Preconditioner:
-    """Decompose a finite W, (..., m, n), float32 or float64, into P_W; nothing is checked."""
+def preconditioner(
+    weight: Tensor, depth: float, rtol: float | None = None, imbalance: Imbalance = 0.0
+) -> Preconditioner:
+    """Decompose a finite W, (..., m, n), real or complex, into P_W; nothing is checked."""
     tall = weight.shape[-2] > weight.shape[-1]
-    wide = weight.mT if tall else weight
+    wide = weight.mH if tall else weight
     u, sigma, vh = _row_svd(wide) if wide.shape[-2] == 1 else thin_svd(wide)
     if rtol is None:
         rtol = torch.finfo(sigma.dtype).eps
     sigma = torch.where(sigma > rtol * sigma[..., :1], sigma, 0.0)
+    if isinstance(imbalance, Tensor):  # one for each matrix, (...)
+        imbalance = imbalance.unsqueeze(-1)
     # K(sigma, 0) acts on the null space of W, where the thin SVD has no basis
-    outside = kernel_outside(sigma, depth).unsqueeze(-1)
-    return Preconditioner(u, sigma, vh, outside, kernel_inside(sigma, depth), tall)
+    outside = kernel_outside(sigma, depth, imbalance).unsqueeze(-1)
+    inside = kernel_inside(sigma, depth, imbalance=imbalance)
+    return Preconditioner(u, sigma, vh, outside, inside, tall)
 
 
 def _row_svd(row: Tensor) -> SVD:
@@ -146,72 +155,13 @@ def _row_svd(row: Tensor) -> SVD:
     return torch.ones_like(norm), (peak * norm).squeeze(-1), direction
 
 
-def preconditioned_gradient(
-    weight: Tensor, grad: Tensor, depth: float, rtol: float | None = None
-) -> Preconditioned:
-    """Compute P_W(G) in float64 if an input is, else float32; nothing is checked."""
-    # the optimizers check before, and multiply by the learning rate before they round
-    weight, grad, units = in_units(weight, grad, depth)
-    found = preconditioner(weight, depth, rtol).apply(grad)
-    return found if units is None else found._replace(units=units)
-
-
-def precondition(
-    weight: Tensor, grad: Tensor, depth: float, *, rtol: float | None = None
-) -> Tensor:
-    r"""Apply the preconditioner of an N-layer linear network to the gradient of one matrix.
-
-    .. math:: P_W(G) = \sum_{j=1}^{N} [W W^\top]^{(N-j)/N}\, G\, [W^\top W]^{(j-1)/N}
-
-    for every real N >= 1; at infinite depth the limit of :math:`P_W(G)/N`. N = 1 returns G. It is
-    linear in G, positive semidefinite, and symmetric under transposition. With the thin SVD
-    :math:`W = U S V^\top`, m <= n, and :math:`k_0 = \sigma^{2-2/N}` it equals
-
-    .. math:: U\,[(K - k_0 1^\top) \circ (U^\top G V)\, V^\top + k_0 \circ (U^\top G)],
-
-    which needs no basis of the null space. A matrix of one row or column needs no decomposition:
-    :math:`\|w\|^{2-2/N} (g + (N-1)\,\hat w \hat w^\top g)`.
-
-    Args:
-        weight: W, (..., m, n), finite.
-        grad: G, of the same shape.
-        depth: number of layers N, real, 1 <= N <= inf.
-        rtol: singular values <= ``rtol`` times the largest count as exactly 0. Default: the machine
-            epsilon of the dtype computed in. P_W is only Hoelder continuous of order 2/N at a zero
-            singular value, so numerical zeros above ``rtol`` make an error of about eps^{2/N};
-            a larger ``rtol`` freezes modes that the flow would grow.
-
-    Returns:
-        P_W(G) in the shape and dtype of ``grad``, right to rounding for W and G of any size, and
-        inf where the dtype cannot hold it; the inputs are not written to. Half precision is
-        computed in float32. Differentiable in ``grad``, and in ``weight`` where its singular values
-        are distinct and positive. Elsewhere the derivative of the SVD is infinite, and that in
-        ``weight`` is undefined: NaN, inf or any number.
-
-    Raises:
-        TypeError: if an input is complex, integer or sparse, or ``depth`` or ``rtol`` is not a real
-            number.
-        ValueError: if shapes differ or have fewer than two dimensions, if ``depth`` or ``rtol`` is
-            out of range, or if ``weight`` is not finite where the depth is more than 1.
-        torch.linalg.LinAlgError: if the SVD of W does not converge.
-
-    Source: arXiv 1802.06509, Theorem 1 and Claim 2.
-
-    >>> weight = torch.diag(torch.tensor([4.0, 9.0]))
-    >>> precondition(weight, torch.ones(2, 2), 2)  # K(a, b) = a + b
-    tensor([[ 8.0000, 13.0000],
-            [13.0000, 18.0000]])
-    >>> precondition(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0]]), 2)
-    tensor([[6.8000, 2.4000]])
-    """
-    depth = check_depth(depth)
-    rtol = check_rtol(rtol)
-    check_matrix(weight)
-    check_matrix(grad, "grad")
-    check_same_shape(weight, grad, "grad")
-    if depth == 1 or weight.numel() == 0:
-        return grad.clone()
-    check_finite(weight)
-    # under autocast the products below would silently be taken in half precision
-    with torch.autocast(weight.device.type, enabled=False):
-        return preconditioned_gradient(weight, grad, depth, rtol).direction.to(grad.dtype)
+def spectral_bound(matrix: Tensor) -> Tensor:
+    """Bound the spectral norm, (...), of (..., m, n) from above by the Schatten-8 norm."""
+    # at most min(m, n)^{1/8} times too large, 1.8 at 100, for two small products
+    wide = matrix.mH if matrix.shape[-2] > matrix.shape[-1] else matrix
+    peak = wide.abs().amax(dim=(-2, -1), keepdim=True)
+    scaled = wide / torch.where(peak > 0, peak, 1.0)
+    square = scaled @ scaled.mH
+    fourth = torch.linalg.matrix_norm(square @ square)
+    bound: Tensor = peak[..., 0, 0] * fourth.sqrt().sqrt()
+    return bound

@@ -1,8 +1,10 @@
 r"""Matrices near the ends of a dtype's range, in units of a power of two.
 
 Since :math:`P_{cW}(dG) = c^{2-2/N}\, d\, P_W(G)`, W and G can be brought near 1 first, and the
-result back afterwards: what is between leaves the range only where the result does. In the ordinary
-range the unit is 1, so that no result changes by a bit.
+result back afterwards: what is between leaves the range only where the result does. With an
+imbalance :math:`\lambda` the same holds if that is multiplied by :math:`c^{2/N}`; the size of W is
+then at least :math:`\lambda^{N/2}`. In the ordinary range the unit is 1, so that no result changes
+by a bit.
 """
 
 import functools
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from virtualdepth.maths._checks import HOST, may_hold
 from virtualdepth.maths._kernel import gain_exponent
+from virtualdepth.maths._profile import Imbalance
 
 
 @functools.cache
@@ -24,13 +27,24 @@ def ordinary_exponent(dtype: torch.dtype) -> int:
     return int(2 * math.log2(info.eps) - math.log2(info.tiny)) // 2
 
 
-def is_ordinary(weight: float, grad: float, depth: float, dtype: torch.dtype) -> bool:
+def is_ordinary(
+    weight: float, grad: float, depth: float, dtype: torch.dtype, imbalance: float = 0.0
+) -> bool:
     """Tell whether W and G of these sizes need no units; zeros need none."""
+    if imbalance != 0:
+        weight = max(weight, _least_size(depth, imbalance, dtype))
     a, b = (math.log2(size) if size > 0 else 0.0 for size in (weight, grad))
     bound = ordinary_exponent(dtype)
     # the last bounds P_W(G), and slopes over singular values
     largest = max((2 - 2 / depth) * a, -a) + b
     return abs(a) <= bound and abs(b) <= 2 * bound and largest <= 2 * bound
+
+
+def _least_size(depth: float, imbalance: float, dtype: torch.dtype) -> float:
+    """Compute lambda^{N/2}, lambda > 0, or the end of the range that it lies beyond."""
+    info = torch.finfo(dtype)
+    exponent = 0.5 * depth * math.log2(imbalance)
+    return float(2 ** min(max(exponent, math.log2(info.tiny)), math.log2(info.max) - 1))
 
 
 class Units(NamedTuple):
@@ -40,11 +54,13 @@ class Units(NamedTuple):
         weight: a of each matrix, (...); 0 where nothing has to be scaled.
         grad: b of each matrix, (...).
         gain: 2 - 2/N, the power of the unit of W in that of P_W(G).
+        imbalance: lambda', of lambda = 2^{2a/N} lambda', (...), or 0.
     """
 
     weight: Tensor
     grad: Tensor
     gain: float
+    imbalance: Imbalance = 0.0
 
     def scaled(self, weight: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
         """Divide W and G, (..., m, n), by their units."""
@@ -60,23 +76,38 @@ class Units(NamedTuple):
         return _times_twice(_times_twice(scaled, root), root)
 
 
-def in_units(weight: Tensor, grad: Tensor, depth: float) -> tuple[Tensor, Tensor, "Units | None"]:
+def in_units(
+    weight: Tensor, grad: Tensor, depth: float, imbalance: float = 0.0
+) -> tuple[Tensor, Tensor, "Units | None"]:
     """Bring W and G, (..., m, n), near 1 in float32 or float64; no units where a CPU needs none."""
     dtype = torch.promote_types(torch.promote_types(weight.dtype, grad.dtype), torch.float32)
     weight, grad = weight.to(dtype), grad.to(dtype)
     if weight.ndim == 2 and weight.device.type == HOST and weight.numel():
         pairs = [torch.aminmax(matrix) for matrix in (weight, grad)]
         size, grad_size = (max(-low.item(), high.item()) for low, high in pairs)
-        if is_ordinary(size, grad_size, depth, dtype):
+        if is_ordinary(size, grad_size, depth, dtype, imbalance):
             return weight, grad, None
     gain, bound = gain_exponent(depth), ordinary_exponent(dtype)
-    a, b = _exponent(weight), _exponent(grad)
+    least = 0.0 if imbalance == 0 else _least_size(depth, imbalance, dtype)
+    a, b = _exponent(weight, least=least), _exponent(grad)
     extreme = (a.abs() > bound) | (b.abs() > 2 * bound)
     extreme |= torch.maximum(gain * a, -a) + b > 2 * bound
     if not may_hold(extreme):
         return weight, grad, None
-    units = Units(torch.where(extreme, a, 0.0), torch.where(extreme, b, 0.0), gain)
+    a, b = (torch.where(extreme, each, 0.0) for each in (a, b))
+    units = Units(a, b, gain, imbalance_in(a, depth, imbalance))
     return *units.scaled(weight, grad), units
+
+
+def imbalance_in(unit: Tensor, depth: float, imbalance: float) -> Imbalance:
+    """Compute lambda' of lambda = 2^{2a/N} lambda', (...), of the unit 2^a of W."""
+    if imbalance == 0:
+        return 0.0
+    # of two factors, each in range where lambda itself is not
+    mantissa, exponent = math.frexp(imbalance)
+    half = power(unit, -1 / depth) * 2.0 ** (exponent / 2)
+    there: Tensor = mantissa * half * half
+    return there
 
 
 def unit_of(*matrices: Tensor) -> Tensor | None:
@@ -127,10 +158,10 @@ def _times_twice(values: Tensor, half: Tensor) -> Tensor:
     return values * half * half
 
 
-def _exponent(*matrices: Tensor) -> Tensor:
+def _exponent(*matrices: Tensor, least: float = 0.0) -> Tensor:
     """Find the exponent of the largest entry, (...), even; 0 for zeros and what is not finite."""
     # even, so that the root of the power is exact too
-    peak = functools.reduce(torch.maximum, map(_peak, matrices))
+    peak = functools.reduce(torch.maximum, map(_peak, matrices)).clamp_min(least)
     return 2 * (peak.log2() / 2).floor().nan_to_num(0.0, 0.0, 0.0)
 
 

@@ -43,8 +43,8 @@ def _after_qr(matrix: Tensor) -> SVD:
 
 def _in_float64_after_qr(matrix: Tensor) -> SVD:
     """Decompose in float64, after a QR, and round to the dtype of the matrix."""
-    u, s, vh = _after_qr(matrix.double())
-    return u.to(matrix.dtype), s.to(matrix.dtype), vh.to(matrix.dtype)
+    u, s, vh = _after_qr(matrix.to(torch.promote_types(matrix.dtype, torch.float64)))
+    return u.to(matrix.dtype), s.to(matrix.real.dtype), vh.to(matrix.dtype)
 
 
 def _by_qr_iteration(matrix: Tensor) -> SVD:
@@ -65,6 +65,8 @@ def _attempts(matrix: Tensor) -> Iterator[Callable[[Tensor], SVD]]:
 def thin_svd(matrix: Tensor) -> SVD:
     r"""Decompose :math:`W = U\,\mathrm{diag}(\sigma)\,V^\top`, trying again where LAPACK fails.
 
+    W may be complex; then V^T is conjugated too.
+
     Returns:
         U (..., m, k), singular values (..., k) in falling order, V^T (..., k, n), k = min(m, n).
 
@@ -79,7 +81,7 @@ def thin_svd(matrix: Tensor) -> SVD:
 def _checked(matrix: Tensor) -> SVD:
     """Decompose on a back end in doubt, and again on the CPU if the vectors are not orthogonal."""
     u, s, vh = next(_attempts(matrix))(matrix)
-    if _is_orthonormal(u) and _is_orthonormal(vh.mT):
+    if _is_orthonormal(u) and _is_orthonormal(vh.mH):
         return u, s, vh
     _warn_of(matrix.device.type)
     u, s, vh = _converging(matrix.cpu())
@@ -90,7 +92,7 @@ def _is_orthonormal(columns: Tensor) -> bool:
     """Tell whether the columns, (..., n, k), are orthonormal to the precision of their dtype."""
     count = columns.shape[-1]
     identity = torch.eye(count, dtype=columns.dtype, device=columns.device)
-    defect = (columns.mT @ columns - identity).abs().max()
+    defect = (columns.mH @ columns - identity).abs().max()
     return bool(defect <= 10 * max(columns.shape[-2:]) * torch.finfo(columns.dtype).eps)
 
 

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from virtualdepth.maths import preconditioned_gradient
+from virtualdepth.maths import STRUCTURES
 from virtualdepth.optim.solvers._protocol import Knows
 from virtualdepth.optim.solvers._stacked import StackedSolver
 
@@ -16,6 +16,6 @@ class ExactSolver(StackedSolver):
     "polar" takes as long as the SVD, or longer. Nothing was measured on other devices.
     """
 
-    gradient = staticmethod(preconditioned_gradient)
+    gradient = staticmethod(STRUCTURES["matrix"].preconditioned)
     knows: ClassVar[Knows] = Knows.DECOMPOSITION
     sharded: ClassVar[bool] = True

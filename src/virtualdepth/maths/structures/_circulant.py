@@ -1,0 +1,61 @@
+"""``structure="circulant"``: a block is a frequency; the bias is to few frequencies.
+
+With up to two dimensions every vector along the last one is a signal, and its frequencies are 1 x 1
+blocks. With three or more, (m, n, k, ...) is a convolution of n with m channels, as long as the
+signal, and its frequencies are m x n blocks. Blocks are complex, of an unnormalised transform, of
+which one half is enough.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from virtualdepth.maths._preconditioner import Preconditioned
+from virtualdepth.maths._profile import Imbalance
+from virtualdepth.maths.structures._protocol import Structure
+from virtualdepth.maths.structures._vectors import precondition_numbers
+
+_CHANNELS = 3  # dimensions from which on the first two are channels
+
+
+class Circulant(Structure):
+    """(k,), (..., k) or (m, n, k, ...): the layers are circular convolutions along k, ..."""
+
+    expected: ClassVar[str] = (
+        "signals (k,) or (..., k) of two dimensions, or a convolution (m, n, k, ...), for "
+        "'circulant'"
+    )
+    least_dimensions: ClassVar[int] = 1
+
+    def to_blocks(self, array: Tensor) -> Tensor:
+        """Transform to frequencies, (..., k // 2 + 1, m, n)."""
+        if array.ndim < _CHANNELS:
+            signals: Tensor = torch.fft.rfft(array)
+            return signals[..., None, None]
+        channels: Tensor = torch.fft.rfftn(array, dim=_tail(array))
+        return channels.movedim((0, 1), (-2, -1))
+
+    def from_blocks(self, blocks: Tensor, like: Tensor) -> Tensor:
+        """Transform frequencies back to signals as long as those of ``like``."""
+        array: Tensor
+        if like.ndim < _CHANNELS:
+            array = torch.fft.irfft(blocks[..., 0, 0], n=like.shape[-1])
+        else:
+            channels = blocks.movedim((-2, -1), (0, 1))
+            array = torch.fft.irfftn(channels, s=like.shape[2:], dim=_tail(like))
+        return array
+
+    def _preconditioned(
+        self, weight: Tensor, grad: Tensor, depth: float, rtol: float | None, imbalance: Imbalance
+    ) -> Preconditioned:
+        if weight.ndim >= _CHANNELS:
+            return super()._preconditioned(weight, grad, depth, rtol, imbalance)
+        blocks, grads = self.to_blocks(weight), self.to_blocks(grad)
+        found = precondition_numbers(blocks, grads, depth, imbalance)
+        direction = self.from_blocks(found.scaled_direction, like=weight)
+        return found._replace(scaled_direction=direction)
+
+
+def _tail(array: Tensor) -> list[int]:
+    return list(range(2, array.ndim))

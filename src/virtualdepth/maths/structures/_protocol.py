@@ -1,0 +1,136 @@
+"""What every structure has: a transform to blocks and back, and all that follows from it."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from virtualdepth.maths._chain import check_some
+from virtualdepth.maths._checks import check_real, widened
+from virtualdepth.maths._preconditioner import Preconditioned, preconditioner, spectral_bound
+from virtualdepth.maths._profile import Imbalance, is_balanced, layer_roots
+from virtualdepth.maths._range import Units, in_unit, in_units, out_of_unit, unit_of
+from virtualdepth.maths._svd import thin_svd
+
+Form = Literal["svd", "polar"]
+
+
+class Structure:
+    """Which blocks a parameter consists of. A subclass fills in the transform to blocks and back.
+
+    It fills in the rest only where that has a faster way than by blocks.
+    """
+
+    # what shapes it has a meaning for, and how few dimensions they may have
+    expected: ClassVar[str]
+    least_dimensions: ClassVar[int]
+
+    def check(self, shape: Sequence[int], name: str = "structure") -> None:
+        """Refuse a shape that it has no meaning for."""
+        if len(shape) < self.least_dimensions:
+            raise ValueError(f"{name}: expected {self.expected} but got shape {tuple(shape)}")
+
+    def to_blocks(self, array: Tensor) -> Tensor:
+        """Transform a parameter to its blocks, (..., m, n)."""
+        raise NotImplementedError
+
+    def from_blocks(self, blocks: Tensor, like: Tensor) -> Tensor:
+        """Transform blocks back; ``like`` tells what they do not: a shape, or the length of it."""
+        raise NotImplementedError
+
+    def sizes(self, array: Tensor) -> Tensor:
+        """Compute the singular values of all blocks, (number,), in the order of the blocks."""
+        array = widened(array)
+        unit = unit_of(array.reshape(1, -1))
+        return out_of_unit(self._sizes(in_unit(array, unit)).flatten(), unit)
+
+    def _sizes(self, array: Tensor) -> Tensor:
+        """Compute the sizes of an array in the ordinary range, of any shape."""
+        sizes: Tensor = torch.linalg.svdvals(self.to_blocks(array))
+        return sizes
+
+    def preconditioned(
+        self,
+        weight: Tensor,
+        grad: Tensor,
+        depth: float,
+        rtol: float | None = None,
+        imbalance: float = 0.0,
+    ) -> Preconditioned:
+        """Compute P_W(G) in float64 if an input is, else float32; nothing is checked."""
+        weight, grad, units, imbalance_there = units_of_all(weight, grad, depth, imbalance)
+        found = self._preconditioned(weight, grad, depth, rtol, imbalance_there)
+        return found._replace(units=units)
+
+    def _preconditioned(
+        self, weight: Tensor, grad: Tensor, depth: float, rtol: float | None, imbalance: Imbalance
+    ) -> Preconditioned:
+        """Compute P_W(G) of numbers in the ordinary range, without their units."""
+        metric = preconditioner(self.to_blocks(weight), depth, rtol, imbalance)
+        direction, sizes, slopes, *_ = metric.apply(self.to_blocks(grad))
+        bound = None if is_balanced(imbalance) else spectral_bound(direction).amax()
+        direction = self.from_blocks(direction, like=weight)
+        return Preconditioned(direction, sizes.flatten(), slopes.flatten(), scaled_bound=bound)
+
+    def factors(
+        self,
+        weight: Tensor,
+        depth: int,
+        imbalance: float,
+        form: Form,
+        hidden_features: int | Sequence[int] | None,
+    ) -> list[Tensor]:
+        """Factor a checked weight into N layers of its kind, [W_1, ..., W_N], in its dtype."""
+        # The form is always the polar one: the signs of singular vectors are arbitrary in each
+        # block, so those of an SVD would not make real layers.
+        del form
+        if hidden_features is not None:
+            raise ValueError(
+                "hidden_features: expected None with this structure, whose layers have the widths "
+                f"of its blocks, but got {hidden_features!r}; use structure='matrix'"
+            )
+        if depth == 1:
+            return [weight.clone()]
+        layers = self._factors(widened(weight), depth, imbalance)
+        return [layer.to(weight.dtype).clone() for layer in layers]
+
+    def _factors(self, weight: Tensor, depth: int, imbalance: float) -> list[Tensor]:
+        blocks = self.to_blocks(weight)
+        u, sizes, vh = thin_svd(blocks)
+        tall = blocks.shape[-2] > blocks.shape[-1]
+        layers = polar_layers(u, layer_roots(sizes, depth, imbalance), vh, depth, tall=tall)
+        return [self.from_blocks(layer, like=weight) for layer in layers]
+
+    def check_layers(self, factors: Sequence[Tensor]) -> None:
+        """Refuse what are not layers of a network of this structure."""
+        check_some(factors)
+        for number, factor in enumerate(factors, start=1):
+            check_real(factor, f"factors, W_{number}")
+
+    def product(self, factors: Sequence[Tensor]) -> Tensor:
+        """Multiply the layers of a network of this structure, W_1 first."""
+        product = self.to_blocks(factors[0])
+        for factor in factors[1:]:
+            product = self.to_blocks(factor) @ product
+        return self.from_blocks(product, like=factors[0])
+
+
+def units_of_all(
+    weight: Tensor, grad: Tensor, depth: float, imbalance: float
+) -> tuple[Tensor, Tensor, Units | None, Imbalance]:
+    """Bring W and G near 1, by one unit for all blocks; return the imbalance there last."""
+    shape = weight.shape
+    weight, grad, units = in_units(weight.reshape(1, -1), grad.reshape(1, -1), depth, imbalance)
+    there = imbalance if units is None else units.imbalance
+    return weight.reshape(shape), grad.reshape(shape), units, there
+
+
+def polar_layers(
+    u: Tensor, roots: tuple[Tensor, Tensor], vh: Tensor, depth: int, *, tall: bool
+) -> list[Tensor]:
+    """Build the polar form: all layers but the one on the long side are functions of |W|."""
+    small, large = (root.unsqueeze(-2) for root in roots)
+    outer, side = (u * small) @ vh, vh.mH if tall else u
+    inner = [(side * large) @ side.mH] * (depth - 1)
+    return [*inner, outer] if tall else [outer, *inner]

@@ -1,0 +1,48 @@
+"""``structure="rows"``: every row is a block, 1 x n; the bias is to few rows."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from virtualdepth.maths._preconditioner import Preconditioned
+from virtualdepth.maths._profile import Imbalance, layer_roots
+from virtualdepth.maths.structures._protocol import Structure
+from virtualdepth.maths.structures._vectors import precondition_vectors, unit_vectors
+
+
+class Rows(Structure):
+    """(..., m, n): the layers are one vector a row, W_1, and then scalar gates, (..., m)."""
+
+    expected: ClassVar[str] = "a matrix (..., m, n), whose rows are the blocks of 'rows',"
+    least_dimensions: ClassVar[int] = 2
+
+    def to_blocks(self, array: Tensor) -> Tensor:
+        """Transform (..., m, n) to (..., m, 1, n)."""
+        return array.unsqueeze(-2)
+
+    def from_blocks(self, blocks: Tensor, like: Tensor) -> Tensor:
+        """Transform (..., m, 1, n) to (..., m, n)."""
+        return blocks.squeeze(-2)
+
+    def _sizes(self, array: Tensor) -> Tensor:
+        norms: Tensor = torch.linalg.vector_norm(array, dim=-1)
+        return norms
+
+    def _preconditioned(
+        self, weight: Tensor, grad: Tensor, depth: float, rtol: float | None, imbalance: Imbalance
+    ) -> Preconditioned:
+        return precondition_vectors(weight, grad, -1, depth, imbalance)
+
+    def _factors(self, weight: Tensor, depth: int, imbalance: float) -> list[Tensor]:
+        norms, directions = unit_vectors(weight, -1)
+        small, large = layer_roots(norms, depth, imbalance)
+        return [directions * small, *[large.squeeze(-1)] * (depth - 1)]
+
+    def product(self, factors: Sequence[Tensor]) -> Tensor:
+        """Multiply the rows of W_1 by the gates."""
+        product = factors[0]
+        for gates in factors[1:]:
+            product = product * gates.unsqueeze(-1)
+        return product
