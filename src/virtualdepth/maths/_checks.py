@@ -33,18 +33,18 @@ def check_rtol(rtol: float | None) -> float | None:
     return rtol
 
 
-def check_imbalance(imbalance: float, depth: float = 1.0) -> float:
-    """Return a valid imbalance, 0 <= lambda < inf, as a float; refuse one at infinite depth."""
+def check_imbalance(imbalance: float, depth: float = 1.0, name: str = "imbalance") -> float:
+    """Return a valid imbalance, 0 <= lambda < inf, as a float; refuse others by ``name``."""
     if isinstance(imbalance, bool) or not isinstance(imbalance, Real):
         raise TypeError(
-            f"imbalance: expected a finite number >= 0 but got {imbalance!r} "
+            f"{name}: expected a finite number >= 0 but got {imbalance!r} "
             f"of type {type(imbalance).__name__}"
         )
     if not 0 <= imbalance < math.inf:
-        raise ValueError(f"imbalance: expected a finite number >= 0 but got {imbalance!r}")
+        raise ValueError(f"{name}: expected a finite number >= 0 but got {imbalance!r}")
     if math.isinf(depth) and imbalance != 0:
         raise ValueError(
-            f"imbalance: expected 0 at infinite depth but got {imbalance!r}: the gain of a zero, "
+            f"{name}: expected 0 at infinite depth but got {imbalance!r}: the gain of a zero, "
             "imbalance^(N-1) / N, has no limit; give a finite depth"
         )
     return float(imbalance)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from virtualdepth.maths._chain import check_chain, check_integer_depth
 from virtualdepth.maths._checks import check_finite, check_imbalance, check_real, widened
-from virtualdepth.maths._range import frobenius_norm, in_unit, out_of_unit, unit_of
+from virtualdepth.maths._defects import defect, stacked
+from virtualdepth.maths._range import frobenius_norm, in_unit, unit_of
 from virtualdepth.maths.structures import STRUCTURES, Form, StructureName, check_structure
 
 
@@ -137,19 +138,23 @@ def factor_gradients(
     return [grad, *reversed(gradients)]
 
 
-def balancedness(factors: Sequence[Tensor]) -> Tensor:
+def balancedness(factors: Sequence[Tensor], *, structure: StructureName = "matrix") -> Tensor:
     r"""Measure how far each pair of adjacent layers is from balance.
 
     :math:`\|W_{j+1}^\top W_{j+1} - W_j W_j^\top\|_F` for j = 1, ..., N-1: all zero exactly where
-    the factors are balanced, which gradient flow preserves.
+    the factors are balanced, which gradient flow preserves. Layers of another structure count as
+    the matrices of their blocks: block diagonal for rows and columns, diagonal, or circulant.
+    Layers of an imbalance :math:`\lambda` have one defect of :math:`\lambda` times the root of the
+    number of singular values, which gradient flow preserves too.
 
     Args:
         factors: [W_1, ..., W_N], W_1 applied first.
+        structure: "matrix", "rows", "columns", "diagonal" or "circulant".
 
     Returns:
-        (..., N-1) defects, in the units of a squared weight; empty for one factor. Half precision
-        is computed in float32, since its rounding would look like imbalance. The gradient at
-        balance is 0.
+        (..., N-1) defects, in the units of a squared weight, empty for one factor; (N-1,) where the
+        structure is not "matrix". Half precision is computed in float32, since its rounding would
+        look like imbalance. The gradient at balance is 0.
 
     Raises:
         TypeError: if a factor is complex, integer or sparse.
@@ -161,13 +166,9 @@ def balancedness(factors: Sequence[Tensor]) -> Tensor:
     >>> balancedness([torch.eye(2), 2 * torch.eye(2)])  # ||4 I - I||_F = 3 sqrt(2)
     tensor([4.2426])
     """
-    check_chain(factors)
-    defects = []
-    for pair in pairwise(map(widened, factors)):
-        unit = unit_of(*pair)
-        defect = _defect(*(in_unit(factor, unit) for factor in pair))
-        defects.append(out_of_unit(defect, unit, 2.0))
-    return _stacked(defects, factors)
+    kind = STRUCTURES[check_structure(structure)]
+    kind.check_layers(factors)
+    return kind.defects(factors)
 
 
 def relative_balancedness(factors: Sequence[Tensor]) -> Tensor:
@@ -196,19 +197,5 @@ def relative_balancedness(factors: Sequence[Tensor]) -> Tensor:
         unit = unit_of(*pair)
         before, after = (in_unit(factor, unit) for factor in pair)
         size = frobenius_norm(after).square() + frobenius_norm(before).square()
-        ratios.append(_defect(before, after) / torch.where(size > 0, size, 1.0))
-    return _stacked(ratios, factors)
-
-
-def _defect(before: Tensor, after: Tensor) -> Tensor:
-    """Compute ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F, (...)."""
-    # under autocast the products would silently be taken in half precision
-    with torch.autocast(before.device.type, enabled=False):
-        return frobenius_norm(after.mT @ after - before @ before.mT)
-
-
-def _stacked(values: Sequence[Tensor], factors: Sequence[Tensor]) -> Tensor:
-    """Stack one value, (...), for each pair of adjacent layers; (..., 0) for one layer."""
-    if not values:
-        return widened(factors[0].new_empty(*factors[0].shape[:-2], 0))
-    return torch.stack(tuple(values), dim=-1)
+        ratios.append(defect(before, after) / torch.where(size > 0, size, 1.0))
+    return stacked(ratios, factors)

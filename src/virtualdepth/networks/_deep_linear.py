@@ -2,43 +2,84 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from virtualdepth.maths import balanced_factors, check_matrix, end_to_end_product, layer_sizes
+from virtualdepth.maths import (
+    StructureName,
+    balanced_factors,
+    check_imbalance,
+    check_matrix,
+    check_structure,
+    end_to_end_product,
+    layer_sizes,
+)
+from virtualdepth.networks._layers import CHAINS, CONVOLUTIONS, Chain, Sizes, checked_size
 
 
 class DeepLinear(nn.Module):
     r"""Apply N linear layers without biases: :math:`x \mapsto W_N \cdots W_1 x`.
 
-    The slow, literal twin of one ``nn.Linear`` trained by :class:`virtualdepth.EndToEndSGD`.
+    The slow, literal twin of one ``nn.Linear`` trained by :class:`virtualdepth.EndToEndSGD`, of
+    the same structure and imbalance.
 
     Args:
         in_features: n.
         out_features: m.
         depth: number of layers N, an integer >= 1.
         hidden_features: one hidden width or N - 1, from input to output, each >= min(m, n);
-            default min(m, n).
+            default min(m, n). None with any ``structure`` but "matrix".
+        structure: what the layers are.
+
+            - "matrix": N matrices, each an ``nn.Linear``.
+            - "rows": a matrix (m, n), and then N - 1 layers of gates (m,), one for each output.
+            - "columns": N - 1 layers of gates (n,), one for each input, and then a matrix (m, n).
+            - "diagonal": N arrays (m, n): each output multiplies the inputs by N gates each, and
+              sums.
+            - "circulant": N arrays (m, n): each output correlates the inputs with N filters, around
+              a circle of length n, and reads the first place. With ``signal_size``, N convolutions
+              of channels around such a circle, or torus, with kernels as large as the signals.
+              There are min(m, n) hidden channels.
+        imbalance: lambda >= 0, by how much one layer is smaller than the others, see
+            :func:`virtualdepth.balanced_factors`. It concerns the starts that factor a matrix:
+            :meth:`set_end_to_end_`, :func:`virtualdepth.init.balanced_` and
+            :func:`virtualdepth.init.identity_`.
+        signal_size: (k, ...), with structure "circulant" only: W is (m, n, k, ...), and the inputs
+            are signals of n channels, (..., n, k, ...).
         device: of the layers.
         dtype: of the layers.
 
     Attributes:
-        layers: the N ``nn.Linear`` modules, in the order in which they are applied. Each has
-            torch's default start.
+        layers: the N modules, in the order in which they are applied. A matrix has torch's default
+            start. So has the product with another structure: one layer has that start, and the
+            others pass on what they get.
+        structure: their kind.
+        imbalance: lambda.
+        signal_size: (k, ...), or ().
 
     Raises:
-        ValueError: if depth is not a positive integer, or the widths do not fit.
+        TypeError: if a size is no integer, or ``imbalance`` no real number.
+        ValueError: if depth is not a positive integer, the widths do not fit, or another argument
+            is none of those above.
 
-    Source: arXiv 1802.06509, section 4.
+    Source: arXiv 1802.06509, section 4; arXiv 1806.00468, sections 2 and 3 (diagonal and
+    convolutional networks).
 
     >>> twin = DeepLinear.from_weight(torch.diag(torch.tensor([8.0, 27.0])), depth=3)
     >>> len(twin.layers), twin(torch.tensor([1.0, 1.0]))
     (3, tensor([ 8., 27.], grad_fn=<SqueezeBackward4>))
+    >>> gates = DeepLinear.from_weight(torch.tensor([[3.0, 4.0]]), depth=2, structure="rows")
+    >>> [factor.detach() for factor in gates.factors]  # a vector of norm 5^(1/2), and its gate
+    [tensor([[1.3416, 1.7889]]), tensor([2.2361])]
     """
+
+    # what networks have that were pickled before there were structures
+    structure: StructureName = "matrix"
+    imbalance: float = 0.0
+    signal_size: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -47,27 +88,50 @@ class DeepLinear(nn.Module):
         depth: int,
         hidden_features: int | Sequence[int] | None = None,
         *,
+        structure: StructureName = "matrix",
+        imbalance: float = 0.0,
+        signal_size: int | Sequence[int] | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self._end_to_end_hooks: dict[int, Callable[[Tensor], None]] = OrderedDict()
+        self.structure, self.imbalance = check_structure(structure), check_imbalance(imbalance)
+        self.signal_size = checked_size(signal_size, self.structure)
+        if self.structure != "matrix" and hidden_features is not None:
+            raise ValueError(
+                f"hidden_features: expected None with structure={structure!r}, whose layers have "
+                f"the widths of its blocks, but got {hidden_features!r}; use structure='matrix'"
+            )
         sizes = layer_sizes(in_features, out_features, depth, hidden_features)
         self.layers = nn.ModuleList(
-            nn.Linear(columns, rows, bias=False, device=device, dtype=dtype)
-            for columns, rows in pairwise(sizes)
+            self._chain.layers(
+                Sizes(sizes[-1], sizes[0], len(sizes) - 1, hidden_features, self.signal_size),
+                device=device,
+                dtype=dtype,
+            )
         )
 
     @classmethod
     def from_weight(
-        cls, weight: Tensor, depth: int, hidden_features: int | Sequence[int] | None = None
+        cls,
+        weight: Tensor,
+        depth: int,
+        hidden_features: int | Sequence[int] | None = None,
+        *,
+        structure: StructureName = "matrix",
+        imbalance: float = 0.0,
     ) -> Self:
         """Build the exactly balanced network whose end-to-end matrix is ``weight``.
 
         Args:
-            weight: W, (m, n), finite.
+            weight: W, (m, n), finite; with structure "circulant" also (m, n, k, ...).
             depth: number of layers N, an integer >= 1.
-            hidden_features: one hidden width or N - 1, each >= min(m, n); default min(m, n).
+            hidden_features: one hidden width or N - 1, each >= min(m, n); default min(m, n). None
+                with any ``structure`` but "matrix".
+            structure: what the layers are.
+            imbalance: lambda >= 0, by how much one layer is smaller than the others. With it, W may
+                be zero and still moves.
 
         Returns:
             A network whose factors are :func:`virtualdepth.balanced_factors` of W, on the device
@@ -75,14 +139,20 @@ class DeepLinear(nn.Module):
 
         Raises:
             TypeError: if ``weight`` is complex, integer or sparse.
-            ValueError: if ``weight`` is not a finite matrix, or depth or widths do not fit.
+            ValueError: if ``weight`` is not a finite matrix, or depth, widths, structure or
+                imbalance do not fit.
 
-        Source: arXiv 1810.02281, Procedure 1.
+        Source: arXiv 1810.02281, Procedure 1; arXiv 2409.14623 (the imbalance).
+
+        >>> lazy = DeepLinear.from_weight(torch.zeros(2, 3), depth=2, imbalance=0.25)
+        >>> [factor.detach().norm().item() ** 2 for factor in lazy.factors]  # 0, and 2 lambda
+        [0.0, 0.5]
         """
         check_matrix(weight)
-        if weight.ndim != 2:
+        signal_size = tuple(weight.shape[2:]) or None
+        if signal_size and check_structure(structure) != "circulant":
             raise ValueError(f"weight: expected a matrix (m, n) but got {tuple(weight.shape)}")
-        out_features, in_features = weight.shape
+        out_features, in_features = weight.shape[:2]
         # the random start that __init__ draws is replaced, so it must not advance the generators
         with torch.random.fork_rng([weight.device] if weight.is_cuda else []):
             network = cls(
@@ -90,6 +160,9 @@ class DeepLinear(nn.Module):
                 out_features,
                 depth,
                 hidden_features,
+                structure=structure,
+                imbalance=imbalance,
+                signal_size=signal_size,
                 device=weight.device,
                 dtype=weight.dtype,
             )
@@ -98,12 +171,24 @@ class DeepLinear(nn.Module):
     @property
     def in_features(self) -> int:
         """The number n of inputs."""
-        return self.factors[0].shape[1]
+        return self._shape[1]
 
     @property
     def out_features(self) -> int:
         """The number m of outputs."""
-        return self.factors[-1].shape[0]
+        return self._shape[0]
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """The shape (m, n) of W, or (m, n, k, ...)."""
+        first, last = self.factors[0], self.factors[-1]
+        # only gates have fewer dimensions than W, and they take the widths that there are
+        outer = [factor for factor in (first, last) if factor.ndim > 1]
+        return (outer[-1].shape[0], outer[0].shape[1], *self.signal_size)
+
+    @property
+    def _chain(self) -> Chain:
+        return CONVOLUTIONS if self.signal_size else CHAINS[self.structure]
 
     @property
     def depth(self) -> int:
@@ -120,32 +205,41 @@ class DeepLinear(nn.Module):
         """Replace the factors by balanced ones with the product ``weight``; all widths stay.
 
         Args:
-            weight: W, (m, n), finite.
+            weight: W, finite, (m, n), or (m, n, k, ...) with a ``signal_size``.
 
         Returns:
             The network.
 
         Raises:
-            ValueError: if ``weight`` has another shape than (out_features, in_features).
+            ValueError: if ``weight`` has another shape.
         """
-        expected = (self.out_features, self.in_features)
+        expected = self._shape
         if tuple(weight.shape) != expected:
             raise ValueError(f"weight: expected shape {expected} but got {tuple(weight.shape)}")
         hidden = [factor.shape[0] for factor in self.factors[:-1]]
-        balanced = balanced_factors(weight.detach(), self.depth, hidden_features=hidden)
+        balanced = balanced_factors(
+            weight.detach(),
+            self.depth,
+            hidden_features=hidden if self.structure == "matrix" else None,
+            structure=self.structure,
+            imbalance=self.imbalance,
+        )
         for factor, value in zip(self.factors, balanced, strict=True):
             factor.copy_(value)
         return self
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Apply the layers one after the other to inputs (..., n); the result is (..., m)."""
+        # with a signal_size (..., n, k, ...) and (..., m, k, ...)
+        chain = self._chain
+        passed = chain.enter(inputs)
         for layer in self.layers:
-            inputs = layer(inputs)
-        return inputs
+            passed = layer(passed)
+        return chain.leave(passed)
 
     def end_to_end(self) -> Tensor:
         """Multiply the layers to the end-to-end matrix W_N ... W_1, (m, n), differentiable."""
-        product = end_to_end_product(self.factors)
+        product = end_to_end_product(self.factors, structure=self.structure)
         for hook in self._end_to_end_hooks.values():
             hook(product)
         return product
@@ -179,7 +273,15 @@ class DeepLinear(nn.Module):
 
         Returns:
             An ``nn.Linear`` without bias that holds a copy of the end-to-end matrix.
+
+        Raises:
+            ValueError: if the network is a convolution, which has a ``signal_size``.
         """
+        if self.signal_size:
+            raise ValueError(
+                f"to_linear: expected a network of a matrix (m, n) but got a convolution of "
+                f"signals {self.signal_size}; end_to_end() is its kernel"
+            )
         weight = self.end_to_end().detach()
         linear = nn.Linear(
             self.in_features, self.out_features, bias=False, device="meta", dtype=weight.dtype
@@ -189,7 +291,16 @@ class DeepLinear(nn.Module):
         return linear
 
     def extra_repr(self) -> str:
-        """Show in_features, out_features and depth."""
-        return (
-            f"in_features={self.in_features}, out_features={self.out_features}, depth={self.depth}"
-        )
+        """Show in_features, out_features and depth, and what else is not the default."""
+        shown = {
+            "in_features": self.in_features,
+            "out_features": self.out_features,
+            "depth": self.depth,
+        }
+        others = ("structure", "imbalance", "signal_size")
+        shown |= {
+            name: getattr(self, name)
+            for name in others
+            if getattr(self, name) != getattr(DeepLinear, name)
+        }
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items())

@@ -46,8 +46,9 @@ def balanced_(
     r"""Draw an end-to-end matrix for each linear layer and split it into balanced factors.
 
     The entries of W are independent Gaussians of standard deviation ``scale / sqrt(n)`` for n
-    inputs. A :class:`DeepLinear` gets exactly balanced factors of W, any other layer W itself. So
-    a linear layer and its deep twin start from the same function, given the same generator state.
+    inputs. A :class:`DeepLinear` gets exactly balanced factors of W, of its structure and its
+    imbalance; any other layer gets W itself. So a linear layer and its deep twin start from the
+    same function, given the same generator state.
 
     Args:
         module: a layer, or a module that contains layers.
@@ -72,7 +73,9 @@ def balanced_(
     """
     for layer in _layers(module, scale):
         if isinstance(layer, DeepLinear):
-            layer.set_end_to_end_(gaussian_start(layer.end_to_end(), scale, generator))
+            weight = layer.end_to_end()
+            drawn = gaussian_start(weight.flatten(1), scale, generator)
+            layer.set_end_to_end_(drawn.reshape(weight.shape))
         else:
             _draw(layer, lambda matrices: gaussian_start(matrices, scale, generator))
     return module
@@ -84,9 +87,10 @@ def identity_(module: ModuleT, scale: float = 1.0) -> ModuleT:
 
     The factors of a :class:`DeepLinear` are exactly balanced; square ones are
     :math:`\mathrm{scale}^{1/N} I` up to a rotation of the hidden units. A rectangular matrix has
-    ``scale`` on its main diagonal and zeros elsewhere. A convolution passes its channels on, times
-    ``scale``, by the middle of its kernel, as ``torch.nn.init.dirac_`` does; all singular values
-    are ``scale`` there too.
+    ``scale`` on its main diagonal and zeros elsewhere. Blocks of zeros, such as entries off the
+    diagonal with structure "diagonal", never move without imbalance. A convolution passes its
+    channels on, times ``scale``, by the middle of its kernel, as ``torch.nn.init.dirac_`` does; all
+    singular values are ``scale`` there too.
 
     Args:
         module: a layer, or a module that contains layers.
@@ -108,7 +112,10 @@ def identity_(module: ModuleT, scale: float = 1.0) -> ModuleT:
     """
     for layer in _layers(module, scale):
         if isinstance(layer, DeepLinear):
-            layer.set_end_to_end_(scale * _eye(layer.end_to_end()))
+            weight = torch.zeros_like(layer.end_to_end())
+            middle = weight.view(*weight.shape[:2], -1)[..., 0]  # of a circle, in no place
+            middle.copy_(scale * _eye(middle))
+            layer.set_end_to_end_(weight)
         elif isinstance(layer, nn.Linear):
             layer.weight.copy_(scale * _eye(layer.weight))
         else:
@@ -123,7 +130,8 @@ def near_zero_(
     """Draw every weight of every layer independently from a Gaussian near zero.
 
     This is the usual layer-wise start: the factors of a :class:`DeepLinear` are only approximately
-    balanced, and its product is of the order scale^N.
+    balanced, and its product is of the order scale^N. One with an imbalance is refused, since
+    such layers would not have it.
 
     Args:
         module: a layer, or a module that contains layers.
@@ -136,16 +144,30 @@ def near_zero_(
     Raises:
         TypeError: if ``module`` is not a module, or ``scale`` is not a real number.
         ValueError: if ``scale`` is not positive and finite, or there is no such layer, or the
-            weight of one is lazy or parametrized.
+            weight of one is lazy or parametrized, or a :class:`DeepLinear` has an imbalance.
 
     Source: arXiv 1810.02281, section 5 (layer-wise independent initialization).
 
     >>> near_zero_(nn.Linear(3, 2), 1e-3).weight.abs().max() < 0.01
     tensor(True)
     """
-    for layer in _layers(module, scale):
-        for part in layer.layers if isinstance(layer, DeepLinear) else [layer]:
-            _draw(part, lambda each: gaussian_start(each, scale * each.shape[-1] ** 0.5, generator))
+    layers = _layers(module, scale)
+    for layer in layers:
+        if isinstance(layer, DeepLinear) and layer.imbalance > 0:
+            raise ValueError(
+                f"near_zero_: expected layers of one size but got a DeepLinear of imbalance "
+                f"{layer.imbalance}, which independent layers would not have; use init.balanced_"
+            )
+
+    def draw(weights: Tensor) -> Tensor:
+        return gaussian_start(weights, scale * weights.shape[-1] ** 0.5, generator)
+
+    for layer in layers:
+        if isinstance(layer, DeepLinear):
+            for factor in layer.factors:
+                factor.copy_(draw(factor))
+        else:
+            _draw(layer, draw)
     return module
 
 

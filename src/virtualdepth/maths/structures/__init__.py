@@ -29,9 +29,9 @@ STRUCTURES: Mapping[StructureName, Structure] = {
 }
 
 
-def check_structure(structure: object) -> StructureName:
-    """Return a valid name of a structure; refuse anything else."""
+def check_structure(structure: object, option: str = "structure") -> StructureName:
+    """Return a valid name of a structure; refuse anything else by the name of the ``option``."""
     for name in STRUCTURES:
         if structure == name:
             return name
-    raise ValueError(f"structure: expected one of {', '.join(STRUCTURES)} but got {structure!r}")
+    raise ValueError(f"{option}: expected one of {', '.join(STRUCTURES)} but got {structure!r}")

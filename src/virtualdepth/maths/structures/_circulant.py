@@ -6,6 +6,7 @@ signal, and its frequencies are m x n blocks. Blocks are complex, of an unnormal
 which one half is enough.
 """
 
+import math
 from typing import ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from virtualdepth.maths._preconditioner import Preconditioned
 from virtualdepth.maths._profile import Imbalance
+from virtualdepth.maths._range import frobenius_norm
 from virtualdepth.maths.structures._protocol import Structure
 from virtualdepth.maths.structures._vectors import precondition_numbers
 
@@ -45,6 +47,12 @@ class Circulant(Structure):
             channels = blocks.movedim((-2, -1), (0, 1))
             array = torch.fft.irfftn(channels, s=like.shape[2:], dim=_tail(like))
         return array
+
+    def norm(self, blocks: Tensor, like: Tensor) -> Tensor:
+        """Compute the Frobenius norm of a circulant matrix, which has each entry k times."""
+        signals = self.from_blocks(blocks, like=like)
+        length = math.prod(like.shape[2:]) if like.ndim >= _CHANNELS else like.shape[-1]
+        return math.sqrt(length) * frobenius_norm(signals.reshape(1, -1))
 
     def _preconditioned(
         self, weight: Tensor, grad: Tensor, depth: float, rtol: float | None, imbalance: Imbalance

@@ -40,6 +40,10 @@ class Columns(Structure):
         small, large = layer_roots(norms, depth, imbalance)
         return [*[large.squeeze(-2)] * (depth - 1), directions * small]
 
+    def layer_blocks(self, factors: Sequence[Tensor]) -> list[Tensor]:
+        """Transform gates to 1 x 1, and W_N to its columns."""
+        return [*(gates[..., None, None] for gates in factors[:-1]), self.to_blocks(factors[-1])]
+
     def product(self, factors: Sequence[Tensor]) -> Tensor:
         """Multiply the columns of W_N by the gates."""
         product = factors[-1]

@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from virtualdepth.maths._chain import check_chain, layer_sizes
 from virtualdepth.maths._checks import widened
+from virtualdepth.maths._defects import defects
 from virtualdepth.maths._preconditioner import Preconditioned, preconditioner
 from virtualdepth.maths._profile import Imbalance, layer_roots
 from virtualdepth.maths._range import imbalance_in, in_unit, in_units, out_of_unit, unit_of
@@ -84,6 +85,10 @@ class Matrix(Structure):
     def check_layers(self, factors: Sequence[Tensor]) -> None:
         """Refuse factors that are not matrices, or that do not fit."""
         check_chain(factors)
+
+    def defects(self, factors: Sequence[Tensor]) -> Tensor:
+        """Compute them of each matrix, (..., N - 1)."""
+        return defects(factors)
 
     def product(self, factors: Sequence[Tensor]) -> Tensor:
         """Multiply matrices, each of a shape of its own."""

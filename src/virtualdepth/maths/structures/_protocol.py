@@ -1,6 +1,7 @@
 """What every structure has: a transform to blocks and back, and all that follows from it."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
@@ -10,7 +11,7 @@ from virtualdepth.maths._chain import check_some
 from virtualdepth.maths._checks import check_real, widened
 from virtualdepth.maths._preconditioner import Preconditioned, preconditioner, spectral_bound
 from virtualdepth.maths._profile import Imbalance, is_balanced, layer_roots
-from virtualdepth.maths._range import Units, in_unit, in_units, out_of_unit, unit_of
+from virtualdepth.maths._range import Units, frobenius_norm, in_unit, in_units, out_of_unit, unit_of
 from virtualdepth.maths._svd import thin_svd
 
 Form = Literal["svd", "polar"]
@@ -107,6 +108,25 @@ class Structure:
         check_some(factors)
         for number, factor in enumerate(factors, start=1):
             check_real(factor, f"factors, W_{number}")
+
+    def layer_blocks(self, factors: Sequence[Tensor]) -> list[Tensor]:
+        """Transform the layers of a network of this structure to their blocks."""
+        return [self.to_blocks(factor) for factor in factors]
+
+    def defects(self, factors: Sequence[Tensor]) -> Tensor:
+        """Compute ||W_{j+1}^T W_{j+1} - W_j W_j^T||_F of adjacent layers as matrices, (N - 1,)."""
+        wide = [widened(factor) for factor in factors]
+        unit = unit_of(*(factor.reshape(1, -1) for factor in wide))
+        layers = self.layer_blocks([in_unit(factor, unit) for factor in wide])
+        norms = [
+            self.norm(after.mH @ after - before @ before.mH, like=wide[0])
+            for before, after in pairwise(layers)
+        ]
+        return out_of_unit(torch.stack(norms), unit, 2.0) if norms else wide[0].new_empty(0)
+
+    def norm(self, blocks: Tensor, like: Tensor) -> Tensor:
+        """Compute the Frobenius norm of the matrix with these blocks; ``like`` is a layer."""
+        return frobenius_norm(blocks.reshape(1, -1))
 
     def product(self, factors: Sequence[Tensor]) -> Tensor:
         """Multiply the layers of a network of this structure, W_1 first."""

@@ -40,6 +40,10 @@ class Rows(Structure):
         small, large = layer_roots(norms, depth, imbalance)
         return [directions * small, *[large.squeeze(-1)] * (depth - 1)]
 
+    def layer_blocks(self, factors: Sequence[Tensor]) -> list[Tensor]:
+        """Transform W_1 to its rows, and gates to 1 x 1."""
+        return [self.to_blocks(factors[0]), *(gates[..., None, None] for gates in factors[1:])]
+
     def product(self, factors: Sequence[Tensor]) -> Tensor:
         """Multiply the rows of W_1 by the gates."""
         product = factors[0]
