@@ -62,7 +62,7 @@ def split(mask: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 def by_depth(data: Tensor, mask: Tensor, seed: int, quick: bool) -> Filled:
     known = with_nan(data, mask)
     models = [
-        MatrixCompletion(depth, random_state=seed).fit(known)
+        MatrixCompletion("flow", depth=depth, random_state=seed).fit(known)
         for depth in ((3,) if quick else (2, 3, 4))
     ]
     best = min(models, key=lambda model: model.noise_variance_)

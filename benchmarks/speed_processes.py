@@ -26,7 +26,7 @@ hidden = numpy.ones(size * size, dtype=bool)
 hidden[draw.permutation(size * size)[:observed]] = False
 hidden = hidden.reshape(size, size)
 known = numpy.where(hidden, numpy.nan, truth)
-filled = vd.estimators.MatrixCompletion(3, random_state=0).fit(known).completed_
+filled = vd.estimators.MatrixCompletion("flow", random_state=0).fit(known).completed_
 error = ((filled - truth)[hidden] ** 2).mean() / (truth[hidden] ** 2).mean()
 print(f"relative squared error {error:.1e} over unobserved entries")
 """

@@ -25,23 +25,24 @@ def main() -> None:
     truth, known = problem()
     missing = np.isnan(known)
 
-    # held-out entries decide when to stop, and which depth is best
-    models = [MatrixCompletion(depth, random_state=0) for depth in (2, 3)]
-    for model in models:
-        model.fit(known)
-        print(f"depth {model.depth}: held-out error {model.noise_variance_:.2g}")
-    best = min(models, key=lambda model: model.noise_variance_)
-
-    filled = np.where(missing, best.completed_, known)
+    model = MatrixCompletion(random_state=0)
+    filled = model.fit_transform(known)
+    noise = np.sqrt(model.noise_variance_.mean())
+    print(f"from {model.decision_['method']}: rank {model.rank_}, noise {noise:.2g}")
     means = SimpleImputer().fit_transform(known)
-    print(f"effective rank {best.effective_rank_:.2f}, {best.n_iter_} gradients")
     print(f"error of column means {np.mean((means - truth)[missing] ** 2):.4f}")
-    print(f"error of depth {best.depth}: {np.mean((filled - truth)[missing] ** 2):.4f}")
+    print(f"error of the completion {np.mean((filled - truth)[missing] ** 2):.4f}")
+
+    # what it says of its own error
+    rows, columns = np.nonzero(missing)
+    entries, std = model.predict(rows, columns, return_std=True)
+    inside = np.abs(entries - truth[missing]) < 1.96 * std
+    print(f"95 % intervals that hold the truth: {inside.mean():.3f}")
 
     # a new row: its missing entries are regressed on the known ones, with what the fit has learned
     row = truth[:1] + truth[1:2]
     seen = np.where(np.arange(SIZE) < SIZE // 2, row, np.nan)
-    error = np.mean((best.transform(seen) - row)[0, SIZE // 2 :] ** 2)
+    error = np.mean((model.transform(seen) - row)[0, SIZE // 2 :] ** 2)
     print(
         f"error of a new row {error:.4f}, against {np.mean(row[0, SIZE // 2 :] ** 2):.4f} for zeros"
     )

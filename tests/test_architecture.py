@@ -22,7 +22,7 @@ LADDER = (
     {"_extras", "_interrupt"},
     {"maths"},
     {"distributed"},
-    {"optim", "networks", "theory", "metrics"},
+    {"optim", "networks", "theory", "metrics", "completion"},
     {FACADE},
     {"plotting", "runs"},
     {"_lightning", "data"},  # mixins that know neither flavour of Lightning
@@ -43,6 +43,7 @@ THIRD_PARTY = {
     "optim": {"torch"},
     "networks": {"torch"},
     "theory": {"torch", "numpy", "scipy"},
+    "completion": {"numpy", "scipy"},
     "distributed": {"torch"},
     "metrics": {"torch", "torchmetrics"},
     FACADE: {"torch"},

@@ -76,10 +76,10 @@ def with_lightning(inputs: Tensor, targets: Tensor) -> None:
 
 
 def estimator(known: Any) -> None:
-    model = vd.estimators.MatrixCompletion(depth=3, centre=True, random_state=0)
+    model = vd.estimators.MatrixCompletion("flow", depth=3, random_state=0)
     assert_type(model.fit(known), vd.estimators.MatrixCompletion)
     filled: np.ndarray[Any, Any] = model.fit_transform(known)
-    print(filled, model.transform(known), model.effective_rank_, model.history_["loss"])
+    print(filled, model.transform(known), model.rank_, model.predict([0], [1], return_std=True))
 
 
 def others(weight: Tensor, axes: Any) -> None:

@@ -39,4 +39,4 @@ def with_lightning() -> None:
 
 
 def estimator() -> None:
-    vd.estimators.MatrixCompletion(method="flow")  # error: call-arg
+    vd.estimators.MatrixCompletion(method="deep")  # error: arg-type

@@ -1,108 +1,118 @@
-"""A scikit-learn imputer for matrices of low rank, by the implicit bias of depth."""
+"""A scikit-learn imputer for tables of low rank."""
 
-from typing import Any, Self
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
 
-from virtualdepth.estimators._observations import (
-    Observations,
-    check_observed,
-    observations,
-    without_mask,
+from virtualdepth.estimators._automatic import fit_automatically
+from virtualdepth.estimators._entries import Table, read_entries, read_table, without_mask
+from virtualdepth.estimators._flow import fit_flow
+from virtualdepth.estimators._learned import (
+    attributes_of,
+    deviations_of,
+    entries_of,
+    explained_share,
+    filled_rows,
+    whole_table,
 )
 from virtualdepth.estimators._options import read_options
-from virtualdepth.estimators._training import Training, train
-from virtualdepth.maths import complete_rows, effective_rank_of_spectrum, thin_svd
 
 Matrix = NDArray[Any]
 
+INTERRUPTED = "interrupted: the fit keeps what it had found so far; fit again for the rest"
+
 
 class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    r"""Complete a matrix of low rank from some of its entries, without a rank or penalty to choose.
+    r"""Complete a table of low rank from some of its entries, without a rank or penalty to choose.
 
-    One matrix W minimises :math:`\frac{1}{|\Omega|} \sum_{(i,j) \in \Omega} (W_{ij} -
-    X_{ij})^2`, where Omega are the observed entries. W starts small and at random. It is trained as
-    if it were the product of ``depth`` matrices, because gradient descent on such a product finds
-    solutions of low rank. At integer depths W first follows
-    :func:`virtualdepth.theory.integrate_flow`, while its singular values grow.
-    :class:`virtualdepth.EndToEndSGD` with ``step_scale="auto"`` does the rest.
+    The model is :math:`X_{ij} = c_j + u_i \cdot v_j + e_{ij}` with few directions. Method "auto"
+    looks for the table of lowest rank that has the observed entries: iteratively reweighted least
+    squares whose weight is the rule of infinite depth, then Gauss-Newton at the rank that shows. A
+    residual at the rounding level certifies the fit (``exact_``). Otherwise the entries have noise,
+    or the table is not of low rank. Then variational Bayes estimates noise, rank and the error of
+    every entry; if no rank stands out, entries that are held out choose among Bayes estimates,
+    points of the reweighted paths, column means, and the flow of depth 2.
 
     NaN is a missing entry. In a ``numpy.ma.MaskedArray`` masked entries are missing too. In a scipy
-    sparse matrix the entries that are not stored are missing; stored zeros are observed. float32
-    stays float32; other types become float64. Every column needs an observed entry. A row without
-    one gets ``centre_``.
-
-    :meth:`fit_transform` returns X with its missing entries filled from ``completed_``.
-    :meth:`transform` treats the rows of X as new rows. It regresses their missing entries on the
-    observed ones.
+    sparse matrix the entries that are not stored are missing; stored zeros are observed, and
+    duplicates add up, as everywhere in scipy. float32 stays float32; other types become float64.
+    Every column needs an observed entry. The units and offsets of columns do not matter.
 
     Args:
-        depth: number of layers N, real, 1 < N <= inf. 2 has a bias to low nuclear norm, 3 and more
-            a stronger one to low rank; deeper takes longer. inf needs a square X.
-        init_scale: size of the start, > 0, in units of the root mean square of the observed
-            entries: Gaussians of standard deviation ``init_scale / sqrt(n_features)``. Smaller is
-            closer to the limit of the theory, and takes longer.
+        method: "auto", or "flow": one matrix trained by gradient descent from a small start, as if
+            it were the product of ``depth`` matrices. The flow is for those who study it; it works
+            on the whole matrix. The options from ``depth`` to ``centre`` are its alone.
+        depth: number of layers N of the flow, real, 1 < N <= inf. 2 has a bias to low nuclear norm,
+            3 and more a stronger one to low rank. inf needs a square X.
+        init_scale: size of the flow's start, > 0, in units of the root mean square of the observed
+            entries: Gaussians of standard deviation ``init_scale / sqrt(n_features)``.
         max_iter: about the largest number of gradients that a descent evaluates, >= 1.
         tol: a descent ends when the loss is at most ``tol`` times the mean square of the observed
             entries, 0 <= tol < 1.
-        validation_fraction: the share of the observed entries that is held out for early stopping,
-            0 <= validation_fraction < 1. A first descent fits the other entries, and notes the loss
-            at which the held-out error was smallest. A second one, from the same start, fits all
-            entries down to that loss. With 0, or with too few entries to hold one out, there is no
-            early stopping. That is right for data without noise.
-        warm_start: begin from the matrix of the last fit, whose X must have had the same shape.
-            The first descent of early stopping still begins at a new start, because the matrix of
-            the last fit has seen the held-out entries.
-        centre: subtract the mean of each column's observed entries before the fit, and add it
-            afterwards.
-        random_state: None, an integer or a ``numpy.random.RandomState``. It alone decides the
-            start and which entries are held out.
-        verbose: show a progress bar for each descent.
+        validation_fraction: the share of the observed entries that the flow holds out to find where
+            to stop, 0 <= validation_fraction < 1. With 0 it does not stop early.
+        warm_start: begin the flow from the last fit, whose X must have had the same shape.
+        centre: subtract the mean of each column's observed entries before the flow.
+        random_state: None, an integer or a ``numpy.random.RandomState``.
+        verbose: show a progress bar.
 
     Attributes:
-        completed_: the low-rank estimate of every entry, observed ones too, (n_samples,
-            n_features).
-        centre_: means of the columns, or zeros, (n_features,).
-        singular_values_: singular values of ``completed_ - centre_``, the largest first.
-        effective_rank_: effective rank of the same, see :func:`virtualdepth.effective_rank`.
-        noise_variance_: smallest mean squared error of the held-out entries in the first descent;
-            without early stopping the loss.
-        n_iter_: number of gradients evaluated, both descents together.
-        history_: mean squared errors in the squared units of X, one for each gradient, including
-            trial steps: "loss", and with early stopping "search_loss" and "validation_loss" of the
-            first descent.
+        completed_: the estimate of every entry, observed ones too, (n_samples, n_features). It is
+            made anew each time it is asked for: ``centre_ + left_ @ right_.T``.
+        centre_: c, zeros if columns were not centred, (n_features,).
+        left_: u, (n_samples, k).
+        right_: v, in the units of the columns, (n_features, k).
+        singular_values_: singular values of ``completed_ - centre_``, the largest first, (k,).
+        rank_: how many of the directions are no noise.
+        effective_rank_: see :func:`virtualdepth.effective_rank`.
+        exact_: whether the observed entries are fitted to the rounding level.
+        unique_: whether no other table of the same rank near this one has the same entries; None
+            if ``exact_`` is false.
+        noise_variance_: variance of an observed entry about ``completed_``, in the squared unit of
+            each column, (n_features,).
+        decision_: "method", what the fit is from; "centred", whether means were subtracted;
+            "scale", what each column was divided by; "held_out_errors", mean squares of the
+            methods that were compared, in units of the scale.
+        n_iter_: steps of all homotopies and sweeps of the Bayes estimate; for the flow gradients.
+        history_: what happened, arrays by name: of each step of the homotopies "eps", "rank" and
+            "gap"; "residual" of each Gauss-Newton; "noise" of each sweep. For the flow "loss",
+            "search_loss" and "validation_loss" of each gradient.
         n_features_in_: number of columns of X.
         feature_names_in_: their names, if X had names that are strings.
 
-    A fit that fails or is interrupted leaves the estimator as it was. Singular values do not cross
-    zero. So if X is square, of full rank and all observed, the fit may miss its smallest singular
-    value. It then warns. The page on matrix completion says more.
+    Ctrl-C leaves a fitted estimator with what was found so far, and a warning; if nothing was
+    found, and in the flow, it leaves the estimator as it was. So does an error.
 
-    Source: arXiv 1802.06509, Theorem 1 (the rule); arXiv 1905.13655 (its bias).
+    Source: arXiv 1703.05038 (harmonic mean weights); arXiv 1802.06509, Theorem 1 (the rule);
+    arXiv 1905.13655 (its bias).
 
     >>> import numpy as np
     >>> X = np.outer([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0])  # of rank one
     >>> X[[0, 1, 3], [3, 0, 1]] = np.nan
-    >>> model = MatrixCompletion(validation_fraction=0, random_state=0)
-    >>> model.fit_transform(X).round(1)
+    >>> model = MatrixCompletion(random_state=0)
+    >>> model.fit_transform(X).round(6)
     array([[ 1.,  2.,  3.,  4.],
            [ 2.,  4.,  6.,  8.],
            [ 3.,  6.,  9., 12.],
            [ 4.,  8., 12., 16.]])
-    >>> model.transform([[5.0, np.nan, np.nan, np.nan]]).round(1)
+    >>> model.exact_, model.unique_, model.rank_
+    (True, True, 1)
+    >>> model.transform([[5.0, np.nan, np.nan, np.nan]]).round(6)
     array([[ 5., 10., 15., 20.]])
     """
 
     def __init__(
         self,
-        depth: float = 3,
+        method: Literal["auto", "flow"] = "auto",
         *,
+        depth: float = 3,
         init_scale: float = 1e-3,
         max_iter: int = 10_000,
         tol: float = 1e-6,
@@ -110,8 +120,9 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         warm_start: bool = False,
         centre: bool = False,
         random_state: int | np.random.RandomState | None = None,
-        verbose: bool = False,
+        verbose: int = 0,
     ) -> None:
+        self.method = method
         self.depth = depth
         self.init_scale = init_scale
         self.max_iter = max_iter
@@ -146,7 +157,35 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
                 squares overflow; if X has no observed entry, or a column without one; if, with
                 ``warm_start``, it has another shape than before.
         """
-        self._fit(X)
+        self._fit(lambda: self._read(X, reset=True))
+        return self
+
+    def fit_entries(self, rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> Self:
+        """Complete a table from a list of its entries.
+
+        Args:
+            rows: row of each entry, integers from 0.
+            columns: column of each entry.
+            values: its value.
+            shape: (n_samples, n_features) of the table.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            TypeError: if rows or columns are not integers, or an option is of the wrong type.
+            ValueError: as :meth:`fit`; if the lists differ in length, an index is outside of the
+                shape, or an entry is given more than once.
+        """
+
+        def read() -> Table:
+            table = read_entries(rows, columns, values, shape)
+            self.n_features_in_ = int(shape[1])
+            if hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_
+            return table
+
+        self._fit(read)
         return self
 
     def fit_transform(self, X: Any, y: None = None) -> Matrix:
@@ -163,17 +202,19 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
             TypeError: if an option is of the wrong type.
             ValueError: as :meth:`fit`.
         """
-        values, mask = self._fit(X)
-        return np.where(mask.numpy(), values.numpy(), self.completed_)
+        entries, dtype = self._fit(lambda: self._read(X, reset=True))
+        filled = self.completed_
+        filled[entries.rows, entries.columns] = entries.listed.astype(dtype)
+        return filled
 
     def transform(self, X: Any) -> Matrix:
         r"""Fill the missing entries of new rows.
 
-        A row x with the observed entries O gets :math:`\mu + V S c`, where c minimises
-        :math:`\|x_O - \mu_O - (V S)_O c\|^2 + m\,\nu\,\|c\|^2`. This is its conditional mean, given
-        the observed entries, under a Gaussian with mean :math:`\mu` (``centre_``), the second
-        moment of the m rows of :math:`W = U S V^\top`, and noise of variance :math:`\nu`
-        (``noise_variance_``). A row without an observed entry gets ``centre_``.
+        A row with the observed entries O gets its conditional mean :math:`c + V u`, where u
+        minimises :math:`\sum_{j \in O} (x_j - c_j - v_j \cdot u)^2 / s_j + (u - \mu)^\top C^{-1}
+        (u - \mu)`. :math:`\mu` and C are the mean and covariance of the rows of ``left_``, and s is
+        ``noise_variance_``. For an exact fit it is the solution of least squares of smallest norm.
+        A row without an observed entry gets :math:`c + V \mu`.
 
         Args:
             X: (n_rows, n_features), missing entries as in :meth:`fit`.
@@ -186,14 +227,78 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
             ValueError: if X has infinite entries or another number of columns.
         """
         check_is_fitted(self)
-        values, mask = self._read(X, reset=False)
-        centre = torch.from_numpy(self.centre_)
-        filled = complete_rows(
-            values - centre, mask, torch.from_numpy(self._features), self.noise_variance_
-        )
-        return torch.where(mask, values, (filled + centre).to(values.dtype)).numpy()
+        entries, dtype = self._read(X, reset=False)
+        values, mask = entries.whole()
+        filled = filled_rows(self._learned, values, mask)
+        return np.where(mask, values, filled).astype(dtype)
 
-    def _read(self, X: Any, reset: bool) -> Observations:
+    def score(self, X: Any, y: None = None) -> float:
+        r"""Return how well entries of rows follow from the others of their row.
+
+        Each observed entry is left out once, with a fifth of its row, and predicted by
+        :meth:`transform`.
+
+        Args:
+            X: as in :meth:`transform`.
+            y: ignored.
+
+        Returns:
+            :math:`R^2 = 1 - \sum (\hat x - x)^2 / \sum (x - c)^2`, in units of each column's
+            spread about c, ``centre_``; at most 1.
+
+        Raises:
+            NotFittedError: before a fit.
+            ValueError: if X has infinite entries or another number of columns.
+        """
+        check_is_fitted(self)
+        values, mask = self._read(X, reset=False).entries.whole()
+        return explained_share(self._learned, values, mask)
+
+    def predict(
+        self, rows: Any, columns: Any = None, return_std: bool = False
+    ) -> Matrix | tuple[Matrix, Matrix]:
+        r"""Return single entries, without making the whole table.
+
+        Args:
+            rows: rows of the entries, integers, in the table of the fit. Without ``columns`` it is
+                a table of new rows, which is given to :meth:`transform`.
+            columns: their columns, of a shape that broadcasts with ``rows``.
+            return_std: return standard deviations too.
+
+        Returns:
+            The entries of ``completed_``; with ``return_std`` also the standard deviation of their
+            error. It is that of the entry without noise: an observation of it would deviate by
+            :math:`(\mathrm{std}^2 + s_j)^{1/2}`, s_j of ``noise_variance_``.
+
+        Raises:
+            NotFittedError: before a fit.
+            IndexError: if an index is outside of the table.
+
+        >>> import numpy as np
+        >>> X = np.outer([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0])
+        >>> X[[0, 1, 3], [3, 0, 1]] = np.nan
+        >>> MatrixCompletion(random_state=0).fit(X).predict([0, 3], [3, 1]).round(6)
+        array([4., 8.])
+        """
+        check_is_fitted(self)
+        if columns is None:
+            return self.transform(rows)
+        i, j = np.broadcast_arrays(np.asarray(rows), np.asarray(columns))
+        shape = i.shape
+        i, j = i.ravel(), j.ravel()
+        found = entries_of(self._learned, i, j).astype(self._dtype).reshape(shape)
+        if not return_std:
+            return found
+        return found, deviations_of(self._learned, i, j).astype(self._dtype).reshape(shape)
+
+    @property
+    def completed_(self) -> Matrix:
+        """The estimate of every entry, (n_samples, n_features), made when asked for."""
+        if "_learned" not in vars(self):
+            raise AttributeError("completed_: expected a fitted estimator; call fit first")
+        return whole_table(self._learned).astype(self._dtype, copy=False)
+
+    def _read(self, X: Any, reset: bool) -> Table:
         checked = validate_data(
             self,
             without_mask(X),
@@ -202,43 +307,23 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
             dtype=[np.float64, np.float32],
             ensure_all_finite="allow-nan",
         )
-        return observations(checked)
+        return read_table(checked, fit=reset)
 
-    def _fit(self, X: Any) -> Observations:
+    def _fit(self, read: Callable[[], Table]) -> Table:
         before = dict(self.__dict__)
         try:
-            observed = self._read(X, reset=True)
-            shape = (observed.mask.shape[0], observed.mask.shape[1])
-            options = read_options(self.get_params(deep=False), shape)
-            check_observed(observed.mask)
-            generator = torch.Generator()
-            generator.manual_seed(int(check_random_state(self.random_state).randint(2**31 - 1)))
-            self._keep(train(observed, options, self._previous(shape), generator))
-        except BaseException:  # Ctrl-C too
+            table = read()
+            options = read_options(self.get_params(deep=False), table.entries.shape)
+            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            if options.method == "flow":
+                previous = getattr(self, "_learned", None) if self.warm_start else None
+                learned, interrupted = fit_flow(table, options, previous, seed), False
+            else:
+                learned, interrupted = fit_automatically(table, seed, options.verbose)
+            self.__dict__ |= attributes_of(learned, table.dtype)
+        except BaseException:  # Ctrl-C before anything was found, too
             self.__dict__ = before
             raise
-        return observed
-
-    def _previous(self, shape: tuple[int, int]) -> Tensor | None:
-        """Return the matrix that a warm start begins from, (m, n), if there is one."""
-        if not self.warm_start or not hasattr(self, "completed_"):
-            return None
-        if self.completed_.shape != shape:
-            raise ValueError(
-                f"X: expected the shape {self.completed_.shape} of the last fit, which "
-                f"warm_start=True begins from, but got {shape}; set warm_start=False"
-            )
-        return torch.from_numpy(self.completed_)
-
-    def _keep(self, training: Training) -> None:
-        """Set the attributes that the fit learnt."""
-        _, sigma, vh = thin_svd(training.weight)
-        rows = training.rows
-        self.completed_: Matrix = (training.weight + training.centre).numpy()
-        self.centre_: Matrix = training.centre.numpy()
-        self.singular_values_: Matrix = sigma.numpy()
-        self.effective_rank_ = float(effective_rank_of_spectrum(sigma))
-        self.noise_variance_ = training.noise_variance
-        self.n_iter_ = training.evaluations
-        self.history_ = training.history
-        self._features: Matrix = (vh.mT * (sigma / rows**0.5)).numpy()
+        if interrupted:
+            warnings.warn(INTERRUPTED, ConvergenceWarning, stacklevel=3)
+        return table

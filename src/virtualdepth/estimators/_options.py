@@ -15,6 +15,7 @@ from virtualdepth.maths import check_depth
 class Options:
     """The checked options of a fit, as plain numbers."""
 
+    method: str
     depth: float
     init_scale: float
     max_iter: int
@@ -30,6 +31,7 @@ class _Rule(NamedTuple):
     expected: str
 
 
+METHODS = ("auto", "flow")
 _FLAG = _Rule((bool, np.bool_), lambda value: True, "True or False")
 _SHARE = _Rule((Real,), lambda value: 0 <= value < 1, "a number >= 0 and < 1")
 _RULES = {
@@ -45,7 +47,10 @@ _RULES = {
 
 def read_options(given: dict[str, Any], shape: tuple[int, int]) -> Options:
     """Check the estimator's options, by name, for an X of this shape."""
-    _check_depth(given["depth"], shape)
+    if given["method"] not in METHODS:
+        raise ValueError(f"method: expected one of {METHODS} but got {given['method']!r}")
+    # of the flow alone, which is not run otherwise
+    _check_depth(given["depth"], shape if given["method"] == "flow" else (1, 1))
     for name, rule in _RULES.items():
         value = given[name]
         message = f"{name}: expected {rule.expected} but got {value!r}"
@@ -56,6 +61,7 @@ def read_options(given: dict[str, Any], shape: tuple[int, int]) -> Options:
         if not rule.holds(value):
             raise ValueError(message)
     return Options(
+        method=given["method"],
         depth=float(given["depth"]),
         init_scale=float(given["init_scale"]),
         max_iter=int(given["max_iter"]),

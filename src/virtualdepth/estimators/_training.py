@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from virtualdepth.estimators._descent import Descent, Problem, fit_observed
-from virtualdepth.estimators._observations import Observations, hold_out
+from virtualdepth.estimators._hold_out import Observations, hold_out
 from virtualdepth.estimators._options import Options
 from virtualdepth.maths import gaussian_start
 

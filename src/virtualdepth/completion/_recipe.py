@@ -1,0 +1,327 @@
+"""Complete entries in units of their own: exactly, else by Bayes, else as held-out entries say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from virtualdepth.completion._bayes import SHRINKAGE, Posterior, variational_bayes
+from virtualdepth.completion._blocks import effective_size
+from virtualdepth.completion._choice import (
+    Choice,
+    Factors,
+    Method,
+    bayes_method,
+    best_point,
+    choose,
+    nothing,
+    path_method,
+    split,
+)
+from virtualdepth.completion._determined import extend, freedom, is_locally_unique
+from virtualdepth.completion._entries import Entries
+from virtualdepth.completion._exact import MARGIN, Exact, Search, search
+from virtualdepth.completion._homotopy import Path
+from virtualdepth.completion._watch import Watch, unwatched
+
+Array = NDArray[Any]
+
+# Decay of eps, width and share of the entries in the start, of one homotopy after the other.
+ATTEMPTS = (
+    (0.6, 1, 1),
+    (0.75, 1, 1),
+    (0.5, 1.7, 0.8),
+    (0.68, 1.7, 0.8),
+    (0.8, 1, 0.7),
+    (0.55, 1.7, 0.7),
+    (0.7, 1, 0.6),
+    (0.6, 1.7, 0.5),
+)
+# Entries times width: below it a problem is small, and further starts cost little.
+SMALL = 2e5
+# The residual of an exact fit, in units of the data, where those have no rounding of their own.
+GOAL = 1e-11
+# Memory of the widest arrays of the homotopy, in bytes.
+BUDGET = 2**29
+
+
+class Solution(NamedTuple):
+    """A completed table left right^T, in the units of its entries.
+
+    Attributes:
+        left: (m, k).
+        right: (n, k).
+        left_covariance: (m, k, k), or None where the rows are certain.
+        right_covariance: (n, k, k), or None.
+        noise: variance of an entry of each column about left right^T, (n,).
+        error: further variance of every entry, of methods that have no posterior.
+        rank: how many directions are no noise.
+        exact: whether the residual is at the rounding level.
+        unique: whether the entries determine it locally; None if it is not exact.
+        method: what it is from.
+        errors: held-out mean squares of the methods that were compared.
+        history: what happened, by name.
+    """
+
+    left: Array
+    right: Array
+    left_covariance: Array | None
+    right_covariance: Array | None
+    noise: Array
+    error: float
+    rank: int
+    exact: bool
+    unique: bool | None
+    method: str
+    errors: dict[str, float]
+    history: dict[str, list[float]]
+
+
+@dataclass
+class Finding:
+    """The best noisy fit of the homotopies so far."""
+
+    score: float
+    posterior: Posterior
+    rank: int
+    noise: float
+    is_sure: bool
+    start: tuple[Array, Array]
+
+
+@dataclass
+class Recipe:
+    """One table on its way to a solution.
+
+    Attributes:
+        entries: of mean square about 1.
+        goal: relative residual of an exact fit.
+        seed: of all that is random.
+        others: further methods for the choice by held-out entries.
+        watch: who looks on.
+        history: what happened, by name.
+    """
+
+    entries: Entries
+    goal: float
+    seed: int
+    others: Mapping[str, Method] = field(default_factory=dict)
+    watch: Watch = unwatched
+    history: dict[str, list[float]] = field(default_factory=dict)
+    latest: tuple[Array, Array] | None = None
+
+    def __post_init__(self) -> None:
+        m, n = self.entries.shape
+        self.width = default_width(m, n, self.entries.count)
+        self.is_small = self.entries.count * self.width <= SMALL
+        # the sparse side is eliminated: rows, the longer one
+        self.flipped = m < n
+        self.tall = self.entries.transposed if self.flipped else self.entries
+
+    def path(self, number: int = 0, depth: float = np.inf) -> Path:
+        """Return the path of an attempt."""
+        decay, factor, share = ATTEMPTS[number]
+        width = int(min(self.tall.shape[1], max(2, factor * self.width)))
+        steps = 500 if self.is_small else 100
+        return Path(width, decay, share, self.seed + number, depth, 1e-6, steps)
+
+    def upright(self, left: Array, right: Array) -> tuple[Array, Array]:
+        """Return factors of the tall table as those of the table, and the other way round."""
+        return (right, left) if self.flipped else (left, right)
+
+    def see(self, what: str, left: Array, right: Array) -> None:
+        """Remember the last factors, and pass them on."""
+        self.latest = left, right
+        self.watch(what, left, right)
+
+    def see_tall(self, what: str, left: Array, right: Array) -> None:
+        """Remember the last factors of the tall table."""
+        self.see(what, *self.upright(left, right))
+
+    def note(self, name: str, numbers: list[float]) -> None:
+        """Write down what happened."""
+        self.history.setdefault(name, []).extend(numbers)
+
+
+def default_width(m: int, n: int, count: int) -> int:
+    """Return a few times the rank that the entries can determine, within a budget of memory."""
+    widest = max(2, int(4 * count / (m + n)))
+    affordable = max(4, (BUDGET / 8 / (m + n) / 4) ** 0.5)
+    return int(min(m, n, 40, widest, affordable))
+
+
+def settle(recipe: Recipe, finding: Finding | None) -> Solution:
+    """Take the Bayes estimate where nothing is exact and its rank is sure; else choose."""
+    square = float(np.mean(recipe.entries.listed**2))
+    if finding is not None and finding.is_sure and finding.noise < 0.3 * square:
+        return bayes_solution(recipe, finding.posterior, {})
+    return chosen_solution(recipe, finding)
+
+
+def find(recipe: Recipe, attempts: int = len(ATTEMPTS)) -> tuple[Exact | None, Finding | None]:
+    """Walk homotopies until one is exact, or two find the same noise, or the entries abound."""
+    best: Finding | None = None
+    for number in range(attempts if recipe.is_small else 1):
+        found = search(recipe.tall, recipe.path(number), recipe.goal, recipe.see_tall)
+        _note_search(recipe, found)
+        if found.exact is not None:
+            return found.exact, best
+        if found.guess is None or found.guess.gap < 3:
+            continue
+        new = estimate(recipe, found)
+        agree = (
+            best is not None
+            and new.rank == best.rank
+            and abs(new.noise - best.noise) < 1e-2 * best.noise
+        )
+        if best is None or new.score < best.score:
+            best = new
+        m, n = recipe.entries.shape
+        if agree or recipe.entries.count > 2 * freedom(m, n, new.rank):
+            break
+    return None, best
+
+
+def _note_search(recipe: Recipe, found: Search) -> None:
+    recipe.note("eps", found.eps)
+    recipe.note("rank", [float(rank) for rank in found.ranks])
+    recipe.note("gap", found.gaps)
+    recipe.note("residual", found.residuals)
+
+
+def estimate(recipe: Recipe, found: Search) -> Finding:
+    """Bayes from a few directions more than stand out."""
+    guess = found.guess
+    if guess is None:
+        raise ValueError("found: expected a guess but got none")
+    entries = recipe.entries
+    m, n = entries.shape
+    ranks = [k for k in range(1, min(m, n) + 1) if MARGIN * freedom(m, n, k) < entries.count] or [1]
+    wide = guess.rank + max(3, guess.rank // 2)
+    k = min(max(ranks[:200]), guess.left.shape[1], wide)
+    start = recipe.upright(guess.left[:, :k], guess.right[:, :k])
+    posterior = variational_bayes(entries, *start, sweeps=200, watch=recipe.see)
+    recipe.note("noise", posterior.noises)
+    noise = posterior.noises[-1]
+    rank = effective_size(posterior.left, posterior.right)
+    score = entries.count * np.log(noise) + 2 * freedom(m, n, rank)
+    is_sure = rank == guess.rank and guess.gap > 8
+    return Finding(score, posterior, rank, noise, is_sure, start)
+
+
+def exact_solution(recipe: Recipe, exact: Exact) -> Solution:
+    """Put an exact fit on all lines, and say whether it is the only one."""
+    fit, inside = exact
+    left, right, left_spread, right_spread = extend(recipe.tall, inside, fit.left, fit.right)
+    unique = inside.is_whole and is_locally_unique(inside.entries, fit.left, fit.right)
+    left, right = recipe.upright(left, right)
+    if recipe.flipped:
+        left_spread, right_spread = right_spread, left_spread
+    return Solution(
+        left=left,
+        right=right,
+        left_covariance=left_spread,
+        right_covariance=right_spread,
+        noise=np.zeros(recipe.entries.shape[1]),
+        error=0.0,
+        rank=left.shape[1],
+        exact=True,
+        unique=unique,
+        method="exact",
+        errors={},
+        history=recipe.history,
+    )
+
+
+def bayes_solution(recipe: Recipe, posterior: Posterior, errors: dict[str, float]) -> Solution:
+    """Return the posterior as a solution."""
+    return Solution(
+        left=posterior.left,
+        right=posterior.right,
+        left_covariance=posterior.left_covariance,
+        right_covariance=posterior.right_covariance,
+        noise=posterior.noise,
+        error=0.0,
+        rank=effective_size(posterior.left, posterior.right),
+        exact=False,
+        unique=None,
+        method="bayes",
+        errors=errors,
+        history=recipe.history,
+    )
+
+
+def chosen_solution(recipe: Recipe, finding: Finding | None) -> Solution:
+    """Compare paths, Bayes from the best of them, Bayes from the gap, and the others' methods."""
+    entries = recipe.entries
+    parts = split(entries, recipe.seed)
+    if parts is None:
+        return plain_solution(recipe, Choice("means", nothing(entries, entries).refit(entries), {}))
+    methods: dict[str, Method] = {"means": nothing}
+    path = recipe.path()._replace(least=1e-4)
+    for depth in (np.inf, 4.0):
+        walk = path_method(path._replace(depth=depth), recipe.see_tall)
+        methods[f"path of depth {depth:g}"] = upright_method(recipe, walk)
+    tall_parts = [part.transposed if recipe.flipped else part for part in parts]
+    _, point, _ = best_point(tall_parts[0], tall_parts[1], path, recipe.see_tall)
+    start = recipe.upright(point.u * point.sigma, point.v)
+    methods["bayes"] = bayes_method(start, sweeps=60, tol=1e-3, watch=recipe.see)
+    if finding is not None:
+        # until it has forgotten what was held out
+        methods["bayes of the gap"] = bayes_method(
+            finding.start, sweeps=200, tol=1e-5, watch=recipe.see
+        )
+    choice = choose(entries, {**methods, **recipe.others}, parts)
+    if choice.factors.posterior is not None:
+        recipe.note("noise", choice.factors.posterior.noises)
+        return bayes_solution(recipe, choice.factors.posterior, choice.errors)
+    return plain_solution(recipe, choice)
+
+
+def upright_method(recipe: Recipe, method: Method) -> Method:
+    """Turn a method of tall tables into one of the table."""
+    if not recipe.flipped:
+        return method
+
+    def flipped(fit: Entries, judge: Entries) -> Any:
+        trial = method(fit.transposed, judge.transposed)
+
+        def refit(entries: Entries) -> Factors:
+            found = trial.refit(entries.transposed)
+            return Factors(found.right, found.left)
+
+        return trial._replace(refit=refit)
+
+    return flipped
+
+
+def plain_solution(recipe: Recipe, choice: Choice) -> Solution:
+    """Return factors without a posterior: what is held out tells their error."""
+    found = plain_solution_of(recipe, choice.name, (choice.factors.left, choice.factors.right))
+    error = choice.errors.get(choice.name, 0.0) - float(np.mean(found.noise))
+    return found._replace(error=max(error, 0.0), errors=choice.errors)
+
+
+def plain_solution_of(recipe: Recipe, name: str, factors: tuple[Array, Array]) -> Solution:
+    """Return factors of which nothing more is known than how they fit."""
+    left, right = factors
+    entries = recipe.entries
+    residual = (entries.listed - entries.predictions(left, right)) ** 2
+    common = float(np.mean(residual))
+    sums = np.bincount(entries.columns, residual, minlength=entries.shape[1])
+    return Solution(
+        left=left,
+        right=right,
+        left_covariance=None,
+        right_covariance=None,
+        noise=(sums + SHRINKAGE * common) / (entries.column_counts + SHRINKAGE),
+        error=0.0,
+        rank=effective_size(left, right),
+        exact=False,
+        unique=None,
+        method=name,
+        errors={},
+        history=recipe.history,
+    )

@@ -1,0 +1,136 @@
+"""Complete a table whose columns have units of their own."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from virtualdepth.completion._bayes import Prior
+from virtualdepth.completion._choice import Method
+from virtualdepth.completion._entries import Entries
+from virtualdepth.completion._recipe import (
+    GOAL,
+    Finding,
+    Recipe,
+    Solution,
+    exact_solution,
+    find,
+    plain_solution_of,
+    settle,
+)
+from virtualdepth.completion._units import Units, centred_units, offset_share, scaled_units
+from virtualdepth.completion._watch import Watch, unwatched
+
+Array = NDArray[Any]
+
+# Columns whose means are more than this share of their mean squares are centred first.
+OFFSET = 0.9
+# An offset beyond this share hides the table from a fit without one.
+TOO_FAR = 0.99
+
+
+class Completed(NamedTuple):
+    """A table offset + left right^T, in the units of its columns.
+
+    Attributes:
+        units: what was subtracted and divided by.
+        solution: the table in these units.
+        interrupted: whether Ctrl-C ended it.
+    """
+
+    units: Units
+    solution: Solution
+    interrupted: bool
+
+    @property
+    def right(self) -> Array:
+        """The right factor in the units of the columns, (n, k)."""
+        return np.asarray(self.solution.right * self.units.scale[:, None])
+
+    @property
+    def right_covariance(self) -> Array | None:
+        """Covariances of its rows, (n, k, k), or None."""
+        spread = self.solution.right_covariance
+        return None if spread is None else spread * self.units.scale[:, None, None] ** 2
+
+    @property
+    def noise(self) -> Array:
+        """The variance of an entry about left right^T, (n,)."""
+        return np.asarray(self.solution.noise * self.units.scale**2)
+
+    @property
+    def error(self) -> Array:
+        """The further variance of an entry, of methods without a posterior, (n,)."""
+        return np.asarray(self.solution.error * self.units.scale**2)
+
+    def prior(self) -> Prior:
+        """What is known of a row of the left factor before its entries."""
+        left, spread = self.solution.left, self.solution.left_covariance
+        mean = left.mean(0)
+        if self.solution.exact:  # no more is known than the size of its rows
+            mean = np.zeros_like(mean)
+        covariance = (left - mean).T @ (left - mean) / len(left)
+        return Prior(mean, covariance if spread is None else covariance + spread.mean(0))
+
+
+def complete_table(
+    entries: Entries,
+    *,
+    precision: float = 2.0**-53,
+    seed: int = 0,
+    others: Mapping[str, Method] | None = None,
+    watch: Watch = unwatched,
+) -> Completed:
+    """Complete a table with at least one entry in every column.
+
+    Args:
+        entries: in the units of their columns.
+        precision: relative rounding of their values.
+        seed: of all that is random.
+        others: further methods for the choice by held-out entries.
+        watch: who looks on.
+
+    Returns:
+        The completed table. Columns are divided by their root mean squares; or by their standard
+        deviations, once their means were subtracted. What fits exactly decides, else which of both
+        explains more.
+    """
+    centred, scaled = centred_units(entries, precision), scaled_units(entries, precision)
+    share = offset_share(entries, centred)
+    order = [scaled, centred] if share < OFFSET else [centred]
+    if OFFSET <= share < TOO_FAR:
+        order.append(scaled)
+    recipes: list[Recipe] = []
+    found: list[Finding | None] = []
+    try:
+        for units in order:
+            z = units.standardise(entries)
+            if not z.count:  # nothing but offsets
+                return Completed(units, _constant(z), False)
+            goal = max(GOAL, 8 * units.rounding)
+            recipe = Recipe(z, goal, seed, dict(others or {}), watch)
+            recipes.append(recipe)
+            exact, finding = find(recipe, attempts=8 if len(recipes) == 1 else 2)
+            if exact is not None:
+                return Completed(units, exact_solution(recipe, exact), False)
+            found.append(finding)
+            if not recipe.is_small:
+                break
+        return Completed(order[0], settle(recipes[0], found[0]), False)
+    except KeyboardInterrupt:
+        for units, recipe in zip(order, recipes, strict=False):
+            if recipe.latest is not None:
+                return Completed(
+                    units, plain_solution_of(recipe, "interrupted", recipe.latest), True
+                )
+        raise
+
+
+def _constant(entries: Entries) -> Solution:
+    """Return the solution of a table whose columns are constant."""
+    m, n = entries.shape
+    nothing = np.zeros((m, 0)), np.zeros((n, 0))
+    return Solution(
+        *nothing, None, None, np.zeros(n), 0.0, 0, True, True, "constant columns", {}, {}
+    )

@@ -1,0 +1,72 @@
+"""Variational Bayes, against its update equations written out, and what it must find."""
+
+import numpy as np
+import pytest
+from tests.completion.problems import FORMS, entries_of, table
+
+from virtualdepth.completion import Entries, entry_variances, variational_bayes
+from virtualdepth.completion._bayes import SHRINKAGE
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_fixed_point_satisfies_the_equations(form: type[Entries]) -> None:
+    truth, mask = table(20, 15, 2)
+    data = 1 + truth + 0.2 * np.random.default_rng(1).normal(size=truth.shape)
+    entries = entries_of(data, mask, form)
+    u, sigma, vh = np.linalg.svd(np.where(mask, data, 0))
+    found = variational_bayes(entries, u[:, :3] * sigma[:3], vh[:3].T, sweeps=5000, tol=1e-12)
+    left, s, right, t = found[:4]
+    mean, prior = found.prior.mean, found.prior.covariance
+    np.testing.assert_allclose(mean, left.mean(0), atol=1e-8)
+    expected = (left - mean).T @ (left - mean) / 20 + s.mean(0)
+    np.testing.assert_allclose(prior, expected, atol=1e-8)
+    precision = np.linalg.inv(prior + 1e-9 * np.trace(prior) * np.eye(3))
+    for i in range(20):
+        seen = np.flatnonzero(mask[i])
+        inner = precision.copy()
+        target = precision @ mean
+        for j in seen:
+            inner += (np.outer(right[j], right[j]) + t[j]) / found.noise[j]
+            target += right[j] * data[i, j] / found.noise[j]
+        np.testing.assert_allclose(s[i], np.linalg.inv(inner), atol=1e-6)
+        np.testing.assert_allclose(left[i], np.linalg.solve(inner, target), atol=1e-6)
+    square = np.zeros(15)
+    for i, j in zip(*np.nonzero(mask), strict=True):
+        square[j] += (data[i, j] - left[i] @ right[j]) ** 2 + entry_variances(
+            left[i : i + 1], s[i : i + 1], right[j : j + 1], t[j : j + 1]
+        )[0]
+    common = square.sum() / mask.sum()
+    noise = (square + SHRINKAGE * common) / (mask.sum(0) + SHRINKAGE)
+    np.testing.assert_allclose(found.noise, noise, rtol=1e-6)
+
+
+def test_variance_of_a_product() -> None:
+    random = np.random.default_rng(0)
+    roots = random.normal(size=(2, 2, 2))
+    s, t = (root @ root.T for root in roots)
+    u, v = random.normal(size=(2, 2))
+    draws = (u + random.normal(size=(400_000, 2)) @ roots[0].T) * (
+        v + random.normal(size=(400_000, 2)) @ roots[1].T
+    )
+    found = entry_variances(u[None], s[None], v[None], t[None])[0]
+    assert found == pytest.approx(draws.sum(1).var(), rel=0.02)
+
+
+def test_a_needless_direction_shrinks_to_zero() -> None:
+    truth, mask = table(60, 50, 2, 0.6)
+    data = truth + 0.1 * np.random.default_rng(1).normal(size=truth.shape)
+    u, sigma, vh = np.linalg.svd(np.where(mask, data, 0), full_matrices=False)
+    found = variational_bayes(entries_of(data, mask), u[:, :6] * sigma[:6], vh[:6].T, sweeps=300)
+    sigma = np.linalg.svd(found.left @ found.right.T, compute_uv=False)
+    assert sigma[1] > 10
+    assert sigma[2] < 0.02 * sigma[1]
+    assert found.noise.mean() == pytest.approx(0.01, rel=0.1)
+
+
+def test_noise_of_a_column_is_its_own() -> None:
+    truth, mask = table(200, 12, 2, 0.8)
+    sizes = np.geomspace(0.05, 0.8, 12)
+    data = truth + sizes * np.random.default_rng(1).normal(size=truth.shape)
+    u, sigma, vh = np.linalg.svd(np.where(mask, data, 0), full_matrices=False)
+    found = variational_bayes(entries_of(data, mask), u[:, :3] * sigma[:3], vh[:3].T, sweeps=500)
+    np.testing.assert_allclose(found.noise[6:] ** 0.5, sizes[6:], rtol=0.25)

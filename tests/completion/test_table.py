@@ -1,0 +1,57 @@
+"""Whole tables: exact to rounding, equivariant in the units of columns, honest in noise."""
+
+import numpy as np
+import pytest
+from tests.completion.problems import entries_of, table
+
+from virtualdepth.completion import Completed, complete_table
+from virtualdepth.completion._units import centred_units, offset_share, scaled_units
+
+
+def whole(found: Completed) -> np.ndarray:
+    return np.asarray(found.units.offset + found.solution.left @ found.right.T)
+
+
+@pytest.mark.parametrize("shape", [(30, 25), (20, 40)])
+@pytest.mark.parametrize("share", [0.45, 0.8])
+def test_a_table_of_low_rank_is_exact(shape: tuple[int, int], share: float) -> None:
+    truth, mask = table(*shape, 2, share)
+    found = complete_table(entries_of(truth, mask))
+    assert found.solution.exact
+    assert found.solution.unique
+    assert found.solution.rank == 2
+    np.testing.assert_allclose(whole(found), truth, atol=1e-10)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1e3, 1e6])
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+def test_units_of_columns_do_not_matter(scale: float, offset: float) -> None:
+    truth, mask = table(40, 25, 2, 0.7)
+    scales = scale ** np.linspace(-1, 1, 25)
+    offsets = offset * scales * np.linspace(-1, 1, 25)
+    expected = whole(complete_table(entries_of(truth, mask)))
+    found = complete_table(entries_of(offsets + scales * truth, mask))
+    assert found.solution.exact
+    np.testing.assert_allclose(
+        (whole(found) - offsets) / scales, expected, atol=1e-6 * np.abs(expected).max()
+    )
+
+
+def test_standardised_columns() -> None:
+    truth, mask = table(40, 5, 2, 0.7)
+    data = np.linspace(-3, 3, 5) + truth
+    data[:, 2] = 0.1
+    entries = entries_of(data, mask)
+    units = centred_units(entries, 2.0**-53)
+    known = np.where(mask, data, np.nan)
+    np.testing.assert_allclose(units.offset, np.nanmean(known, 0), atol=1e-12)
+    np.testing.assert_allclose(units.scale[[0, 1, 3, 4]], np.nanstd(known, 0)[[0, 1, 3, 4]])
+    assert units.scale[2] == 0
+    assert units.offset[2] == 0.1
+    assert not (units.standardise(entries).columns == 2).any()
+    plain = scaled_units(entries, 2.0**-53)
+    np.testing.assert_allclose(plain.scale, np.sqrt(np.nanmean(known**2, 0)))
+    square = np.nanmean(known, 0) ** 2 / np.nanmean(known**2, 0)
+    live = [0, 1, 3, 4]
+    expected = np.average(square[live], weights=mask.sum(0)[live])
+    assert offset_share(entries, units) == pytest.approx(expected)
