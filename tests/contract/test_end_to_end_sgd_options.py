@@ -31,3 +31,33 @@ class TestOrigin(EndToEndContract):
         "origin": {"lr": 0.05, "depth": 3, "origin": "init", "step_scale": "unit"},
     }
     dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.float64)
+
+
+class TestStructures(EndToEndContract):
+    """Vectors take part too: biases are blocks of a diagonal and of a circulant."""
+
+    options: ClassVar[dict[str, Any]] = {"structure": "diagonal", "imbalance": 0.1}
+    variants: ClassVar[dict[str, dict[str, Any]]] = {
+        "diagonal": {"lr": 0.05, "depth": 3, "structure": "diagonal", "momentum": 0.9},
+        "circulant": {"lr": 0.05, "depth": 2.5, "structure": "circulant", "weight_decay": 0.1},
+        "columns": {"lr": 0.05, "depth": 3, "structure": "columns", "step_scale": "unit"},
+    }
+    own_option: ClassVar[tuple[str, Any]] = ("structure", "rows")
+    bad_option: ClassVar[tuple[str, Any]] = ("imbalance", -0.1)
+    refused_options: ClassVar[list[tuple[str, Any]]] = [
+        ("structure", "blocks"),
+        ("structur", "rows"),
+        ("solver", "tracked"),
+        ("step_scale", "auto"),
+    ]
+
+
+class TestImbalance(EndToEndContract):
+    options: ClassVar[dict[str, Any]] = {"imbalance": 0.1}
+    variants: ClassVar[dict[str, dict[str, Any]]] = {
+        "imbalance": {"lr": 0.05, "depth": 3, "imbalance": 0.1, "step_scale": "unit"},
+        "origin": {"lr": 0.05, "depth": 3, "imbalance": 0.1, "origin": "init"},
+    }
+    own_option: ClassVar[tuple[str, Any]] = ("imbalance", 0.5)
+    bad_option: ClassVar[tuple[str, Any]] = ("imbalance", float("nan"))
+    dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.float64)

@@ -12,7 +12,10 @@ Variants = dict[str, dict[str, Any]]
 
 class SGDContract(WithDepthContract):
     torch_class: ClassVar[type[Optimizer]] = torch.optim.SGD
-    variants: ClassVar[Variants] = {"momentum": {"lr": 0.05, "depth": 3, "momentum": 0.9}}
+    variants: ClassVar[Variants] = {
+        "momentum": {"lr": 0.05, "depth": 3, "momentum": 0.9},
+        "rows": {"lr": 0.05, "depth": 3, "structure": "rows", "imbalance": 0.1},
+    }
     torch_variants: ClassVar[Variants] = {
         "momentum": {"lr": 0.05, "momentum": 0.9, "dampening": 0.3}
     }

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 import virtualdepth as vd
 
-OURS = ("depth", "step_scale", "cap", "solver", "rtol")
+OURS = ("depth", "step_scale", "cap", "solver", "rtol", "structure", "imbalance")
 
 
 class WithDepthContract(OptimizerContract):

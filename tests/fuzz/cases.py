@@ -17,6 +17,8 @@ INF, NAN = math.inf, math.nan
 DEPTHS: list[float] = [1, 1.0000001, 1.5, 2, 2.0, 3, 4, 7.3, 16, 100, 1e6, INF]
 SOLVERS = ["auto", "svd", "polar", "tracked", "layers"]
 STEP_SCALES = ["raw", "unit", "rms", "auto"]
+STRUCTURES = ["matrix", "rows", "columns", "diagonal", "circulant"]
+IMBALANCES = [1e-8, 1e-3, 0.3, 10.0]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 SHAPES = [(1, 1), (1, 4), (4, 1), (2, 2), (2, 3), (4, 2), (5, 5), (6, 4), (4, 2, 3), (2, 2, 2, 2)]
 SPECTRA = ["plain", "equal", "low rank", "spread", "one", "zero"]
@@ -204,6 +206,12 @@ def depth_options(draw: st.DrawFn, step_scales: list[str], solvers: list[str]) -
         "step_scale": draw(rarely(st.sampled_from(scales), st.sampled_from(step_scales))),
         "cap": draw(st.sampled_from([0.05, 0.3, 1e-6])),
     }
+    exact = solver in {"auto", "svd"} and options["step_scale"] != "auto"
+    other = st.sampled_from(STRUCTURES)
+    options["structure"] = draw(other if exact else rarely(st.just("matrix"), other))
+    unequal = st.sampled_from([0.0, *IMBALANCES])
+    able = (exact or solver == "layers") and options["depth"] != INF
+    options["imbalance"] = draw(unequal if able else rarely(st.just(0.0), unequal))
     if solver not in {"polar", "layers"}:
         options["rtol"] = draw(rarely(st.none(), st.sampled_from([0.0, 1e-3])))
     return options

@@ -150,8 +150,12 @@ def check_equivariance(
     number: int,
     name: str | None,
 ) -> None:
-    """The step of Q W R from Q G R is Q (the step of W) R, for orthogonal Q and R."""
+    """The step of Q W R from Q G R is Q (the step of W) R, for orthogonal Q and R.
+
+    For other structures Q and R are those that keep the blocks.
+    """
     options, first = case.options, params[0]
+    structure = options["structure"]
     if (
         number > 0
         or name is not None
@@ -161,7 +165,7 @@ def check_equivariance(
         or options["step_scale"] == "auto"
         or case.splits
         # the slopes along equal singular values depend on the vectors chosen for them
-        or (options["step_scale"] == "unit" and any(x.spectrum == "equal" for x in case.layers))
+        or (options["step_scale"] == "unit" and not is_determined(case))
         or options["lr"] > 1
         or max(abs(layer.exponent) for layer in case.layers) > 2
         or abs(case.grad_exponent) > 2
@@ -173,7 +177,7 @@ def check_equivariance(
         for p, source in zip(copies, params, strict=True):
             p.grad = source.grad.clone()
             if turned and p.ndim > 1:
-                p.data, p.grad = turn(p.data), turn(p.grad)
+                p.data, p.grad = turn(p.data, structure), turn(p.grad, structure)
         before = copy_of(copies)
         try:
             case.optimizer(copies).step()
@@ -181,7 +185,7 @@ def check_equivariance(
             return
         steps.append([p.detach() - old for p, old in zip(copies, before, strict=True)])
     for plain, turned, p in zip(*steps, params, strict=True):
-        expected = turn(plain) if plain.ndim > 1 else plain
+        expected = turn(plain, structure) if plain.ndim > 1 else plain
         relative = max(1e-9, equivariance_floor(options))
         # a new weight is rounded
         rounding = 32 * torch.finfo(p.dtype).eps * p.norm()
@@ -199,7 +203,26 @@ def equivariance_floor(options: dict[str, Any]) -> float:
     return 10 * eps ** (2 / options["depth"]) if options["solver"] == "layers" else 0.0
 
 
-def turn(tensor: Tensor) -> Tensor:
+def is_determined(case: Case) -> bool:
+    """Whether singular vectors are, also those of zero where these move."""
+    arbitrary = {"equal"}
+    if case.options["imbalance"] > 0:
+        arbitrary |= {"low rank", "one", "zero"}
+    return not any(layer.spectrum in arbitrary for layer in case.layers)
+
+
+def turn(tensor: Tensor, structure: str) -> Tensor:
+    """Turn a parameter so that its blocks are turned, or change places or signs."""
     matrix = tensor.flatten(1)
     rows, columns = matrix.shape
-    return (rotation(rows, 1) @ matrix @ rotation(columns, 2)).reshape(tensor.shape)
+    if structure == "rows":
+        turned = -(matrix @ rotation(columns, 2)).flip(0)
+    elif structure == "columns":
+        turned = -(rotation(rows, 1) @ matrix).flip(1)
+    elif structure == "diagonal":
+        turned = -matrix.flip(0, 1)
+    elif structure == "circulant":
+        turned = -tensor.roll(1, -1)
+    else:
+        turned = rotation(rows, 1) @ matrix @ rotation(columns, 2)
+    return turned.reshape(tensor.shape)

@@ -65,6 +65,12 @@ ALIKE: dict[str, dict[str, Any]] = {
     "layers, momentum": {"solver": "layers", "momentum": 0.9, "weight_decay": 0.01},
     "origin": {"origin": "init"},
     "origin, momentum": {"origin": "init", "momentum": 0.9, "step_scale": "unit"},
+    "rows": {"structure": "rows", "momentum": 0.9, "step_scale": "unit"},
+    "diagonal, rms": {"structure": "diagonal", "imbalance": 0.1, "step_scale": "rms"},
+    "imbalance": {"imbalance": 0.1, "step_scale": "unit", "momentum": 0.9},
+    "imbalance, layers": {"imbalance": 0.1, "solver": "layers"},
+    "origin, imbalance": {"origin": "init", "imbalance": 1e-3, "step_scale": "unit"},
+    "origin, circulant": {"origin": "init", "structure": "circulant", "momentum": 0.9},
     "origin, tracked": {"origin": "init", "solver": "tracked", "step_scale": "rms"},
 }
 # options of the matrices alone, with the vectors in a plain group
@@ -79,6 +85,10 @@ BESIDE_PLAIN: dict[str, dict[str, Any]] = {
 # other optimizers, with the options of with_depth
 GIVEN_DEPTH: dict[str, tuple[Callable[[Any], Optimizer], dict[str, Any]]] = {
     "SGD, momentum": (partial(torch.optim.SGD, lr=0.05, momentum=0.9), {"step_scale": "unit"}),
+    "SGD, columns": (
+        partial(torch.optim.SGD, lr=0.05, momentum=0.9),
+        {"structure": "columns", "imbalance": 0.1},
+    ),
     "AdamW": (partial(torch.optim.AdamW, lr=0.01, amsgrad=True), {}),
 }
 

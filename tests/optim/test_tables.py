@@ -14,6 +14,7 @@ from torch import nn
 import virtualdepth as vd
 from virtualdepth._lightning import VirtualDepthMixin
 from virtualdepth.distributed import Scheme
+from virtualdepth.maths import STRUCTURES, StructureName
 from virtualdepth.optim import (
     SOLVERS,
     MultiplierName,
@@ -28,7 +29,7 @@ from virtualdepth.optim.solvers import Solver
 from virtualdepth.optim.step_scales import STEP_SCALES, StepScale
 
 OPTIM = Path(inspect.getfile(vd.EndToEndSGD)).parent
-NAMES = {*SOLVERS, *STEP_SCALES}
+NAMES = {*SOLVERS, *STEP_SCALES, *STRUCTURES}
 
 
 # what is given in a group, and not to a constructor
@@ -81,6 +82,7 @@ def test_the_callback_takes_what_with_depth_takes_and_hands_it_on(
 def test_the_types_of_options_name_what_the_tables_hold() -> None:
     assert get_args(SolverName) == tuple(SOLVERS)
     assert get_args(StepScaleName) == tuple(STEP_SCALES)
+    assert get_args(StructureName) == tuple(STRUCTURES)
     stateless = [name for name, solver in SOLVERS.items() if not solver.keeps_state]
     multipliers = [name for name, scale in STEP_SCALES.items() if not scale.chooses_step]
     assert get_args(StatelessSolverName) == tuple(stateless)
@@ -91,6 +93,12 @@ def test_the_types_of_options_name_what_the_tables_hold() -> None:
     for name, choices in (("origin", (None, *get_args(OriginName))), ("scheme", SchemeName)):
         for choice in choices if isinstance(choices, tuple) else get_args(choices):
             OPTIONS[name].check(name, choice)
+
+
+def test_what_solvers_and_step_scales_cannot_have_is_said_of_options_there_are() -> None:
+    for each in (*SOLVERS.values(), *STEP_SCALES.values()):
+        assert set(each.cannot) <= set(OPTIONS)
+        assert all(each.cannot.values())
 
 
 def test_every_entry_follows_its_protocol() -> None:
@@ -132,7 +140,7 @@ def compared_names(source: str) -> set[str]:
     return found
 
 
-def test_no_module_branches_on_the_name_of_a_solver_or_step_scale() -> None:
+def test_no_module_branches_on_the_name_of_a_solver_step_scale_or_structure() -> None:
     assert compared_names('if group["solver"] == "layers": pass') == {"layers"}
     assert compared_names('x = solver in {"polar", "tracked"}') == {"polar", "tracked"}
     found = {

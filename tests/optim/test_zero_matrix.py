@@ -11,7 +11,7 @@ from torch import nn
 
 from virtualdepth import EndToEndSGD, init
 
-ADVICE = r"all weights are zero.*never move.*balanced_.*depth=1"
+ADVICE = r"all weights are zero.*never move.*imbalance.*balanced_.*depth=1"
 
 
 def step(optimizer: EndToEndSGD, seed: int = 0) -> None:
@@ -101,3 +101,11 @@ def test_what_it_advises_helps() -> None:
     before = layer.weight.detach().clone()
     silently_step(EndToEndSGD(layer.parameters(), lr=0.1, depth=3))
     assert not torch.equal(layer.weight, before)
+
+
+@pytest.mark.parametrize("structure", ["matrix", "rows", "columns", "diagonal", "circulant"])
+@pytest.mark.parametrize("step_scale", ["raw", "unit", "rms"])
+def test_none_with_unequal_layers(structure: Any, step_scale: Any) -> None:
+    p = nn.Parameter(torch.zeros(3, 2))
+    silently_step(EndToEndSGD([p], 0.1, step_scale=step_scale, structure=structure, imbalance=1e-3))
+    assert p.all()

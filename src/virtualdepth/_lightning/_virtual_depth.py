@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from virtualdepth.maths import check_depth
+from virtualdepth.maths import StructureName, check_depth
 from virtualdepth.optim import (
     DepthChoice,
     MultiplierName,
@@ -41,6 +41,8 @@ class VirtualDepthMixin(Callback):
         cap: see :class:`virtualdepth.EndToEndSGD`.
         solver: see :class:`virtualdepth.EndToEndSGD`.
         rtol: see :class:`virtualdepth.EndToEndSGD`.
+        structure: see :class:`virtualdepth.EndToEndSGD`.
+        imbalance: see :class:`virtualdepth.EndToEndSGD`.
 
     Raises:
         TypeError: if ``depth`` is not a real number.
@@ -65,6 +67,8 @@ class VirtualDepthMixin(Callback):
         cap: float = 0.05,
         solver: StatelessSolverName = "auto",
         rtol: float | None = None,
+        structure: StructureName = "matrix",
+        imbalance: float = 0.0,
     ) -> None:
         super().__init__()
         self.depth = check_depth(depth)
@@ -76,10 +80,12 @@ class VirtualDepthMixin(Callback):
         self.cap = cap
         self.solver = solver
         self.rtol = rtol
+        self.structure = structure
+        self.imbalance = imbalance
 
     @property
     def _options(self) -> dict[str, Any]:
-        names = ("depth", "step_scale", "cap", "solver", "rtol")
+        names = ("depth", "step_scale", "cap", "solver", "rtol", "structure", "imbalance")
         return {name: getattr(self, name) for name in names}
 
     def setup(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:

@@ -5,6 +5,7 @@ from virtualdepth.distributed._exchange import Owned, from_owners, to_owners
 from virtualdepth.distributed._placement import (
     check_gradient_placed,
     check_not_flattened,
+    cut_dims,
     dtensor_like,
     full_tensor,
     is_distributed,
@@ -35,6 +36,7 @@ __all__ = [
     "Summand",
     "check_gradient_placed",
     "check_not_flattened",
+    "cut_dims",
     "digest_of",
     "dtensor_like",
     "from_owners",

@@ -62,6 +62,11 @@ def shard_groups(tensor: Any) -> list[Any]:
     ]
 
 
+def cut_dims(tensor: Any) -> set[int]:
+    """Find the tensor dimensions along which different processes hold different parts."""
+    return {dim for dim in _cut_dims(tensor) if dim is not None}
+
+
 def shard_sizes(tensor: Any) -> tuple[int, list[int]]:
     """Return the one dimension that is cut, and the parts' sizes in it, by rank in the group."""
     (dim,) = (dim for dim in _cut_dims(tensor) if dim is not None)
@@ -80,7 +85,8 @@ def sharded_matrix(name: str, parameter: Any, count: int, transposed: bool) -> S
             "redistribute() on it before the optimizer is made"
         )
     dims = _cut_dims(parameter)
-    rows, columns = parameter.shape[0] // count, parameter.numel() // parameter.shape[0]
+    length = parameter.shape[0] if parameter.ndim else 1
+    rows, columns = length // count, parameter.numel() // length
     sides = {int((dim == 0) == transposed) for dim in dims if dim is not None}
     return ShardedMatrix(
         (columns, rows) if transposed else (rows, columns),

@@ -19,7 +19,7 @@ class Scheme(Enum):
     """How P_W(G) of a parameter that lies on several processes is computed.
 
     Attributes:
-        LOCAL: every process has the whole matrix and works alone.
+        LOCAL: every process has the whole matrix, or whole blocks of a structure, and works alone.
         GRAM: all processes sum small Gram matrices; no process needs the rows of another.
         GATHER: every process fetches W and G, decomposes W, and keeps its part of P_W(G).
         OWNER: one process fetches W and G, decomposes W, and sends the parts of P_W(G) back; many
@@ -41,9 +41,9 @@ class ShardedMatrix:
         count: number of matrices in it.
         itemsize: bytes of a number of the parameter.
         parts: into how many parts each dimension of the mesh cuts it, without those that do not;
-            empty where every process has all of it.
+            empty where every process has all of it, or whole blocks.
         side: the side of the matrix that is cut, 0 for its rows, 1 for its columns; None for both
-            or for none.
+            or for none, and where sums over it do not tell the step.
     """
 
     shape: tuple[int, int]

@@ -63,7 +63,7 @@ def gram_block(weight: Tensor, grad: Tensor) -> Tensor:
 
 
 def gram_preconditioner(
-    block: Tensor, shape: tuple[int, int], depth: float, rtol: float
+    block: Tensor, shape: tuple[int, int], depth: float, rtol: float, imbalance: float = 0.0
 ) -> GramPreconditioner | None:
     r"""Turn the sum of the blocks of all rows into P_W; ``shape`` is (m, n) of the whole W.
 
@@ -98,8 +98,8 @@ def gram_preconditioner(
     inverse = torch.where(sigma > 0, 1 / sigma, 0.0)
     # in units of U^T G V: M alone has a factor sigma_a in row a
     core = inverse.unsqueeze(-1) * (v.T @ cross @ v)
-    outside = kernel_outside(sigma, depth)
-    inside = depth_kernel(sigma.unsqueeze(-1), sigma, depth) - outside
+    outside = kernel_outside(sigma, depth, imbalance)
+    inside = depth_kernel(sigma.unsqueeze(-1), sigma, depth, imbalance) - outside
     return GramPreconditioner(
         (v * outside) @ v.T,
         v @ (inverse.unsqueeze(-1) * inside * core) @ v.T,

@@ -152,7 +152,7 @@ def _row_svd(row: Tensor) -> SVD:
     scaled = row / torch.where(peak > 0, peak, 1.0)
     norm = torch.linalg.vector_norm(scaled, dim=(-2, -1), keepdim=True)
     direction = scaled / torch.where(norm > 0, norm, 1.0)
-    return torch.ones_like(norm), (peak * norm).squeeze(-1), direction
+    return torch.ones_like(norm, dtype=row.dtype), (peak * norm).squeeze(-1), direction
 
 
 def spectral_bound(matrix: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ from virtualdepth.optim._step import Session
 from virtualdepth.optim.step_scales import STEP_SCALES
 
 # the options of `with_depth`
-OURS = ("depth", "step_scale", "cap", "solver", "rtol")
+OURS = ("depth", "step_scale", "cap", "solver", "rtol", "structure", "imbalance")
 
 _made: dict[tuple[type[Optimizer], str], type[Optimizer]] = {}
 

@@ -12,6 +12,7 @@ from torch._compile import _disable_dynamo
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
+from virtualdepth.maths import StructureName
 from virtualdepth.optim._init_state import even_out, init_state
 from virtualdepth.optim._loading import check_kinds, check_state, whole_load
 from virtualdepth.optim._matrices import Counts, align_counts, learn_counts, learn_names
@@ -114,10 +115,33 @@ class EndToEndSGD(Optimizer):
 
             - None: W itself.
             - "init": the change W - W(0), where W(0) is W at the first step. So the change of a
-              pretrained layer has the bias to low rank, and decay pulls W to W(0). A change of zero
-              would never move, so a small random start is added to W once. Its standard deviation
-              is ``origin_scale / sqrt(n)`` (an option of the group, 1e-3). It is the same in every
+              pretrained layer has the bias to low rank, and decay pulls W to W(0). With
+              ``imbalance`` the change starts at exactly zero. Without, a change of zero would never
+              move, so a small random start is added to W once. Its standard deviation is
+              ``origin_scale / sqrt(n)`` (an option of the group, 1e-3). It is the same in every
               run. Half precision is refused, because its rounding is larger than the change.
+        structure: the blocks that the rule acts in. N layers with such blocks move their product
+            by P of each block.
+
+            - "matrix": the matrix W.
+            - "rows" or "columns": each row, or column, of W by itself; the layers are N - 1 gates
+              and one vector each. Favours few rows, or columns.
+            - "diagonal": each entry by itself, of a parameter of any shape. Favours few entries.
+            - "circulant": each frequency of a parameter (..., k) along its last axis; the layers
+              are circular convolutions of length k. Favours few frequencies. A kernel (m, n, k,
+              ...) is transformed over k, ...; each frequency is an m x n matrix.
+
+            All blocks of a parameter have one step scale, the least of theirs. Vectors take part
+            where they have such blocks: "diagonal" and "circulant".
+        imbalance: lambda >= 0, how much smaller one layer is than the N - 1 others. The layers have
+            squared singular values t and, N - 1 times, :math:`t + \lambda`, where
+            :math:`\sigma^2 = t (t + \lambda)^{N-1}`. Gradient flow conserves lambda. P of a zero
+            matrix is :math:`\lambda^{N-1} G`, so that zero matrices move: zero-initialised layers,
+            and the change since an ``origin``, need no random start. At 0 the layers are balanced;
+            at large lambda the rule is plain gradient descent at the rate
+            :math:`\eta \lambda^{N-1}`. The unit is that of a singular value to the power 2 / N.
+            Under "unit" the cap counts from :math:`\sigma_r + \lambda^{N/2}`. See
+            :func:`virtualdepth.depth_kernel`.
         **others: the other options of a group, see :meth:`add_param_group`.
 
     Raises:
@@ -155,6 +179,8 @@ class EndToEndSGD(Optimizer):
         solver: SolverName = "auto",
         rtol: float | None = None,
         origin: OriginName | None = None,
+        structure: StructureName = "matrix",
+        imbalance: float = 0.0,
         **others: Any,
     ) -> None:
         check_names(others)

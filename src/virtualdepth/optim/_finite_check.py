@@ -145,8 +145,8 @@ class FiniteCheck:
             self.warned.add(name)
             warnings.warn(
                 f"{name}: all weights are zero, where P_W(G) = 0 at every depth > 1, so it will "
-                "never move; start it with virtualdepth.init.balanced_(layer, 1e-3), or give its "
-                "group depth=1",
+                "never move; give its group imbalance=1e-3 or so, start it with "
+                "virtualdepth.init.balanced_(layer, 1e-3), or give its group depth=1",
                 stacklevel=frames_to_user(),
             )
 

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from virtualdepth.distributed import check_not_flattened, is_distributed
-from virtualdepth.maths import Preconditioned
+from virtualdepth.maths import STRUCTURES, Preconditioned, Structure, StructureName
 from virtualdepth.optim._finite_check import Peak
 
 Group = dict[str, Any]
@@ -19,6 +19,15 @@ States = Mapping[Tensor, State]
 Caches = dict[Tensor, Any]
 Counts = dict[Tensor, int]  # parameter -> number of matrices it is; 0 for a plain one
 Writes = list[tuple[State, State]]  # (where, what): dicts to update once the step is taken
+
+# the structure that a group without the option has: the matrix itself
+_MATRIX: Final = "matrix"
+
+# of convolutions: the value of all other modules, and why a structure may refuse another one
+_CONVOLUTION: Final = {
+    "conv_groups": (1, "whose groups have channels of their own"),
+    "transposed": (False, "which stores a channel's weights neither as a row nor as a column"),
+}
 
 # The attribute that holds the last name a parameter was seen under. A dictionary would keep the
 # parameter alive; weak references would keep torch from swapping it when its model is converted
@@ -30,19 +39,25 @@ class MatrixView:
     """A parameter [shape[0], ...] as ``count`` matrices [shape[0] / count, rest], or transposed.
 
     A convolution kernel is [out, in * height * width]. A grouped convolution has one matrix a
-    group; the packed weights of attention or of an LSTM have one a block.
+    group; the packed weights of attention or of an LSTM have one a block. A structure that is not
+    of matrices acts on the parameter as it is stored.
     """
 
     shape: tuple[int, int]  # (m, n) of each matrix
     count: int = 1
     transposed: bool = False  # a transposed convolution stores its matrix transposed
+    structure: Structure = STRUCTURES[_MATRIX]
 
     @classmethod
     def of(cls, group: Mapping[str, Any], index: int) -> "MatrixView | None":
         """Read how a group sees one of its parameters; None if depth does not act on it."""
-        parameter = group["params"][index]
-        if group.get("depth", 1) == 1 or parameter.ndim < 2 or parameter.numel() == 0:
-            return None  # a lazy parameter has one dimension until it gets its shape
+        parameter, structure = group["params"][index], STRUCTURES[group.get("structure", _MATRIX)]
+        if (
+            group.get("depth", 1) == 1
+            or parameter.ndim < structure.least_dimensions
+            or parameter.numel() == 0  # so has a lazy parameter until it gets its shape
+        ):
+            return None
         if "matrix_counts" in group:  # with_depth writes them; `align_counts` keeps them in order
             count, transposed = group["matrix_counts"][index], False
         else:
@@ -50,8 +65,11 @@ class MatrixView:
             transposed = group.get("transposed", False)
         if count == 0:
             return None
+        if not structure.of_matrices:
+            return cls((parameter.numel(), 1), count, transposed, structure)
         rows, columns = parameter.shape[0] // count, math.prod(parameter.shape[1:])
-        return cls((columns, rows) if transposed else (rows, columns), count, transposed)
+        shape = (columns, rows) if transposed else (rows, columns)
+        return cls(shape, count, transposed, structure)
 
     def split(self, tensor: Tensor) -> Tensor:
         """View a parameter, or its gradient, as (m, n), or (count, m, n) for several matrices.
@@ -59,6 +77,8 @@ class MatrixView:
         >>> MatrixView((3, 36), count=2).split(torch.zeros(6, 4, 3, 3)).shape
         torch.Size([2, 3, 36])
         """
+        if not self.structure.of_matrices:
+            return tensor
         matrices = tensor.flatten(1)
         if self.count > 1:
             matrices = matrices.reshape(self.count, -1, matrices.shape[-1])
@@ -66,7 +86,15 @@ class MatrixView:
 
     def join(self, matrices: Tensor, like: Tensor) -> Tensor:
         """Undo :meth:`split`: a tensor of the shape of ``like``."""
-        return (matrices.mT if self.transposed else matrices).reshape(like.shape)
+        turned = self.transposed and self.structure.of_matrices
+        return (matrices.mT if turned else matrices).reshape(like.shape)
+
+    def blocks(self, parameter: Tensor) -> tuple[int, int, int]:
+        """Count the blocks that a structure makes of a parameter, and tell their shape (m, n)."""
+        # of a tensor without numbers: a parameter may be large, or lie on several processes
+        array = torch.empty(parameter.shape, dtype=torch.float32, device="meta")
+        *many, rows, columns = self.structure.to_blocks(self.split(array)).shape
+        return math.prod(many), rows, columns
 
 
 @dataclass(slots=True, eq=False)
@@ -81,6 +109,7 @@ class Matrix:
     caches: Caches  # what solvers hold of parameters beside their states
     # what the step starts from, both shaped as the parameter
     weight: Tensor  # what P is taken of: the parameter, or its change
+    kind: str  # what messages call it; only a "weight" of zeros stands still for ever
     grad: Tensor = field(init=False)
     # what the step finds
     preconditioned: Preconditioned = field(init=False)  # P_W(G), (..., m, n); the spectrum of W
@@ -134,7 +163,8 @@ def matrix_of(
         return None
     name, parameter = parameter_name(group, number, index), group["params"][index]
     caches = {} if caches is None else caches
-    return Matrix(name, parameter, view, group, states, caches, parameter)
+    kind = "weight of unequal layers" if group.get("imbalance", 0) > 0 else "weight"
+    return Matrix(name, parameter, view, group, states, caches, parameter, kind)
 
 
 def matrices(
@@ -232,11 +262,24 @@ def check_matrix(matrix: Matrix, *, distributed: bool) -> None:
             f"{name}: expected a parameter of distinct entries but got an expanded one, "
             f"strides {parameter.stride()}, which cannot be written to; pass its .clone()"
         )
-    if parameter.shape[0] % count != 0:
+    if matrix.view.structure.refuses:
+        check_structure(name, matrix.group, matrix.group["structure"])
+    if matrix.view.structure.of_matrices and parameter.shape[0] % count != 0:
         raise ValueError(
             f"{name}: expected rows that divide into {count} matrices (conv_groups * blocks) "
             f"but got shape {tuple(parameter.shape)}"
         )
+
+
+def check_structure(name: str, view: Mapping[str, Any], structure: StructureName) -> None:
+    """Refuse a convolution that a structure has no meaning for."""
+    for key in STRUCTURES[structure].refuses:
+        default, why = _CONVOLUTION[key]
+        if view.get(key, default) != default:
+            raise ValueError(
+                f"{name}: expected {key}={default!r} with structure={structure!r} but got "
+                f"{view[key]!r}, {why}; exclude it, or give its group another structure"
+            )
 
 
 def check_full_precision(matrix: Matrix, option: str, why: str) -> None:

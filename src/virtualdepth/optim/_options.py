@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from torch import Tensor
 
-from virtualdepth.maths import check_depth, check_rtol
+from virtualdepth.maths import STRUCTURES, check_depth, check_imbalance, check_rtol
 from virtualdepth.optim._matrices import Group, check_whole, matrices
 from virtualdepth.optim._origin import check_origin
 from virtualdepth.optim.solvers import DEFAULT, SOLVERS
@@ -101,6 +101,8 @@ OPTIONS: Mapping[str, Option] = {
     "cap": Option(0.05, _positive),
     "solver": Option(DEFAULT, _one_of(tuple(SOLVERS))),
     "rtol": Option(None, lambda _, value: check_rtol(value)),
+    "structure": Option("matrix", _one_of(tuple(STRUCTURES))),
+    "imbalance": Option(0.0, lambda _, value: check_imbalance(value)),
     "origin": Option(None, _one_of((None, *get_args(OriginName)))),
     "origin_scale": Option(1e-3, _positive, agreed=False),
     "scheme": Option("auto", _one_of(get_args(SchemeName))),
@@ -109,6 +111,8 @@ OPTIONS: Mapping[str, Option] = {
     "blocks": Option(1, _count, is_view=True),
     "transposed": Option(False, _flag, is_view=True),
 }
+
+_TABLES: Mapping[str, Mapping[Any, Any]] = {"solver": SOLVERS, "step_scale": STEP_SCALES}
 
 # schedulers change the learning rate at every step: it is compared by its type and range
 _LIVE = tuple(name for name in OPTIONS if name != "lr")
@@ -161,6 +165,27 @@ def check_depth_options(group: Mapping[str, Any]) -> None:
         why=f"needs more of W than this solver finds out; use solver={DEFAULT!r}",
     )
     solver.check_options(group)
+    check_imbalance(group.get("imbalance", 0.0), group["depth"])
+    for name in ("structure", "imbalance"):
+        _check_taken(group, name)
+
+
+def _check_taken(group: Mapping[str, Any], name: str) -> None:
+    """Refuse an option that the group's solver or step scale cannot have."""
+    default = OPTIONS[name].default
+    value = group.get(name, default)
+    if value == default:
+        return
+    options: tuple[Literal["solver", "step_scale"], ...] = ("solver", "step_scale")
+    for option in options:
+        each = _TABLES[option][group[option]]
+        check_able(
+            group,
+            option,
+            lambda able: name not in able.cannot,
+            where=f" with {name}={value!r}",
+            why=each.cannot.get(name, ""),
+        )
 
 
 def check_able(
@@ -172,7 +197,7 @@ def check_able(
     why: str,
 ) -> None:
     """Refuse the solver, or the step scale, of a group if it is not able to do something."""
-    table: Mapping[Any, Any] = SOLVERS if option == "solver" else STEP_SCALES
+    table = _TABLES[option]
     if not able(table[group[option]]):
         possible = listed(name for name, each in table.items() if able(each))
         raise ValueError(

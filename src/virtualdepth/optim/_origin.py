@@ -24,19 +24,23 @@ def init_origin(state: State, parameter: Tensor) -> None:
 
 
 def change_since_origin(matrix: Matrix) -> Tensor:
-    """Compute W - W(0), shaped as the parameter; before the first step, a small start.
+    """Compute W - W(0), shaped as the parameter; before the first step, its start.
 
-    The rule stands still at a change of zero. The start has entries of standard deviation
-    origin_scale / sqrt(n), by a generator of its own: the same in every run.
+    With imbalance that is zero. Balanced layers stand still there: theirs has entries of standard
+    deviation origin_scale / sqrt(n), for n columns of a block, by a generator of its own: the same
+    in every run.
     """
     parameter, state = matrix.parameter, matrix.state
     init_origin(state, parameter)
     if state["left_origin"]:
         change: Tensor = parameter - state["origin"].to(parameter)
         return change
+    if matrix.group["imbalance"] > 0:
+        return torch.zeros_like(parameter)
     generator, scale = torch.Generator().manual_seed(0), matrix.group["origin_scale"]
-    start = gaussian_start(matrix.view.split(parameter), scale, generator)
-    return matrix.view.join(start, like=parameter)
+    matrices, (*_, columns) = matrix.view.split(parameter), matrix.view.blocks(parameter)
+    start = gaussian_start(matrices.reshape(-1, columns), scale, generator)
+    return matrix.view.join(start.reshape(matrices.shape), like=parameter)
 
 
 def leave_origin(matrix: Matrix) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -12,14 +13,15 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from virtualdepth.distributed import check_not_flattened, is_flattened
-from virtualdepth.maths import check_depth
-from virtualdepth.optim._matrices import learn_names
+from virtualdepth.maths import STRUCTURES, Structure, StructureName, check_depth
+from virtualdepth.optim._matrices import check_structure, learn_names
 from virtualdepth.optim._options import OPTIONS
 
 Pattern = str | type[nn.Module] | Callable[[str, nn.Module | None, Tensor], bool]
 Patterns = Pattern | Iterable[Pattern] | None
 
 _PLAIN_VIEW = {name: option.default for name, option in OPTIONS.items() if option.is_view}
+_MATRIX: StructureName = OPTIONS["structure"].default
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _GATES: dict[type[nn.Module], int] = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3}
@@ -71,6 +73,9 @@ def param_groups(
     parameter that is used in several places appears once. It is plain if it is plain in one of
     them.
 
+    With another ``structure`` than "matrix", depth goes to every weight that has such blocks:
+    vectors too with "diagonal" and "circulant". Biases and norms get it if ``include`` names them.
+
     Args:
         model: whose parameters to sort.
         depth: number of layers N, real, 1 <= N <= inf.
@@ -87,7 +92,8 @@ def param_groups(
     Raises:
         TypeError: if ``model`` is not a module, if a pattern is of another kind, or if
             FullyShardedDataParallel has flattened a weight that would get depth.
-        ValueError: if a pattern matches nothing, or a weight that would get depth is parametrized.
+        ValueError: if a pattern matches nothing, if a weight that would get depth is parametrized,
+            or if the structure has no meaning for its module.
 
     >>> model = nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.Flatten(), nn.Linear(8, 2))
     >>> for group in param_groups(model, 3, exclude="2"):
@@ -96,43 +102,52 @@ def param_groups(
     1.0 1 ['0.bias', '2.weight', '2.bias']
     """
     check_depth(depth)
+    structure = options.get("structure", _MATRIX)
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for place, view in _sorted_places(list(_places(model)), include, exclude):
+    for place, view in _sorted_places(list(_places(model)), include, exclude, structure):
         keys = {"depth": 1.0, **_PLAIN_VIEW} if view is None else {"depth": depth, **view}
         group = groups.setdefault(tuple(keys.values()), {"params": [], **keys, **options})
         group["params"].append((place.name, place.parameter))
     return list(groups.values())
 
 
-def matrix_counts(model: nn.Module, include: Patterns, exclude: Patterns) -> dict[Tensor, int]:
+def matrix_counts(
+    model: nn.Module, include: Patterns, exclude: Patterns, structure: StructureName
+) -> dict[Tensor, int]:
     """Count the matrices that each parameter of a model is; 0 for a plain one."""
-    return _counts(list(_places(model)), include, exclude)
+    return _counts(list(_places(model)), include, exclude, structure)
 
 
 def named_counts(
-    named: Mapping[str, Tensor], include: Patterns, exclude: Patterns
+    named: Mapping[str, Tensor], include: Patterns, exclude: Patterns, structure: StructureName
 ) -> dict[Tensor, int]:
     """Count the same for parameters known by name alone: 1, or 0 for a plain one."""
-    return _counts([_Place(name, {}, p) for name, p in named.items()], include, exclude)
+    places = [_Place(name, {}, p) for name, p in named.items()]
+    return _counts(places, include, exclude, structure)
 
 
-def _counts(places: list[_Place], include: Patterns, exclude: Patterns) -> dict[Tensor, int]:
+def _counts(
+    places: list[_Place], include: Patterns, exclude: Patterns, structure: StructureName
+) -> dict[Tensor, int]:
     return {
         place.parameter: 0 if view is None else view["conv_groups"] * view["blocks"]
-        for place, view in _sorted_places(places, include, exclude)
+        for place, view in _sorted_places(places, include, exclude, structure)
     }
 
 
 def _sorted_places(
-    places: list[_Place], include: Patterns, exclude: Patterns
+    places: list[_Place], include: Patterns, exclude: Patterns, structure: StructureName
 ) -> Iterator[tuple[_Place, dict[str, Any] | None]]:
     """Yield each parameter once, where it is used first, with its view; None if it is plain."""
-    included = None if include is None else _matches("include", include, places, _has_rows)
+    OPTIONS["structure"].check("structure", structure)
+    blocks = STRUCTURES[structure]
+    has_blocks = partial(_has_blocks, structure=blocks)
+    included = None if include is None else _matches("include", include, places, has_blocks)
     excluded = _matches("exclude", exclude, places)
     plain = {
         id(place.parameter)
         for place in places
-        if not _gets_depth(place, included) or _in(place, excluded)
+        if not _gets_depth(place, included, blocks) or _in(place, excluded)
     }
     seen: set[int] = set()
     for place in places:
@@ -143,7 +158,9 @@ def _sorted_places(
             yield place, None
         else:
             _check_place(place)
-            yield place, {**_PLAIN_VIEW, **_view(place)}
+            view = {**_PLAIN_VIEW, **_view(place)}
+            check_structure(place.name, view, structure)
+            yield place, view
 
 
 def _places(model: nn.Module) -> Iterator[_Place]:
@@ -165,18 +182,18 @@ def _in(place: _Place, parameters: set[int]) -> bool:
     return id(place.parameter) in parameters
 
 
-def _gets_depth(place: _Place, included: set[int] | None) -> bool:
+def _gets_depth(place: _Place, included: set[int] | None, structure: Structure) -> bool:
     if included is None:
         wanted = not isinstance(place.module, _PLAIN) and not place.leaf.startswith("bias")
     else:
         wanted = _in(place, included)
-    return wanted and _has_rows(place)
+    return wanted and _has_blocks(place, structure)
 
 
-def _has_rows(place: _Place) -> bool:
+def _has_blocks(place: _Place, structure: Structure) -> bool:
     # a lazy parameter has no shape yet, a flattened one no longer: wanted, and then refused
     p = place.parameter
-    return is_lazy(p) or is_flattened(p) or p.ndim >= 2
+    return is_lazy(p) or is_flattened(p) or p.ndim >= structure.least_dimensions
 
 
 def _anything(place: _Place) -> bool:

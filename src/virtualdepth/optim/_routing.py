@@ -1,7 +1,7 @@
 """What an optimizer does with each parameter, as a table."""
 
-from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 from torch.nn.parameter import is_lazy
@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from virtualdepth.distributed import Plan, Scheme, local_part
 from virtualdepth.optim._matrices import align_counts, matrix_of, parameter_name
+from virtualdepth.optim._options import OPTIONS
 from virtualdepth.optim._step import Session
 from virtualdepth.optim.sharded import parts
 from virtualdepth.optim.solvers import solver_label, solver_of
@@ -21,8 +22,12 @@ class Route:
     Attributes:
         parameter: its name, or its place if the optimizer was given no names.
         shape: of the parameter.
-        matrix: what depth acts on, as "m x n" or "count of m x n"; "-" for a plain parameter.
+        matrix: what depth acts on, as "m x n" or "count of m x n"; "-" for a plain parameter. For a
+            structure these are its blocks.
         depth: number of layers N; 1 for a plain parameter.
+        structure: the blocks that depth acts in, see :class:`virtualdepth.EndToEndSGD`; "-" for a
+            plain parameter.
+        imbalance: how much smaller one layer is than the others; 0 for a plain parameter.
         solver: "svd", "polar", "tracked" or "layers"; "closed form" for a single row or column;
             "eigh", of sums of W^T W, with the scheme "gram"; "plain" for torch's own step.
         state_bytes: what the optimizer keeps for it now, in this process.
@@ -40,7 +45,24 @@ class Route:
     state_bytes: int
     scheme: str = "-"
     step_bytes: int = 0
+    structure: str = "-"
+    imbalance: float = 0.0
     note: str = ""
+
+
+# each column of the table, and what has to have other values than these to show it
+_COLUMNS: Mapping[str, tuple[str, Collection[object]]] = {
+    "parameter": ("parameter", ()),
+    "shape": ("shape", ()),
+    "matrix": ("matrix", ()),
+    "depth": ("depth", ()),
+    "structure": ("structure", ("-", OPTIONS["structure"].default)),
+    "imbalance": ("imbalance", (OPTIONS["imbalance"].default,)),
+    "solver": ("solver", ()),
+    "state_bytes": ("state_bytes", ()),
+    "scheme": ("scheme", ("-",)),
+    "step_bytes": ("scheme", ("-",)),
+}
 
 
 @dataclass(frozen=True)
@@ -60,11 +82,14 @@ class RoutingTable:
         return len(self.routes)
 
     def __str__(self) -> str:
-        header = [field.name.replace("_", " ") for field in fields(Route)][:-1]
-        if all(route.scheme == "-" for route in self.routes):
-            header = header[: header.index("scheme")]  # nothing is sent
-        cells = ([_cell(value) for value in astuple(route)] for route in self.routes)
-        rows = [header, *(row[: len(header)] for row in cells)]
+        shown = [
+            name
+            for name, (decisive, usual) in _COLUMNS.items()
+            if not usual or any(getattr(each, decisive) not in usual for each in self.routes)
+        ]
+        header = [name.replace("_", " ") for name in shown]
+        cells = ([_cell(getattr(route, name)) for name in shown] for route in self.routes)
+        rows = [header, *cells]
         widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -123,14 +148,18 @@ def _route(optimizer: Optimizer, number: int, index: int, plan: Plan | None) -> 
     parameter = group["params"][index]
     state = optimizer.state.get(parameter, {})
     shown, depth, label, note = "-", 1.0, "plain", ""
+    structure, imbalance = "-", 0.0
     tensors = [value for value in state.values() if isinstance(value, Tensor)]
     session = getattr(optimizer, "_depth_session", None)
     caches = session.caches if isinstance(session, Session) else None
     matrix = matrix_of(group, number, index, optimizer.state, caches)
     if matrix is not None:
         depth, label = float(group["depth"]), solver_label(matrix)
-        rows, columns = matrix.view.shape
-        shown = f"{matrix.view.count} of " * (matrix.view.count > 1) + f"{rows} x {columns}"
+        count, rows, columns = matrix.view.blocks(parameter)
+        structure, imbalance = (
+            group.get(name, OPTIONS[name].default) for name in ("structure", "imbalance")
+        )
+        shown = f"{count} of " * (count > 1) + f"{rows} x {columns}"
         note = solver_of(matrix).note(state)
         tensors += solver_of(matrix).cached_tensors(matrix)
     route = Route(
@@ -140,6 +169,8 @@ def _route(optimizer: Optimizer, number: int, index: int, plan: Plan | None) -> 
         depth,
         label,
         sum(local_part(value).nbytes for value in tensors),
+        structure=structure,
+        imbalance=float(imbalance),
         note=note,
     )
     if plan is None:

@@ -8,6 +8,7 @@ from weakref import ref
 from torch import nn
 from torch.optim import LBFGS, Optimizer
 
+from virtualdepth.maths import StructureName
 from virtualdepth.optim._depth_step import check_target
 from virtualdepth.optim._depth_subclass import (
     OURS,
@@ -44,6 +45,8 @@ def with_depth(
     cap: float = 0.05,
     solver: StatelessSolverName = "auto",
     rtol: float | None = None,
+    structure: StructureName = "matrix",
+    imbalance: float = 0.0,
 ) -> OptimizerT:
     r"""Give depth to an optimizer, in place. Schedulers may be made before or after.
 
@@ -77,6 +80,8 @@ def with_depth(
         cap: as in :class:`virtualdepth.EndToEndSGD`.
         solver: "auto", "svd" or "polar"; as in :class:`virtualdepth.EndToEndSGD`.
         rtol: as in :class:`virtualdepth.EndToEndSGD`.
+        structure: as in :class:`virtualdepth.EndToEndSGD`.
+        imbalance: as in :class:`virtualdepth.EndToEndSGD`.
 
     Returns:
         ``optimizer``.
@@ -136,7 +141,7 @@ def _completed(
     """Return what the groups will be, checked before anything changes, and the counts."""
     on = choice["on"]
     _check_optimizer(optimizer, on)
-    counts = _counts(optimizer, choice["model"], choice["include"], choice["exclude"])
+    counts = _counts(optimizer, options["structure"], choice)
     groups = [{**options, **group} for group in optimizer.param_groups]
     for number, group in enumerate(groups):
         learn_names(zip(group.get("param_names", ()), group["params"], strict=False))
@@ -157,7 +162,7 @@ def keeps_depth(
         return False
     for group in groups:
         align_counts(group, vars(optimizer).get("_depth_counts", {}))
-    counts = _counts(optimizer, choice["model"], choice["include"], choice["exclude"]) or {}
+    counts = _counts(optimizer, options["structure"], choice) or {}
     asked: dict[str, Any] = {**options, "on": choice["on"]}
     asked["include, exclude"] = [
         [
@@ -208,11 +213,10 @@ def _check_optimizer(optimizer: Optimizer, on: OnName) -> None:
         )
 
 
-def _counts(
-    optimizer: Optimizer, model: nn.Module | None, include: Patterns, exclude: Patterns
-) -> Counts | None:
+def _counts(optimizer: Optimizer, structure: StructureName, choice: DepthChoice) -> Counts | None:
+    model, include, exclude = choice["model"], choice["include"], choice["exclude"]
     if model is not None:
-        return matrix_counts(model, include, exclude)
+        return matrix_counts(model, include, exclude, structure)
     if include is None and exclude is None:
         return None
     if not all("param_names" in group for group in optimizer.param_groups):
@@ -225,7 +229,7 @@ def _counts(
         for number, group in enumerate(optimizer.param_groups)
         for index, parameter in enumerate(group["params"])
     }
-    return named_counts(named, include, exclude)
+    return named_counts(named, include, exclude, structure)
 
 
 def _let_schedulers_count(optimizer: Optimizer) -> None:

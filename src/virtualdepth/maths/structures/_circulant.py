@@ -29,6 +29,7 @@ class Circulant(Structure):
         "'circulant'"
     )
     least_dimensions: ClassVar[int] = 1
+    refuses: ClassVar[frozenset[str]] = frozenset({"conv_groups"})
 
     def to_blocks(self, array: Tensor) -> Tensor:
         """Transform to frequencies, (..., k // 2 + 1, m, n)."""

@@ -17,6 +17,8 @@ class Columns(Structure):
 
     expected: ClassVar[str] = "a matrix (..., m, n), whose columns are the blocks of 'columns',"
     least_dimensions: ClassVar[int] = 2
+    of_matrices: ClassVar[bool] = True
+    refuses: ClassVar[frozenset[str]] = frozenset({"transposed"})
 
     def to_blocks(self, array: Tensor) -> Tensor:
         """Transform (..., m, n) to (..., n, m, 1)."""

@@ -18,6 +18,10 @@ class Diagonal(Structure):
     expected: ClassVar[str] = "an array"
     least_dimensions: ClassVar[int] = 0
 
+    def keeps_blocks(self, dim: int) -> bool:
+        """Cut anywhere."""
+        return True
+
     def to_blocks(self, array: Tensor) -> Tensor:
         """Transform to (number of entries, 1, 1)."""
         return array.reshape(-1, 1, 1)

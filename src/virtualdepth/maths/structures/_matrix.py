@@ -24,6 +24,8 @@ class Matrix(Structure):
 
     expected: ClassVar[str] = "a matrix (..., m, n)"
     least_dimensions: ClassVar[int] = 2
+    of_matrices: ClassVar[bool] = True
+    batched: ClassVar[bool] = True
 
     def to_blocks(self, array: Tensor) -> Tensor:
         """Return the matrices themselves."""

@@ -26,11 +26,21 @@ class Structure:
     # what shapes it has a meaning for, and how few dimensions they may have
     expected: ClassVar[str]
     least_dimensions: ClassVar[int]
+    # whether it acts on matrices, (..., m, n), which kernels are flattened to
+    of_matrices: ClassVar[bool] = False
+    # whether the matrices of a batch have steps of their own
+    batched: ClassVar[bool] = False
+    # what a convolution may be that it has no meaning for: "conv_groups", "transposed"
+    refuses: ClassVar[frozenset[str]] = frozenset()
 
     def check(self, shape: Sequence[int], name: str = "structure") -> None:
         """Refuse a shape that it has no meaning for."""
         if len(shape) < self.least_dimensions:
             raise ValueError(f"{name}: expected {self.expected} but got shape {tuple(shape)}")
+
+    def keeps_blocks(self, dim: int) -> bool:
+        """Tell whether a cut along a dimension of the parameter leaves every block whole."""
+        return False
 
     def to_blocks(self, array: Tensor) -> Tensor:
         """Transform a parameter to its blocks, (..., m, n)."""

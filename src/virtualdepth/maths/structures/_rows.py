@@ -17,6 +17,12 @@ class Rows(Structure):
 
     expected: ClassVar[str] = "a matrix (..., m, n), whose rows are the blocks of 'rows',"
     least_dimensions: ClassVar[int] = 2
+    of_matrices: ClassVar[bool] = True
+    refuses: ClassVar[frozenset[str]] = frozenset({"transposed"})
+
+    def keeps_blocks(self, dim: int) -> bool:
+        """Cut between rows only."""
+        return dim == 0
 
     def to_blocks(self, array: Tensor) -> Tensor:
         """Transform (..., m, n) to (..., m, 1, n)."""

@@ -26,9 +26,10 @@ from virtualdepth.optim.step_scales import STEP_SCALES
 
 
 def on_whole(part: Part, weight: Tensor, grad: Tensor, finite: FiniteCheck) -> Tensor:
-    """Compute scaled P_W(G) from all of W and G, as on one process; shaped as W."""
+    """Compute scaled P_W(G) from all of W and G, or of whole blocks; shaped as W."""
     matrix, group = part.matrix, part.group
-    here = replace(matrix, weight=weight)
+    kind = matrix.kind if weight.shape == part.parameter.shape else "part of the weight"
+    here = replace(matrix, weight=weight, kind=kind)
     here.grad = grad
     scale, rounded = STEP_SCALES[group["step_scale"]], group["momentum"] != 0
     step = GroupStep(group, part.number, {}, matrices=[here])

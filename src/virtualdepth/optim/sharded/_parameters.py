@@ -1,7 +1,7 @@
 """Which parameters lie on several processes, and the plan for each: the same everywhere."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from virtualdepth.distributed import (
     Plan,
     Scheme,
     ShardedMatrix,
+    cut_dims,
     is_distributed,
     local_part,
     plan,
@@ -22,6 +23,8 @@ from virtualdepth.distributed import (
 from virtualdepth.maths import gram_block_size
 from virtualdepth.optim._matrices import Group, GroupStep, Matrix, matrix_of, parameter_name
 from virtualdepth.optim._options import OPTIONS, check_able, check_depth_options
+from virtualdepth.optim.solvers import Knows
+from virtualdepth.optim.step_scales import STEP_SCALES
 
 # options that change nothing of what a step sends
 _SCHEDULED = {"lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize", "cap"}
@@ -152,8 +155,17 @@ def _part(group: Group, number: int, index: int) -> Part | None:
         return None
     check_depth_options(group)  # which may have changed since the last step
     check_sharded_options(matrix.name, group)
-    view = matrix.view
-    layout = sharded_matrix(matrix.name, matrix.parameter, view.count, view.transposed)
+    view, raw = matrix.view, STEP_SCALES[group["step_scale"]].needs is Knows.NOTHING
+    layout = sharded_matrix(
+        matrix.name,
+        matrix.parameter,
+        view.count if view.structure.of_matrices else 1,
+        view.transposed and view.structure.of_matrices,
+    )
+    if raw and all(map(view.structure.keeps_blocks, cut_dims(matrix.parameter))):
+        layout = replace(layout, parts=())  # every process has whole blocks
+    elif not view.structure.batched or (group["imbalance"] > 0 and not raw):
+        layout = replace(layout, side=None)  # sums of W^T W tell nothing of its blocks, or steps
     return Part(matrix, number, layout, Plan(Scheme.LOCAL, 0))
 
 

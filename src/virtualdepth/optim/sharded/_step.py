@@ -140,12 +140,15 @@ def _summand(part: Part, finite: FiniteCheck) -> Summand:
 
 
 def _local_directions(sharded: Sequence[Part], finite: FiniteCheck) -> dict[Tensor, Tensor]:
-    """Precondition the matrices that lie whole on this process."""
-    return {
-        part.parameter: on_whole(part, local_part(part.parameter), local_part(part.grad), finite)
-        for part in sharded
-        if part.plan.scheme is Scheme.LOCAL and part.parameter.grad is not None
-    }
+    """Precondition the matrices that lie whole on this process, or whose blocks do."""
+    directions = {}
+    for part in sharded:
+        if part.plan.scheme is Scheme.LOCAL and part.parameter.grad is not None:
+            check_gradient_placed(part.matrix.name, part.parameter)
+            weight, grad = local_part(part.parameter), local_part(part.grad)
+            here = on_whole(part, weight, grad, finite) if weight.numel() else weight
+            directions[part.parameter] = here
+    return directions
 
 
 def _agreed_directions(
@@ -220,7 +223,9 @@ def _from_sum(part: Part, total: Tensor) -> tuple[Tensor, float] | None:
     None where the sum does not determine P_W.
     """
     group = part.group
-    gram = gram_preconditioner(total[:-1], part.rows_shape, float(group["depth"]), part.rtol)
+    gram = gram_preconditioner(
+        total[:-1], part.rows_shape, float(group["depth"]), part.rtol, group["imbalance"]
+    )
     if gram is None:
         return None
     weight, grad = part.rows(local_part(part.parameter)), part.rows(local_part(part.grad))

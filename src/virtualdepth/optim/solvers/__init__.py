@@ -47,7 +47,7 @@ def solver_of(matrix: Matrix) -> Solver:
 def solver_label(matrix: Matrix) -> str:
     """Name the solver of one parameter, as the routing table does."""
     solver = solver_of(matrix)
-    if solver.closed_form and 1 in matrix.view.shape:
+    if solver.closed_form and 1 in matrix.view.blocks(matrix.parameter)[1:]:
         return "closed form"
     return "svd" if solver is EXACT else str(matrix.group["solver"])
 
@@ -58,7 +58,7 @@ def solve(matrices: Sequence[Matrix], finite: FiniteCheck) -> None:
     for matrix in matrices:
         together.setdefault(solver_of(matrix), []).append(matrix)
     for matrix in matrices:
-        matrix.weight_peak = finite.check(matrix.name, "weight", matrix.weight)
+        matrix.weight_peak = finite.check(matrix.name, matrix.kind, matrix.weight)
         finite.check(matrix.name, "gradient", matrix.grad)
     for solver, members in together.items():
         if not solver.maskable:

@@ -1,8 +1,8 @@
 """``solver="svd"``: P_W(G) by one thin SVD of W."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from virtualdepth.maths import STRUCTURES
 from virtualdepth.optim.solvers._protocol import Knows
 from virtualdepth.optim.solvers._stacked import StackedSolver
 
@@ -16,6 +16,6 @@ class ExactSolver(StackedSolver):
     "polar" takes as long as the SVD, or longer. Nothing was measured on other devices.
     """
 
-    gradient = staticmethod(STRUCTURES["matrix"].preconditioned)
     knows: ClassVar[Knows] = Knows.DECOMPOSITION
+    options: ClassVar[Sequence[str]] = ("rtol", "imbalance")
     sharded: ClassVar[bool] = True

@@ -56,6 +56,7 @@ class LayersSolver(Solver):
     closed_form: ClassVar[bool] = False
     keeps_state: ClassVar[bool] = True
     maskable: ClassVar[bool] = False
+    cannot: ClassVar[Mapping[str, str]] = {"structure": "keeps layers that are whole matrices"}
 
     def check_options(self, group: Mapping[str, Any]) -> None:
         """Refuse a depth that is no number of layers, and what acts on P_W(G)."""
@@ -212,7 +213,12 @@ def _network(matrix: Matrix) -> Network:
         steps = int(state.get("step", 0))
         return Network(None, factors, momenta, steps, refactored, products)
     try:
-        factors = balanced_factors(weight, len(sizes) - 1, hidden_features=sizes[1:-1])
+        factors = balanced_factors(
+            weight,
+            len(sizes) - 1,
+            hidden_features=sizes[1:-1],
+            imbalance=matrix.group["imbalance"],
+        )
     except LinAlgError as error:
         raise LinAlgError(f"{matrix.name}: {error}") from error
     factors = [factor.contiguous() for factor in factors]

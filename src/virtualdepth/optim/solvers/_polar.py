@@ -13,6 +13,10 @@ class PolarSolver(StackedSolver):
 
     gradient = staticmethod(polar_gradient)
     knows: ClassVar[Knows] = Knows.DIRECTION
+    cannot: ClassVar[Mapping[str, str]] = {
+        "structure": "acts on whole matrices",
+        "imbalance": "finds U V^T of W, and not the root of W W^T + imbalance^2 / 4",
+    }
 
     def check_options(self, group: Mapping[str, Any]) -> None:
         """Refuse other depths, and a cut-off of singular values."""

@@ -33,6 +33,8 @@ class Solver:
     maskable: ClassVar[bool] = True
     # whether it moves the parameter itself, in its commit, and gives no direction
     moves_parameter: ClassVar[bool] = False
+    # options that it cannot have, and why
+    cannot: ClassVar[Mapping[str, str]] = {}
     # whether it can act on a parameter of which several processes hold parts
     sharded: ClassVar[bool] = False
 

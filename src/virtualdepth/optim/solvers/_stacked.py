@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from virtualdepth.maths import LinAlgError, Preconditioned
 from virtualdepth.optim._finite_check import FiniteCheck
@@ -18,7 +18,9 @@ _SMALL, _STACKED = 64 * 64, 8 * 64 * 64
 class StackedSolver(Solver):
     """A solver that is one pure function of W and G."""
 
-    gradient: Callable[[Tensor, Tensor, float, float | None], Preconditioned]
+    # of W, G, the depth and other options of the group; None for that of the structure
+    gradient: Callable[..., Preconditioned] | None = None
+    options: ClassVar[Sequence[str]] = ("rtol",)
 
     def solve(self, matrices: Sequence[Matrix], finite: FiniteCheck) -> None:
         """Fill in P_W(G) of each matrix."""
@@ -35,7 +37,9 @@ class StackedSolver(Solver):
         if finite.pending:
             weight = computable(weight)
         try:
-            found = self.gradient(weight, grad, float(first.group["depth"]), first.group["rtol"])
+            gradient = self.gradient or first.view.structure.preconditioned
+            options = map(first.group.__getitem__, self.options)
+            found = gradient(weight, grad, float(first.group["depth"]), *options)
         except LinAlgError as error:
             if alone:
                 raise LinAlgError(f"{first.name}: {error}") from error
@@ -54,7 +58,8 @@ def stacks(matrices: Sequence[Matrix]) -> list[list[Matrix]]:
     alike: dict[object, list[Matrix]] = {}
     for matrix in matrices:
         shape, weight, key = matrix.view.shape, matrix.weight, object()
-        if matrix.view.count == 1 and math.prod(shape) <= _SMALL:
+        alone = matrix.view.count > 1 or not matrix.view.structure.batched
+        if not alone and math.prod(shape) <= _SMALL:
             key = (shape, weight.dtype, weight.device, matrix.grad.dtype)
         alike.setdefault(key, []).append(matrix)
     found = []

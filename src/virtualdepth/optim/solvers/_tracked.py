@@ -4,7 +4,7 @@ A sweep of rotations turns the singular vectors of the last step into those of W
 them too far, or leaves too much, W is decomposed instead; see virtualdepth.maths.jacobi.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -45,6 +45,10 @@ class TrackedSolver(Solver):
     """P_W(G) by matrix products, and an SVD where the singular vectors cannot follow."""
 
     keeps_state: ClassVar[bool] = True
+    cannot: ClassVar[Mapping[str, str]] = {
+        "structure": "acts on whole matrices",
+        "imbalance": "follows the singular vectors of W, which has none where it starts from zero",
+    }
 
     def check(self, matrix: Matrix) -> None:
         """Refuse half precision."""

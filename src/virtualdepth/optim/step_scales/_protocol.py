@@ -22,6 +22,8 @@ class StepScale:
     state_keys: ClassVar[frozenset[str]] = frozenset()
     # whether a flag on a device can undo its writes
     maskable: ClassVar[bool] = True
+    # options that it cannot have, and why
+    cannot: ClassVar[Mapping[str, str]] = {}
     # whether it can act on a parameter of which several processes hold parts
     sharded: ClassVar[bool] = False
     # whether it chooses the whole step, and leaves none to another optimizer
@@ -93,4 +95,4 @@ class StepScale:
                 direction = multiplier * direction
             stored = direction.to(matrix.parameter.dtype) if rounded else direction
             matrix.direction_peak = finite.check(matrix.name, "update", stored)
-            matrix.direction = matrix.view.join(direction, like=matrix.parameter)
+            matrix.direction = matrix.view.join(direction, like=matrix.weight)

@@ -19,7 +19,9 @@ class UnitScale(StepScale):
         self, preconditioned: Preconditioned, group: Mapping[str, Any], lr: Any
     ) -> Tensor | None:
         """Compute one number for each matrix, (..., 1, 1)."""
-        scale = unit_scale(preconditioned, float(group["depth"]), lr, group["cap"])
+        scale = unit_scale(
+            preconditioned, float(group["depth"]), lr, group["cap"], group["imbalance"]
+        )
         return scale[..., None, None]
 
     def out_of_units(
@@ -30,4 +32,6 @@ class UnitScale(StepScale):
         lr: Any,
     ) -> Tensor:
         """Multiply a P_W(G): the product may be in range where the two are not."""
-        return unit_step(preconditioned, float(group["depth"]), lr, group["cap"])
+        return unit_step(
+            preconditioned, float(group["depth"]), lr, group["cap"], group["imbalance"]
+        )

@@ -44,6 +44,10 @@ class AutoScale(StepScale):
     }
     state_keys: ClassVar[frozenset[str]] = POINT_KEYS
     maskable: ClassVar[bool] = False
+    cannot: ClassVar[Mapping[str, str]] = {
+        "structure": "measures steps in the singular basis of whole matrices",
+        "imbalance": "follows the flow of layers of equal sizes",
+    }
     chooses_step: ClassVar[bool] = True
 
     def check(self, group: Mapping[str, Any]) -> None:
