@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,15 @@ def write(folder: Path, name: str, text: str) -> None:
 def save_figure(folder: Path, name: str, figure: Figure) -> None:
     with replacing(folder, name) as path:
         figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
+
+
+def into_docs(made: dict[str, str], page: Path) -> None:
+    """Replace what stands between `<!-- table: NAME -->` and `<!-- end -->`."""
+    text = page.read_text(encoding="utf-8")
+    for name, own in made.items():
+        pattern = rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end -->)"
+        text = re.sub(pattern, lambda m, own=own: f"{m[1]}\n{own}\n\n{m[2]}", text, flags=re.DOTALL)
+    page.write_text(text, encoding="utf-8")
 
 
 def report(name: str, output: Path, rows: list[Row], **more: Any) -> None:

@@ -6,7 +6,6 @@
 
 import argparse
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import speed_processes
 import speed_scaling
 import speed_steps
 import speed_training
-from common import DOTS_PER_INCH, Row, as_json, parse, save_figure, write
+from common import DOTS_PER_INCH, Row, as_json, into_docs, parse, save_figure, write
 from speed_common import Job, alike, arguments, machine
 from speed_figures import FIGURES
 from speed_targets import Results, targets
@@ -114,15 +113,6 @@ def tables(results: Results) -> dict[str, str]:
             )
         },
     }
-
-
-def into_docs(made: dict[str, str], page: Path) -> None:
-    """Replace what stands between `<!-- table: NAME -->` and `<!-- end -->`."""
-    text = page.read_text(encoding="utf-8")
-    for name, own in made.items():
-        pattern = rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end -->)"
-        text = re.sub(pattern, lambda m, own=own: f"{m[1]}\n{own}\n\n{m[2]}", text, flags=re.DOTALL)
-    page.write_text(text, encoding="utf-8")
 
 
 def main() -> None:

@@ -1,10 +1,9 @@
-"""Fill in a low-rank matrix. A third of its entries is known, with noise.
+"""Fill in a low-rank matrix from a third of its entries, without and with noise.
 
 Usage: python complete_matrix.py
 """
 
 import numpy as np
-from sklearn.impute import SimpleImputer
 
 from virtualdepth.estimators import MatrixCompletion
 
@@ -12,11 +11,11 @@ SIZE, RANK, OBSERVED, NOISE = 60, 3, 1200, 0.1
 
 
 def problem() -> tuple[np.ndarray, np.ndarray]:
-    """Return a matrix of rank 3 and mean square 1, and its noisy observations (NaN: unknown)."""
+    """Return a matrix of rank 3 and mean square 1, and a third of its entries (NaN: unknown)."""
     generator = np.random.default_rng(0)
     truth = generator.normal(size=(SIZE, RANK)) @ generator.normal(size=(RANK, SIZE))
     truth /= np.sqrt(np.mean(truth**2))
-    known = truth + NOISE * generator.normal(size=truth.shape)
+    known = truth.copy()
     known.flat[generator.permutation(truth.size)[OBSERVED:]] = np.nan
     return truth, known
 
@@ -25,27 +24,26 @@ def main() -> None:
     truth, known = problem()
     missing = np.isnan(known)
 
-    model = MatrixCompletion(random_state=0)
-    filled = model.fit_transform(known)
-    noise = np.sqrt(model.noise_variance_.mean())
-    print(f"from {model.decision_['method']}: rank {model.rank_}, noise {noise:.2g}")
-    means = SimpleImputer().fit_transform(known)
-    print(f"error of column means {np.mean((means - truth)[missing] ** 2):.4f}")
-    print(f"error of the completion {np.mean((filled - truth)[missing] ** 2):.4f}")
+    # without noise the fit is exact, and says so
+    model = MatrixCompletion(random_state=0).fit(known)
+    print(f"rank {model.rank_}, exact: {model.exact_}, unique: {model.unique_}")
+    print(f"largest error without noise {abs(model.completed_ - truth).max():.1e}")
 
-    # what it says of its own error
+    # with noise it says how large the noise is, and how far off each entry may be
+    noisy = known + NOISE * np.random.default_rng(1).normal(size=truth.shape)
+    model.fit(noisy)
     rows, columns = np.nonzero(missing)
-    entries, std = model.predict(rows, columns, return_std=True)
-    inside = np.abs(entries - truth[missing]) < 1.96 * std
-    print(f"95 % intervals that hold the truth: {inside.mean():.3f}")
+    found, deviation = model.predict(rows, columns, return_std=True)
+    error = found - truth[missing]
+    print(f"rank {model.rank_}, noise {np.sqrt(np.mean(model.noise_variance_)):.3f}")
+    print(f"error with noise {np.sqrt(np.mean(error**2)):.4f}")
+    print(f"share in the 95 % intervals {np.mean(abs(error) <= 1.96 * deviation):.3f}")
 
-    # a new row: its missing entries are regressed on the known ones, with what the fit has learned
+    # a new row: its missing entries follow from the known ones, with what the fit has learned
     row = truth[:1] + truth[1:2]
     seen = np.where(np.arange(SIZE) < SIZE // 2, row, np.nan)
-    error = np.mean((model.transform(seen) - row)[0, SIZE // 2 :] ** 2)
-    print(
-        f"error of a new row {error:.4f}, against {np.mean(row[0, SIZE // 2 :] ** 2):.4f} for zeros"
-    )
+    away = (model.transform(seen) - row)[0, SIZE // 2 :]
+    print(f"error of a new row {np.sqrt(np.mean(away**2)):.4f}")
 
 
 if __name__ == "__main__":
