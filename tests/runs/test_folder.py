@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
+from tests.platforms import posix
 
 from virtualdepth.runs import UnusableError, claim_folder, command_of, mine, replacing
 
@@ -86,7 +87,7 @@ def test_a_file_called_like_the_mark_is_left_alone(content: bytes, tmp_path: Pat
     assert contents(tmp_path) == {".virtualdepth-run": content, ".virtualdepth": content}
 
 
-@pytest.mark.skipif(os.name != "posix", reason="FIFOs are POSIX")
+@posix
 @pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
 def test_what_is_no_file_but_called_like_the_mark_is_refused(kind: str, tmp_path: Path) -> None:
     mark = tmp_path / ".virtualdepth-run"

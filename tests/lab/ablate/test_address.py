@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import OperationalError
+from tests.platforms import posix
 
 from virtualdepth.runs import UnusableError, masked
 from virtualdepth_lab.ablate.address import check_url, patience, without_password
@@ -72,7 +73,7 @@ def test_what_is_a_storage(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert check_url(url) == url
 
 
-@pytest.mark.skipif(os.name != "posix", reason="FIFOs are POSIX")
+@posix
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device"])
 def test_what_is_no_file_is_not_waited_for(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "a.db"

@@ -1,7 +1,6 @@
 """The command as its user meets it: processes, tables, reports, and what is kept when it stops."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -26,6 +25,7 @@ from tests.lab.ablate.process import (
     trials,
     wait_for,
 )
+from tests.platforms import posix
 
 from virtualdepth.cli import main
 from virtualdepth.runs import claim_folder, mine, replacing
@@ -34,8 +34,6 @@ from virtualdepth_lab.ablate.queue import Queue
 from virtualdepth_lab.ablate.storage import CellStorage, quiet_optuna
 from virtualdepth_lab.ablate.study import StudyConfig
 from virtualdepth_lab.ablate.study_file import read_study, write_study
-
-posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits are POSIX")
 
 
 @pytest.fixture(autouse=True)

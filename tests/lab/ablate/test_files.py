@@ -1,6 +1,5 @@
 """The folder of a study: whose files are in it, and that nothing finished is lost from it."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.lab.ablate.process import ENVIRONMENT, OWN
 from tests.lab.ablate.test_command import unusable
+from tests.platforms import posix
 
 from virtualdepth.cli import main
 from virtualdepth.runs import claim_folder, mine
@@ -152,7 +152,7 @@ def test_nothing_stays_in_the_temporary_folder(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a process group is POSIX")
+@posix
 def test_a_worker_takes_its_scratch_along_when_the_command_dies(tmp_path: Path) -> None:
     (tmp_path / "scratch" / "of a cell").mkdir(parents=True)
     script = (
