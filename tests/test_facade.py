@@ -1,10 +1,10 @@
 """`import virtualdepth as vd`: what it loads, and what it says where an extra is missing."""
 
-import os
 import subprocess
 import sys
 
 import pytest
+from tests.platforms import posix
 
 import virtualdepth as vd
 
@@ -27,10 +27,11 @@ PARTS = [
     ("lightning", "pytorch_lightning", "lightning"),
     ("lightning", "torchmetrics", "lightning"),
     ("lightning_unified", "lightning", "lightning"),
+    ("lightning_unified", "fsspec", "lightning"),
 ]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="fork is POSIX; it saves eleven imports of torch")
+@posix
 def test_a_part_without_its_package_names_the_extra() -> None:
     # None in sys.modules makes an import fail as if the package were not installed
     script = (

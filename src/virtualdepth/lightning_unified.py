@@ -4,11 +4,10 @@ from virtualdepth._extras import missing
 
 try:
     import torchmetrics  # noqa: F401
-except ModuleNotFoundError as error:
-    raise missing("virtualdepth.lightning_unified", error, "lightning") from error
-try:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule
 except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "lightning":
+        raise missing("virtualdepth.lightning_unified", error, "lightning") from error
     raise ModuleNotFoundError(
         "virtualdepth.lightning_unified needs the package lightning: pip install "
         "'lightning!=2.6.2,!=2.6.3'. For pytorch_lightning there is virtualdepth.lightning: "

@@ -283,3 +283,11 @@ def test_other_precisions(dtype: torch.dtype) -> None:
     for _ in range(60):
         assert optimizer.step(closure) < 1e-3 * first
     assert weight.dtype is dtype
+
+
+@pytest.mark.parametrize("loss", [torch.ones(2), "low", [0.3]], ids=str)
+def test_a_loss_that_is_no_number_is_refused(loss: Any) -> None:
+    run = Run(Quadratic(SHAPES["one"], wavy=False))
+    run.closure()
+    with pytest.raises(TypeError, match=r"loss: expected a number from the closure .* return"):
+        run.optimizer.step(lambda: loss)

@@ -151,3 +151,11 @@ def test_a_checkpoint_saved_between_a_change_and_its_step_loads(
     for one in (optimizer, other):
         one.step()
     assert_bitwise(copied.detach(), weight.detach())
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "saved", [None, {}, {"state": {}}, {"model": {}, "optimizer": {}}], ids=str
+)
+def test_what_is_no_state_of_an_optimizer(kind: str, saved: Any) -> None:
+    refused(kind, saved, ValueError, "state_dict: expected one of an optimizer, with 'state' and")

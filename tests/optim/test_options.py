@@ -23,6 +23,15 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     *(({"lr": value}, TypeError, "lr: expected") for value in ("0.1", None)),
     *(({"momentum": value}, ValueError, "momentum: expected") for value in (-0.1, NAN, INF)),
     ({"momentum": "0.9"}, TypeError, "momentum: expected"),
+    *(
+        ({name: torch.ones(2)}, ValueError, f"{name}: expected a number or 1-element tensor")
+        for name in ("momentum", "dampening", "weight_decay", "cap")
+    ),
+    *(
+        ({name: value}, TypeError, f"{name}: expected True or False")
+        for name in ("nesterov", "maximize")
+        for value in ("no", None, 2)
+    ),
     ({"weight_decay": -1e-9}, ValueError, "weight_decay: expected"),
     ({"weight_decay": NAN}, ValueError, "weight_decay: expected"),
     ({"weight_decay": None}, TypeError, "weight_decay: expected"),

@@ -148,7 +148,7 @@ def test_patterns(options: dict[str, Any], expected: set[str]) -> None:
         ({"include": lambda *_: False}, ValueError, "include: "),
         ({"include": "head.bias"}, ValueError, "include: .*head.bias"),
         ({"include": nn.LayerNorm}, ValueError, "include: .*LayerNorm"),
-        ({"include": 3}, TypeError, "int"),
+        ({"include": 3}, TypeError, "include: expected names .* but got 3"),
         ({"include": [3]}, TypeError, "include: expected names .* but got 3"),
     ],
 )
@@ -322,3 +322,8 @@ def test_packed_blocks_move_alone() -> None:
     vd.EndToEndSGD(vd.param_groups(attention, 3), lr=0.1).step()
     vd.EndToEndSGD(parts, lr=0.1, depth=3).step()
     torch.testing.assert_close(packed, torch.cat(parts), rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_no_optimizer_is_refused() -> None:
+    with pytest.raises(TypeError, match="optimizer: expected an optimizer but got Linear"):
+        vd.routing(nn.Linear(2, 2))  # type: ignore[arg-type]

@@ -35,7 +35,13 @@ def whole_load(optimizer: Optimizer) -> Iterator[None]:
 
 
 def check_kinds(state_dict: Mapping[str, Any], groups: Sequence[Group]) -> None:
-    """Refuse tensors that torch would cast to the parameter's dtype with a loss of meaning."""
+    """Refuse what is no state of an optimizer, and tensors that a cast to a dtype would spoil."""
+    if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
+        got = list(state_dict) if isinstance(state_dict, Mapping) else type(state_dict).__name__
+        raise ValueError(
+            "state_dict: expected one of an optimizer, with 'state' and 'param_groups', but got "
+            f"{got}; nothing was loaded"
+        )
     for number, (group, saved) in enumerate(
         zip(groups, state_dict.get("param_groups", ()), strict=False)
     ):

@@ -43,6 +43,10 @@ class Option(NamedTuple):
 def _number(name: str, value: Any) -> None:
     if not isinstance(value, Real | Tensor):
         raise TypeError(f"{name}: expected a number but got {value!r}")
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise ValueError(
+            f"{name}: expected a number or 1-element tensor but got {tuple(value.shape)}"
+        )
     if not isfinite(value):
         raise ValueError(f"{name}: expected a finite number but got {value!r}")
 
@@ -59,21 +63,13 @@ def _positive(name: str, value: Any) -> None:
         raise ValueError(f"{name}: expected a number > 0 but got {value!r}")
 
 
-def _rate(name: str, value: Any) -> None:
-    if isinstance(value, Tensor) and value.numel() != 1:
-        raise ValueError(
-            f"{name}: expected a number or 1-element tensor but got {tuple(value.shape)}"
-        )
-    _not_negative(name, value)
-
-
 def _count(name: str, value: Any) -> None:
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"{name}: expected an integer >= 1 but got {value!r}")
 
 
 def _flag(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
+    if not isinstance(value, int) or value not in (False, True):
         raise TypeError(f"{name}: expected True or False but got {value!r}")
 
 
@@ -90,13 +86,13 @@ def _one_of(choices: tuple[str | None, ...]) -> Callable[[str, Any], None]:
 
 
 OPTIONS: Mapping[str, Option] = {
-    "lr": Option(1e-3, _rate, of_torch=True),
+    "lr": Option(1e-3, _not_negative, of_torch=True),
     "depth": Option(2, lambda name, value: check_depth(value, name)),
     "momentum": Option(0, _not_negative, of_torch=True),
     "dampening": Option(0, _number, of_torch=True),
     "weight_decay": Option(0, _not_negative, of_torch=True),
-    "nesterov": Option(False, _anything, of_torch=True),
-    "maximize": Option(False, _anything, of_torch=True),
+    "nesterov": Option(False, _flag, of_torch=True),
+    "maximize": Option(False, _flag, of_torch=True),
     "step_scale": Option("raw", _one_of(tuple(STEP_SCALES))),
     "cap": Option(0.05, _positive),
     "solver": Option(DEFAULT, _one_of(tuple(SOLVERS))),

@@ -210,6 +210,8 @@ def _matches(
         return set()
     if isinstance(patterns, str | type) or callable(patterns):
         patterns = [patterns]
+    if not isinstance(patterns, Iterable):
+        raise _no_pattern(option, patterns)
     matched: set[int] = set()
     for pattern in patterns:
         found = [place for place in places if _match(option, pattern, place)]
@@ -231,9 +233,12 @@ def _match(option: str, pattern: Pattern, place: _Place) -> bool:
         return any(isinstance(module, pattern) for module in place.modules.values())
     if callable(pattern):
         return bool(pattern(place.name, place.module, place.parameter))
-    raise TypeError(
-        f"{option}: expected names with wildcards, types of modules or callables but got "
-        f"{pattern!r}"
+    raise _no_pattern(option, pattern)
+
+
+def _no_pattern(option: str, given: Any) -> TypeError:
+    return TypeError(
+        f"{option}: expected names with wildcards, types of modules or callables but got {given!r}"
     )
 
 

@@ -118,7 +118,8 @@ def routing(optimizer: Optimizer) -> RoutingTable:
         A table to print or to iterate over.
 
     Raises:
-        TypeError: if a sharded parameter is placed in a way that is not supported.
+        TypeError: if ``optimizer`` has no parameter groups, or a sharded parameter is placed in a
+            way that is not supported.
         ValueError: if an option of a group was changed to what sharded parameters cannot follow.
 
     >>> import torch
@@ -131,6 +132,8 @@ def routing(optimizer: Optimizer) -> RoutingTable:
     1.bias     (1,)          -            1      plain        0
     1.weight   (1, 8)        1 x 8        3      closed form  0
     """
+    if not hasattr(optimizer, "param_groups"):
+        raise TypeError(f"optimizer: expected an optimizer but got {type(optimizer).__name__}")
     for group in optimizer.param_groups:
         align_counts(group, vars(optimizer).get("_depth_counts", {}))
     plans = {part.parameter: part.plan for part in parts(optimizer.param_groups)}

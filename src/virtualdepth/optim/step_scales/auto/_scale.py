@@ -93,7 +93,7 @@ class AutoScale(StepScale):
         group = step.group
         self.init(group, step.states)
         rate, losses = float(lr), group["auto_losses"]
-        loss = None if loss is None else float(loss)  # closures return tensors too
+        loss = None if loss is None else _number(loss)
         if rate == 0 or not step.matrices:
             # as checkpoints take to make state: must change nothing
             for matrix in step.matrices:
@@ -114,6 +114,17 @@ class AutoScale(StepScale):
         moved = {matrix.parameter for matrix in step.matrices}
         still = [step.states[p] for p in group["params"] if p in step.states and p not in moved]
         step.writes = [(group, memory), *((state, {"auto_points": 0}) for state in still)]
+
+
+def _number(loss: Any) -> float:
+    """Return what a closure returned, perhaps a tensor, as a number."""
+    try:
+        return float(loss)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            "loss: expected a number from the closure with step_scale='auto' but got "
+            f"{type(loss).__name__}; return the loss, summed or averaged over the batch"
+        ) from error
 
 
 def _refuse(loss: float) -> None:
