@@ -154,8 +154,6 @@ def test_a_checkpoint_saved_between_a_change_and_its_step_loads(
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
-@pytest.mark.parametrize(
-    "saved", [None, {}, {"state": {}}, {"model": {}, "optimizer": {}}], ids=str
-)
+@pytest.mark.parametrize("saved", [None, {}, {"state": {}}, {"model": {}}], ids=str)
 def test_what_is_no_state_of_an_optimizer(kind: str, saved: Any) -> None:
     refused(kind, saved, ValueError, "state_dict: expected one of an optimizer, with 'state' and")

@@ -1,7 +1,11 @@
 """Addresses of storages: what is refused at once, and that no password is shown."""
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -10,6 +14,7 @@ from tests.platforms import posix
 from virtualdepth.runs import UnusableError, masked
 from virtualdepth_lab.ablate.address import check_url, patience, without_password
 from virtualdepth_lab.ablate.storage import lock, storage_errors
+from virtualdepth_lab.ablate.study import StudyConfig
 
 UNUSABLE = [
     "",
@@ -124,3 +129,32 @@ def test_a_lock_that_is_not_given_is_told(tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_address_is_shown_without_its_password() -> None:
     shown = without_password("postgresql://me:secret@host:1/db?password=secret")
     assert shown == "postgresql://me:***@host:1/db"
+
+
+@pytest.mark.slow  # loads torch twice
+def test_a_worker_that_fails_prints_no_password(tmp_path: Path) -> None:
+    """Neither where the server is gone, nor in the traceback of what nobody foresaw."""
+    url = "postgresql://me:sec%40ret@127.0.0.1:1/studies?sslpassword=sec%40ret"
+    study = StudyConfig(name="own", problem="regression", seeds=[0]).to_json()
+    said = [_worker_says(url, study, tmp_path), _worker_says(url, {"nonsense": 1}, tmp_path)]
+    assert "storage: expected to read and write postgresql://me:***@127.0.0.1:1/studies" in said[0]
+    assert "Traceback" in said[1]
+    for text in said:
+        assert "sec" not in text.replace("seconds", "")
+
+
+def _worker_says(url: str, study: dict[str, Any], folder: Path) -> str:
+    task = {"storage": url, "study": study, "threads": 1, "scratch": str(folder / "scratch")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "virtualdepth_lab.ablate.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # it ends its group when its input does
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(task) + "\n")
+        process.stdin.flush()
+        return process.stdout.read()
