@@ -239,8 +239,8 @@ def real_rows() -> list[dict[str, Any]]:
 def test_tables_of_results() -> None:
     rows = real_rows()
     assert real_table(rows) == [
-        {"table": "a, 9 × 4", "50%": "**0.400** / 0.500 K"},
-        {"table": "b, 9 × 4", "50%": "1.200 / 1.000 K"},
+        {"table": "a, 9 × 4", "50%": "✓ 0.40 / 0.50 K"},
+        {"table": "b, 9 × 4", "50%": "1.20 / 1.00 K"},
     ]
     found = {line["method"]: line["50%"] for line in standings(rows)}
     assert found == {OURS: 1.095, "KNN": 1.118, "column means": 2.236}

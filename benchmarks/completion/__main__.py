@@ -58,6 +58,7 @@ def main() -> None:
     names = [part.name for part in PARTS]
     parser.add_argument("--parts", nargs="+", choices=names, default=names, help="measure these")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), help="measure these alone")
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="at most so many draws")
     parser.add_argument("--docs", action="store_true", help="write into the documentation too")
     options = parse(parser, CELLS, QUICK_CELLS, *RESULTS)
     try:
@@ -70,6 +71,7 @@ def main() -> None:
                 folders=options.data_dir,
                 wanted=options.parts,
                 methods=options.methods,
+                seeds=options.seeds,
             )
     except KeyboardInterrupt:
         sys.exit("interrupted: what was measured is kept; the same command goes on from there")

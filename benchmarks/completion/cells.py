@@ -71,16 +71,21 @@ def run_cells(
     folders: Sequence[Path],
     wanted: Sequence[str],
     methods: Sequence[str] | None = None,
+    seeds: int = 5,
 ) -> list[Row]:
     """Measure what ``name`` in the folder does not hold yet. Return all rows, old and new.
 
     ``wanted`` are the names of the parts to measure, in their order; ``methods`` leaves out others.
+    Only seeds below ``seeds`` count, in the result too.
     """
     path = mine(folder, name)
     done = {key_of(cell): row for cell, row in read_rows(path) if "failed" not in row}
     order = {name: place for place, name in enumerate(wanted)}
     planned = [
-        (part, {"part": part.name, **cell}) for part in parts for cell in part.cells(quick, folders)
+        (part, {"part": part.name, **cell})
+        for part in parts
+        for cell in part.cells(quick, folders)
+        if cell["seed"] < seeds
     ]
     left = [
         (part, cell)

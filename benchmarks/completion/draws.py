@@ -136,10 +136,10 @@ def make_draw(
 
 
 def oracle(draw: Draw) -> Floats:
-    """Return what a method that knew the truth's row and column spaces would answer.
+    """Return the answer of least squares over the tangent space at the truth.
 
-    Least squares over the tangent space at the truth, from the observed entries. It is the limit of
-    what noise allows at this rank.
+    Nobody else knows that space, but a prior on the factors helps, so close to rho = 1 it can be
+    beaten.
     """
     assert draw.rank is not None
     (m, n), r = draw.truth.shape, draw.rank

@@ -85,7 +85,7 @@ def heading(pattern: str, share: float) -> str:
 
 
 def real_table(rows: Sequence[Row]) -> list[Row]:
-    """For each table ours / the best rival and its letter; in bold where ours is level."""
+    """For each table ours / the best rival and its letter, with a mark where ours is level."""
     rows = select(rows, part="real")
     lines = []
     for name in distinct(rows, "table"):
@@ -95,10 +95,9 @@ def real_table(rows: Sequence[Row]) -> list[Row]:
             errors = real_errors(rows, table=name, pattern=pattern, share=share)
             rival, best = best_rival(errors)
             own = errors.get(OURS)
-            shown = "–" if own is None else f"{own:.3f}"
-            level = own is not None and own <= CLOSE * best
-            mark = f"**{shown}**" if level else shown
-            line[heading(pattern, share)] = f"{mark} / {best:.3f} {LETTERS[rival]}"
+            shown = "–" if own is None else f"{own:.2f}"
+            mark = "✓ " if own is not None and own <= CLOSE * best else ""
+            line[heading(pattern, share)] = f"{mark}{shown} / {best:.2f} {LETTERS[rival]}"
         lines.append(line)
     return lines
 
