@@ -102,3 +102,22 @@ def test_depth_is_checked(bad: object) -> None:
         singular_value_velocity(torch.ones(1), torch.ones(1), bad)  # type: ignore[arg-type]
     with pytest.raises((TypeError, ValueError), match="depth: expected"):
         guaranteed_descent(torch.ones(1), torch.ones(1, 1), bad, 0.1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("depth", [1.5, 2, 4])
+def test_descent_with_an_imbalance(depth: float) -> None:
+    """The bound is at most the least eigenvalue of P_W, and a step of the rule keeps it."""
+    weight, lr = with_spectrum((3, 3), torch.tensor([2.0, 0.5, 0.1], dtype=torch.float64)), 1e-2
+    target = gaussian(3, 3, seed=5)
+    promised = guaranteed_descent(torch.tensor(0.1).double(), weight - target, depth, lr, 0.3)
+    basis = torch.eye(9, dtype=torch.float64).reshape(9, 3, 3)
+    columns = [precondition(weight, each, depth, imbalance=0.3).flatten() for each in basis]
+    least = torch.linalg.eigvalsh(torch.stack(columns)).min()
+    square = (weight - target).square().sum()
+    assert 0.5 * lr / 2 * least * square < promised <= lr / 2 * least * square
+    moved = weight - lr * precondition(weight, weight - target, depth, imbalance=0.3)
+    assert (square - (moved - target).square().sum()) / 2 >= promised
+    # no imbalance below rounding changes the bound
+    tiny = guaranteed_descent(torch.tensor(0.1).double(), weight - target, depth, lr, 1e-30)
+    balanced = guaranteed_descent(torch.tensor(0.1).double(), weight - target, depth, lr)
+    assert tiny.item() == pytest.approx(balanced.item(), rel=1e-9)

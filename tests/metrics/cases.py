@@ -135,6 +135,19 @@ CLASSIFIED = [
 ]
 ONE_SCORE = [((INPUTS @ w.T)[:, 0], torch.arange(10) % 2, w) for w in (gaussian(1, 4, seed=1),) * 2]
 
+
+def entries(updates: Sequence[Update]) -> float:
+    """The mean effective number of entries of the parameters."""
+    sizes = [np.abs(update[0].detach().double().numpy()).ravel() for update in updates]
+    return float(np.mean([roy_vetterli(each) for each in sizes]))
+
+
+def row_norms(updates: Sequence[Update]) -> float:
+    """The mean sum of the norms of all rows."""
+    norms = [np.linalg.norm(update[0].detach().double().numpy(), axis=-1) for update in updates]
+    return float(np.mean([each.sum() for each in norms]))
+
+
 CASES = {
     "EffectiveRank": Case(metrics.EffectiveRank, WEIGHTS, mean_of(roy_vetterli)),
     "StableRank": Case(
@@ -150,6 +163,10 @@ CASES = {
         WEIGHTS,
         mean_of(lambda s: float((s ** (2 / 3)).sum() ** 1.5)),
     ),
+    "EffectiveRank of entries": Case(
+        lambda: metrics.EffectiveRank(structure="diagonal"), WEIGHTS, entries
+    ),
+    "SchattenNorm 1 of rows": Case(lambda: metrics.SchattenNorm(1, "rows"), WEIGHTS, row_norms),
     "EndToEndGap": Case(metrics.EndToEndGap, PAIRS, largest_gap),
     "DeficiencyMargin": Case(metrics.DeficiencyMargin, PAIRS, smallest_deficiency),
     "Balancedness": Case(lambda: metrics.Balancedness(3), FACTORS, largest_defects(False)),

@@ -9,6 +9,7 @@ from virtualdepth.maths._checks import (
     check_finite,
     check_imbalance,
     check_matrix,
+    check_real,
     check_rtol,
     check_same_shape,
     widened,
@@ -18,6 +19,7 @@ from virtualdepth.maths._dynamics import (
     guaranteed_descent,
     singular_slopes,
     singular_value_velocity,
+    sizes_and_slopes,
 )
 from virtualdepth.maths._factorization import (
     balanced_factors,
@@ -37,7 +39,12 @@ from virtualdepth.maths._kernel import depth_kernel, gain_exponent, layer_count
 from virtualdepth.maths._midpoint import midpoint_step
 from virtualdepth.maths._polar import polar_gradient
 from virtualdepth.maths._precondition import precondition, preconditioned_gradient
-from virtualdepth.maths._preconditioner import Preconditioned, Preconditioner, preconditioner
+from virtualdepth.maths._preconditioner import (
+    Preconditioned,
+    Preconditioner,
+    block_svd,
+    preconditioner,
+)
 from virtualdepth.maths._products import matvec
 from virtualdepth.maths._profile import gain_rate, least_size, small_square
 from virtualdepth.maths._quasi_newton import (
@@ -48,6 +55,7 @@ from virtualdepth.maths._quasi_newton import (
     secants,
 )
 from virtualdepth.maths._range import Units, in_units, is_ordinary, times_power
+from virtualdepth.maths._singular_values import singular_values
 from virtualdepth.maths._start import gaussian_start
 from virtualdepth.maths._step_size import (
     relative_change,
@@ -69,7 +77,6 @@ from virtualdepth.maths.measures import (
     nuclear_norm,
     reconstruction_error,
     schatten_norm,
-    singular_values,
     spectral_norm,
     squared_errors,
     stable_rank,
@@ -96,10 +103,12 @@ __all__ = [
     "balanced_factors",
     "balancedness",
     "barzilai_borwein_length",
+    "block_svd",
     "check_depth",
     "check_finite",
     "check_imbalance",
     "check_matrix",
+    "check_real",
     "check_rtol",
     "check_same_shape",
     "check_structure",
@@ -145,6 +154,7 @@ __all__ = [
     "singular_slopes",
     "singular_value_velocity",
     "singular_values",
+    "sizes_and_slopes",
     "small_square",
     "spectral_norm",
     "squared_errors",

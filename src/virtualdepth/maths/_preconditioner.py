@@ -145,6 +145,14 @@ def preconditioner(
     return Preconditioner(u, sigma, vh, outside, inside, tall)
 
 
+def block_svd(blocks: Tensor) -> SVD:
+    """Decompose (..., m, n), real or complex, thinly; one row or column in closed form."""
+    if blocks.shape[-1] == 1 < blocks.shape[-2]:
+        v, sigma, uh = block_svd(blocks.mH)
+        return uh.mH, sigma, v.mH
+    return _row_svd(blocks) if blocks.shape[-2] == 1 else thin_svd(blocks)
+
+
 def _row_svd(row: Tensor) -> SVD:
     """Decompose W, (..., 1, n), in closed form."""
     # dividing by the largest entry first keeps the squares of the norm in range

@@ -9,6 +9,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from virtualdepth.maths import StructureName, check_structure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -60,9 +62,14 @@ class MeanOverMatrices(PlottedMetric):
     plot_lower_bound: float = 0.0
     matrices: Tensor
 
-    def __init__(self, *options: object, **kwargs: Any) -> None:
+    def __init__(
+        self, structure: StructureName = "matrix", *, options: Sequence[object] = (), **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self._total = "_".join(["total", type(self).__name__, *map(str, options)])
+        self.structure = check_structure(structure)
+        # the name that a checkpoint may hold: that of a matrix does not tell the structure
+        parts = [*options, *(name for name in [self.structure] if name != "matrix")]
+        self._total = "_".join(["total", type(self).__name__, *map(str, parts)])
         self.add_state(self._total, torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("matrices", torch.tensor(0), dist_reduce_fx="sum")
 
@@ -71,7 +78,7 @@ class MeanOverMatrices(PlottedMetric):
         raise NotImplementedError
 
     def update(self, weight: Tensor) -> None:
-        """Add one matrix or a batch, (..., m, n)."""
+        """Add one matrix or a batch, (..., m, n), or one parameter of another structure."""
         values = self._measure(weight)
         self._add_to(self._total, values.sum())
         self._add_to("matrices", values.numel())

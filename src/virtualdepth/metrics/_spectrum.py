@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from virtualdepth.maths import (
+    StructureName,
     effective_rank,
     nuclear_norm,
     schatten_norm,
@@ -24,6 +25,9 @@ class EffectiveRank(MeanOverMatrices):
     Pure function: :func:`virtualdepth.effective_rank`.
 
     Args:
+        structure: "matrix"; or whose blocks' sizes to measure, "rows", "columns", "diagonal" or
+            "circulant". ``update`` then takes one parameter, of any shape that it has a meaning
+            for.
         kwargs: what every torchmetrics metric takes.
 
     >>> import torch
@@ -32,10 +36,12 @@ class EffectiveRank(MeanOverMatrices):
     >>> metric.update(torch.diag(torch.tensor([2.0, 0.0, 0.0])))
     >>> metric.compute()  # (3 + 1) / 2
     tensor(2.0000)
+    >>> EffectiveRank(structure="diagonal")(torch.tensor([0.5, 0.0, -0.5]))  # two entries
+    tensor(2.)
     """
 
     def _measure(self, weight: Tensor) -> Tensor:
-        return effective_rank(weight)
+        return effective_rank(weight, structure=self.structure)
 
 
 class StableRank(MeanOverMatrices):
@@ -47,6 +53,9 @@ class StableRank(MeanOverMatrices):
     Pure function: :func:`virtualdepth.stable_rank`.
 
     Args:
+        structure: "matrix"; or whose blocks' sizes to measure, "rows", "columns", "diagonal" or
+            "circulant". ``update`` then takes one parameter, of any shape that it has a meaning
+            for.
         kwargs: what every torchmetrics metric takes.
 
     >>> import torch
@@ -56,7 +65,7 @@ class StableRank(MeanOverMatrices):
     """
 
     def _measure(self, weight: Tensor) -> Tensor:
-        return stable_rank(weight)
+        return stable_rank(weight, structure=self.structure)
 
 
 class NuclearNorm(MeanOverMatrices):
@@ -68,6 +77,9 @@ class NuclearNorm(MeanOverMatrices):
     Pure function: :func:`virtualdepth.nuclear_norm`.
 
     Args:
+        structure: "matrix"; or whose blocks' sizes to measure, "rows", "columns", "diagonal" or
+            "circulant". ``update`` then takes one parameter, of any shape that it has a meaning
+            for.
         kwargs: what every torchmetrics metric takes.
 
     >>> import torch
@@ -77,7 +89,7 @@ class NuclearNorm(MeanOverMatrices):
     """
 
     def _measure(self, weight: Tensor) -> Tensor:
-        return nuclear_norm(weight)
+        return nuclear_norm(weight, structure=self.structure)
 
 
 class SpectralNorm(MeanOverMatrices):
@@ -89,6 +101,9 @@ class SpectralNorm(MeanOverMatrices):
     Pure function: :func:`virtualdepth.maths.spectral_norm`.
 
     Args:
+        structure: "matrix"; or whose blocks' sizes to measure, "rows", "columns", "diagonal" or
+            "circulant". ``update`` then takes one parameter, of any shape that it has a meaning
+            for.
         kwargs: what every torchmetrics metric takes.
 
     >>> import torch
@@ -98,7 +113,7 @@ class SpectralNorm(MeanOverMatrices):
     """
 
     def _measure(self, weight: Tensor) -> Tensor:
-        return spectral_norm(weight)
+        return spectral_norm(weight, structure=self.structure)
 
 
 class SchattenNorm(MeanOverMatrices):
@@ -112,6 +127,9 @@ class SchattenNorm(MeanOverMatrices):
 
     Args:
         p: 0 < p <= inf; an L2 penalty on N balanced factors amounts to p = 2/N.
+        structure: "matrix"; or whose blocks' sizes to measure, "rows", "columns", "diagonal" or
+            "circulant". ``update`` then takes one parameter, of any shape that it has a meaning
+            for.
         kwargs: what every torchmetrics metric takes.
 
     :meth:`update` raises TypeError or ValueError if p is not a number > 0.
@@ -122,9 +140,9 @@ class SchattenNorm(MeanOverMatrices):
     tensor(5.)
     """
 
-    def __init__(self, p: float, **kwargs: Any) -> None:
-        super().__init__(p, **kwargs)
+    def __init__(self, p: float, structure: StructureName = "matrix", **kwargs: Any) -> None:
+        super().__init__(structure, options=[p], **kwargs)
         self.p = p
 
     def _measure(self, weight: Tensor) -> Tensor:
-        return schatten_norm(weight, self.p)
+        return schatten_norm(weight, self.p, structure=self.structure)

@@ -11,47 +11,77 @@ from torch import Tensor
 
 from virtualdepth import maths
 from virtualdepth.maths import (
+    STRUCTURES,
+    StructureName,
     check_depth,
     check_matrix,
+    check_real,
     check_same_shape,
+    check_structure,
     depth_kernel,
     in_units,
-    singular_slopes,
+    sizes_and_slopes,
     thin_svd,
     times_power,
 )
 
 
-def singular_value_velocity(weight: Tensor, grad: Tensor, depth: float) -> Tensor:
+def singular_value_velocity(
+    weight: Tensor,
+    grad: Tensor,
+    depth: float,
+    *,
+    structure: StructureName = "matrix",
+    imbalance: float = 0.0,
+) -> Tensor:
     r"""Evaluate :math:`d\sigma_r/dt = -N \sigma_r^{2-2/N} \langle G, u_r v_r^\top \rangle`.
 
     The deeper the network, the slower a small singular value moves and the faster a large one. This
-    is the source of the bias to low rank. :func:`virtualdepth.maths.singular_value_velocity`
-    computes the same from singular values and slopes that are known already.
+    is the source of the bias to low rank. With an imbalance :math:`\lambda` the gain
+    :math:`N \sigma_r^{2-2/N}` becomes :math:`F'(t_r)`, :math:`\sigma_r^2 = F(t_r) =
+    t_r (t_r + \lambda)^{N-1}`. Another structure has this law for the sizes of its blocks, such as
+    absolute entries. :func:`virtualdepth.maths.singular_value_velocity` computes the same from
+    singular values and slopes that are known already.
 
     Args:
-        weight: W, (..., m, n), finite.
+        weight: W, (..., m, n), finite; any shape that ``structure`` has a meaning for.
         grad: G = dl/dW, of the same shape.
         depth: number of layers N, real, 1 <= N <= inf; at inf time is rescaled by 1/N.
+        structure: "matrix", "rows", "columns", "diagonal" or "circulant", as in
+            :func:`virtualdepth.precondition`.
+        imbalance: lambda >= 0; 0 where N is inf.
 
     Returns:
         (..., min(m, n)), in the order of falling singular values. Where two are equal, the pair's
-        velocities depend on the basis that the decomposition chose.
+        velocities depend on the basis that the decomposition chose. Zeros have none: they grow
+        along the singular vectors of -G between the null spaces, the fastest first. For another
+        structure (number,), in the order of the blocks.
 
     Raises:
-        TypeError: if a matrix is complex, integer or sparse, or ``depth`` is not a real number.
-        ValueError: if ``depth`` is out of range, or shapes differ.
+        TypeError: if an input is complex, integer or sparse, or ``depth`` or ``imbalance`` is not a
+            real number.
+        ValueError: if ``depth`` or ``imbalance`` is out of range, if shapes differ or have too few
+            dimensions, or there is no such structure.
         torch.linalg.LinAlgError: if the SVD of W does not converge.
 
-    Source: arXiv 1905.13655, Theorem 3.
+    Source: arXiv 1905.13655, Theorem 3; arXiv 2409.14623 (the imbalance, at two layers).
 
     >>> weight = torch.diag(torch.tensor([8.0, 1.0]))
     >>> singular_value_velocity(weight, -torch.eye(2), 3)  # 3 * 8^{4/3}, 3
     tensor([48.,  3.])
+    >>> entries, grad = torch.tensor([3.0, -2.0]), torch.tensor([-1.0, -1.0])
+    >>> singular_value_velocity(entries, grad, 2, structure="diagonal")  # of |w|: 2 * 3, -2 * 2
+    tensor([ 6., -4.])
     """
-    _check_matrices(weight, grad)
-    u, sigma, vh = thin_svd(weight)
-    return maths.singular_value_velocity(sigma, singular_slopes(grad, u, vh), depth)
+    kind = STRUCTURES[check_structure(structure)]
+    for name, tensor in (("weight", weight), ("grad", grad)):
+        check_real(tensor, name)
+        kind.check(tensor.shape, name)
+    check_same_shape(weight, grad, "grad")
+    sizes, slopes = sizes_and_slopes(kind.to_blocks(weight), kind.to_blocks(grad))
+    if structure != "matrix":
+        sizes, slopes = sizes.flatten(), slopes.flatten()
+    return maths.singular_value_velocity(sizes, slopes, depth, imbalance=imbalance)
 
 
 def singular_vector_velocity(weight: Tensor, grad: Tensor, depth: float) -> tuple[Tensor, Tensor]:

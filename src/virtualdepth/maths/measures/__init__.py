@@ -13,7 +13,6 @@ from virtualdepth.maths.measures._spectrum import (
     effective_rank_of_spectrum,
     nuclear_norm,
     schatten_norm,
-    singular_values,
     spectral_norm,
     stable_rank,
 )
@@ -30,7 +29,6 @@ __all__ = [
     "nuclear_norm",
     "reconstruction_error",
     "schatten_norm",
-    "singular_values",
     "spectral_norm",
     "squared_errors",
     "stable_rank",

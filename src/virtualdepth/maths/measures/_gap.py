@@ -11,7 +11,7 @@ from virtualdepth.maths._checks import (
     working_dtype,
 )
 from virtualdepth.maths._range import frobenius_norm, in_unit, unit_of
-from virtualdepth.maths.measures._spectrum import singular_values
+from virtualdepth.maths._singular_values import singular_values
 
 
 def end_to_end_gap(weight: Tensor, reference: Tensor) -> Tensor:

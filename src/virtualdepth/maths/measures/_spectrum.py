@@ -1,7 +1,8 @@
 """Measures of the size of a spectrum: ranks and Schatten norms, on any leading batch.
 
 Each takes a finite W, (..., m, n), returns (...) in float64 if W is, else in float32, and raises
-TypeError or ValueError where W is not such a matrix. A matrix without entries measures 0.
+TypeError or ValueError where W is not such a matrix. A matrix without entries measures 0. With
+another structure than "matrix" the sizes of all blocks make one spectrum, and one number.
 
 Gradients in W are finite everywhere. Where a measure has a corner, at zeros and at equal largest
 singular values, they are those of one of its sides; where its slope is infinite, a singular value
@@ -14,31 +15,31 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._checks import check_finite, check_matrix, widened
+from virtualdepth.maths._checks import check_finite, check_real
 from virtualdepth.maths._kernel import times_gain
-from virtualdepth.maths._range import in_unit, out_of_unit, unit_of
+from virtualdepth.maths._range import out_of_unit
+from virtualdepth.maths.structures import STRUCTURES, StructureName, check_structure
 
 
-def singular_values(weight: Tensor) -> Tensor:
-    """Compute the singular values of W, (..., min(m, n)), falling."""
-    return out_of_unit(*_in_unit(weight))
-
-
-def _in_unit(weight: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Compute the singular values of W in its unit, and the unit's exponent."""
-    check_matrix(weight)
+def _sizes_in_unit(weight: Tensor, structure: StructureName) -> tuple[Tensor, Tensor | None]:
+    """Compute the sizes of W in its unit, falling, and the unit's exponent."""
+    kind = STRUCTURES[check_structure(structure)]
+    check_real(weight)
+    kind.check(weight.shape, "weight")
     check_finite(weight)
-    weight = widened(weight)
-    unit = unit_of(weight)
-    sigma: Tensor = torch.linalg.svdvals(in_unit(weight, unit))
-    return sigma, unit
+    sizes, unit = kind.scaled_sizes(weight)
+    # stable: among equal ones the first, of which the derivative is one of the sides
+    return sizes.sort(dim=-1, descending=True, stable=True).values, unit
 
 
-def nuclear_norm(weight: Tensor) -> Tensor:
+def nuclear_norm(weight: Tensor, *, structure: StructureName = "matrix") -> Tensor:
     r"""Sum the singular values: :math:`\|W\|_* = \sum_r \sigma_r`.
 
     Args:
-        weight: W, (..., m, n), finite.
+        weight: W, (..., m, n), finite; any shape that ``structure`` has a meaning for.
+        structure: what to measure in place of singular values: the norms of all "rows" or
+            "columns", the absolute entries ("diagonal"), or the singular values of all frequencies
+            ("circulant"; a pair of conjugates counts once), as in :func:`precondition`.
 
     Returns:
         (...), in the units of W; 0 for a matrix of zeros. The gradient is finite everywhere, at
@@ -46,20 +47,25 @@ def nuclear_norm(weight: Tensor) -> Tensor:
 
     Raises:
         TypeError: if W is complex, integer or sparse.
-        ValueError: if W has fewer than two dimensions or is not finite.
+        ValueError: if W has too few dimensions or is not finite, or there is no such structure.
 
     >>> nuclear_norm(torch.diag(torch.tensor([3.0, 4.0])))
     tensor(7.)
+    >>> nuclear_norm(torch.tensor([[3.0, 4.0], [0.0, 2.0]]), structure="rows")  # the l_{1,2} norm
+    tensor(7.)
     """
-    sigma, unit = _in_unit(weight)
+    sigma, unit = _sizes_in_unit(weight, structure)
     return out_of_unit(sigma.sum(-1), unit)
 
 
-def spectral_norm(weight: Tensor) -> Tensor:
+def spectral_norm(weight: Tensor, *, structure: StructureName = "matrix") -> Tensor:
     r"""Take the largest singular value, :math:`\sigma_1`.
 
     Args:
-        weight: W, (..., m, n), finite.
+        weight: W, (..., m, n), finite; any shape that ``structure`` has a meaning for.
+        structure: what to measure in place of singular values: the norms of all "rows" or
+            "columns", the absolute entries ("diagonal"), or the singular values of all frequencies
+            ("circulant"; a pair of conjugates counts once), as in :func:`precondition`.
 
     Returns:
         (...), in the units of W; 0 for a matrix of zeros. The gradient is finite everywhere, where
@@ -67,23 +73,27 @@ def spectral_norm(weight: Tensor) -> Tensor:
 
     Raises:
         TypeError: if W is complex, integer or sparse.
-        ValueError: if W has fewer than two dimensions or is not finite.
+        ValueError: if W has too few dimensions or is not finite, or there is no such structure.
 
     >>> spectral_norm(torch.diag(torch.tensor([3.0, 4.0])))
     tensor(4.)
     """
-    return singular_values(weight)[..., :1].sum(-1)
+    sizes, unit = _sizes_in_unit(weight, structure)
+    return out_of_unit(sizes[..., :1].sum(-1), unit)
 
 
-def schatten_norm(weight: Tensor, p: float) -> Tensor:
+def schatten_norm(weight: Tensor, p: float, *, structure: StructureName = "matrix") -> Tensor:
     r"""Take the p-norm of the singular values: :math:`(\sum_r \sigma_r^p)^{1/p}`.
 
     p = 1 is the nuclear, 2 the Frobenius, inf the spectral norm; 0 < p < 1 gives a quasi-norm. An
     L2 penalty on N balanced factors amounts to the one with p = 2/N.
 
     Args:
-        weight: W, (..., m, n), finite.
+        weight: W, (..., m, n), finite; any shape that ``structure`` has a meaning for.
         p: 0 < p <= inf.
+        structure: what to measure in place of singular values: the norms of all "rows" or
+            "columns", the absolute entries ("diagonal"), or the singular values of all frequencies
+            ("circulant"; a pair of conjugates counts once), as in :func:`precondition`.
 
     Returns:
         (...), in the units of W; 0 for a matrix of zeros. The gradient is finite everywhere: for
@@ -91,7 +101,8 @@ def schatten_norm(weight: Tensor, p: float) -> Tensor:
 
     Raises:
         TypeError: if W is complex, integer or sparse, or ``p`` is not a real number.
-        ValueError: if W has fewer than two dimensions or is not finite, or ``p`` is not positive.
+        ValueError: if W has too few dimensions or is not finite, ``p`` is not positive, or there is
+            no such structure.
 
     >>> schatten_norm(torch.diag(torch.tensor([3.0, 4.0])), 2)
     tensor(5.)
@@ -100,7 +111,7 @@ def schatten_norm(weight: Tensor, p: float) -> Tensor:
         raise TypeError(f"p: expected a number > 0 or inf but got {p!r}")
     if not p > 0:
         raise ValueError(f"p: expected a number > 0 or inf but got {p!r}")
-    sigma, unit = _in_unit(weight)
+    sigma, unit = _sizes_in_unit(weight, structure)
     largest, relative = _relative(sigma)
     if math.isinf(p):
         return out_of_unit(largest, unit)
@@ -111,11 +122,14 @@ def schatten_norm(weight: Tensor, p: float) -> Tensor:
     return out_of_unit(root, unit)
 
 
-def stable_rank(weight: Tensor) -> Tensor:
+def stable_rank(weight: Tensor, *, structure: StructureName = "matrix") -> Tensor:
     r"""Divide the squared Frobenius by the squared spectral norm: :math:`\|W\|_F^2/\sigma_1^2`.
 
     Args:
-        weight: W, (..., m, n), finite.
+        weight: W, (..., m, n), finite; any shape that ``structure`` has a meaning for.
+        structure: what to measure in place of singular values: the norms of all "rows" or
+            "columns", the absolute entries ("diagonal"), or the singular values of all frequencies
+            ("circulant"; a pair of conjugates counts once), as in :func:`precondition`.
 
     Returns:
         (...) between 1 and min(m, n); 0 for a matrix of zeros. The gradient is finite everywhere;
@@ -123,23 +137,26 @@ def stable_rank(weight: Tensor) -> Tensor:
 
     Raises:
         TypeError: if W is complex, integer or sparse.
-        ValueError: if W has fewer than two dimensions or is not finite.
+        ValueError: if W has too few dimensions or is not finite, or there is no such structure.
 
     >>> stable_rank(torch.diag(torch.tensor([2.0, 1.0, 1.0])))
     tensor(1.5000)
     """
-    _, relative = _relative(_in_unit(weight)[0])
+    _, relative = _relative(_sizes_in_unit(weight, structure)[0])
     return relative.square().sum(-1)
 
 
-def effective_rank(weight: Tensor) -> Tensor:
+def effective_rank(weight: Tensor, *, structure: StructureName = "matrix") -> Tensor:
     r"""Exponentiate the entropy of the normalised singular values.
 
     :math:`\exp(-\sum_r p_r \ln p_r)` with :math:`p_r = \sigma_r / \sum_s \sigma_s`: k equal
     singular values give k.
 
     Args:
-        weight: W, (..., m, n), finite.
+        weight: W, (..., m, n), finite; any shape that ``structure`` has a meaning for.
+        structure: what to measure in place of singular values: the norms of all "rows" or
+            "columns", the absolute entries ("diagonal"), or the singular values of all frequencies
+            ("circulant"; a pair of conjugates counts once), as in :func:`precondition`.
 
     Returns:
         (...) between 1 and min(m, n); 0 for a matrix of zeros. The gradient is finite everywhere: a
@@ -147,14 +164,16 @@ def effective_rank(weight: Tensor) -> Tensor:
 
     Raises:
         TypeError: if W is complex, integer or sparse.
-        ValueError: if W has fewer than two dimensions or is not finite.
+        ValueError: if W has too few dimensions or is not finite, or there is no such structure.
 
     Source: Roy and Vetterli, "The effective rank: a measure of effective dimensionality", 2007.
 
     >>> effective_rank(torch.diag(torch.tensor([2.0, 2.0, 0.0])))
     tensor(2.)
+    >>> effective_rank(torch.tensor([0.5, 0.0, -0.5, 0.5]), structure="diagonal")  # entries
+    tensor(3.)
     """
-    return effective_rank_of_spectrum(_in_unit(weight)[0])
+    return effective_rank_of_spectrum(_sizes_in_unit(weight, structure)[0])
 
 
 def effective_rank_of_spectrum(sigma: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from virtualdepth.maths._defects import defects
 from virtualdepth.maths._preconditioner import Preconditioned, preconditioner
 from virtualdepth.maths._profile import Imbalance, layer_roots
 from virtualdepth.maths._range import imbalance_in, in_unit, in_units, out_of_unit, unit_of
+from virtualdepth.maths._singular_values import scaled_singular_values
 from virtualdepth.maths._svd import thin_svd
-from virtualdepth.maths.measures import singular_values
 from virtualdepth.maths.structures._protocol import Form, Structure, polar_layers
 
 
@@ -35,9 +35,9 @@ class Matrix(Structure):
         """Return the matrices themselves."""
         return blocks
 
-    def sizes(self, array: Tensor) -> Tensor:
-        """Compute the singular values, (..., min(m, n)), falling."""
-        return singular_values(array)
+    def scaled_sizes(self, array: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Compute the singular values, (..., min(m, n)), falling, in units of each matrix."""
+        return scaled_singular_values(array)
 
     def preconditioned(
         self,

@@ -52,13 +52,22 @@ class Structure:
 
     def sizes(self, array: Tensor) -> Tensor:
         """Compute the singular values of all blocks, (number,), in the order of the blocks."""
+        return out_of_unit(*self.scaled_sizes(array))
+
+    def scaled_sizes(self, array: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Compute the sizes in a unit that all blocks share, and the unit's exponent."""
         array = widened(array)
         unit = unit_of(array.reshape(1, -1))
-        return out_of_unit(self._sizes(in_unit(array, unit)).flatten(), unit)
+        return self._sizes(in_unit(array, unit)).flatten(), unit
 
     def _sizes(self, array: Tensor) -> Tensor:
         """Compute the sizes of an array in the ordinary range, of any shape."""
-        sizes: Tensor = torch.linalg.svdvals(self.to_blocks(array))
+        blocks = self.to_blocks(array)
+        sizes: Tensor
+        if min(blocks.shape[-2:]) == 1:
+            sizes = torch.linalg.matrix_norm(blocks)
+        else:
+            sizes = torch.linalg.svdvals(blocks)
         return sizes
 
     def preconditioned(
