@@ -33,6 +33,13 @@ from tests.cli.process import call
         ("verify --time soon", "time: expected a number but got 'soon'"),
         ("verify --time 0.01", "lrs: expected time / learning rate between 1 and 10000000 steps"),
         ("verify --init-scale 0", "init_scale: expected a number from 1e-12 to 1e12 but got 0"),
+        ("verify --structure x", "structure: expected one of matrix, rows, columns, diagonal, "
+         "circulant but got 'x'"),
+        ("verify --imbalance -1", "imbalance: expected a number from 0 to 1e12 but got -1"),
+        ("verify --imbalance big", "imbalance: expected a number but got 'big'"),
+        ("verify --optimizer-structure x", "optimizer_structure: expected one of matrix, rows,"),
+        ("verify --optimizer-imbalance=-1", "optimizer_imbalance: expected a number from 0 to"),
+        ("verify --imbalance 1 --optimizer-depth inf", "optimizer_imbalance: expected 0 at"),
         ("verify --seed 0.5", "seed: expected an integer >= 0 and < 2^63 but got 0.5"),
         ("verify --dtype half", "dtype: expected one of float64, float32 but got 'half'"),
         ("verify --data mnist", "data: expected digits, ethanol, synthetic or the path of a CSV"),

@@ -9,7 +9,14 @@ from tests.cli.process import FILES, SMALL, SYNTHETIC, call
 
 @pytest.mark.parametrize(
     ("more", "status", "word"),
-    [([], 0, "passed"), (["--depth", "4"], 0, "passed"), (["--optimizer-depth", "1"], 1, "failed")],
+    [
+        ([], 0, "passed"),
+        (["--depth", "4"], 0, "passed"),
+        (["--optimizer-depth", "1"], 1, "failed"),
+        (["--structure", "rows", "--imbalance", "0.5"], 0, "passed"),
+        (["--imbalance", "0.5", "--optimizer-imbalance", "0.1"], 1, "failed"),
+        (["--optimizer-structure", "diagonal"], 1, "failed"),
+    ],
 )
 def test_verify(
     more: list[str], status: int, word: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -39,6 +46,7 @@ def test_every_option_arrives(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text('"a,b",y,z\n' + "1,2,2\n3,5,1\n4,4,1\n6,5,3\n")
     given = (
         "--data own.csv --data-dir there --targets z,y --depth 2 --optimizer-depth inf "
+        "--structure columns --imbalance 0.5 --optimizer-structure rows --optimizer-imbalance 0 "
         "--lrs 0.1,0.2 --time 0.5 --init-scale 0.25 --seed 7 --dtype float32 --output run"
     )
     call("verify", *given.split())
@@ -48,7 +56,11 @@ def test_every_option_arrives(tmp_path: Path) -> None:
         "data_dir": "there",
         "targets": ["z", "y"],
         "depth": 2,
+        "structure": "columns",
+        "imbalance": 0.5,
         "optimizer_depth": "inf",
+        "optimizer_structure": "rows",
+        "optimizer_imbalance": 0,
         "lrs": [0.2, 0.1],
         "time": 0.5,
         "init_scale": 0.25,

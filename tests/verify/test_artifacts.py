@@ -24,7 +24,11 @@ SCHEMA = {
         "data_dir": (str, type(None)),
         "targets": list,
         "depth": int,
+        "structure": str,
+        "imbalance": NUMBER,
         "optimizer_depth": (int, float, str),
+        "optimizer_structure": str,
+        "optimizer_imbalance": NUMBER,
         "lrs": list,
         "time": NUMBER,
         "init_scale": NUMBER,
@@ -107,6 +111,15 @@ def test_round_trip(outcome: VerifyResult, tmp_path: Path) -> None:
     )
 
 
+def test_a_result_of_before_structures(passed: VerifyResult, tmp_path: Path) -> None:
+    save(passed, tmp_path)
+    found = json.loads((tmp_path / "result.json").read_text())
+    for name in ("structure", "imbalance", "optimizer_structure", "optimizer_imbalance"):
+        del found["config"][name]
+    (tmp_path / "result.json").write_text(json.dumps(found))
+    assert load(tmp_path) == passed
+
+
 def test_a_second_run_replaces_the_first(
     passed: VerifyResult, unstarted: VerifyResult, tmp_path: Path
 ) -> None:
@@ -157,6 +170,8 @@ def test_nothing_to_load(tmp_path: Path) -> None:
         ("result.json", ("depth", "../3")),
         ("result.json", ("data", 3)),
         ("result.json", ("lrs", "0.1")),
+        ("result.json", ("structure", "toeplitz")),
+        ("result.json", ("imbalance", -1)),
         ("curves.csv", ""),
         ("curves.csv", "lr,step,time,loss_single,loss_deep,gap,balancedness\n0.1,0,0,x,1,0,0\n"),
         ("curves.csv", "lr,step\n0.1,0\n"),

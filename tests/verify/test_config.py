@@ -7,8 +7,9 @@ import re
 
 import pytest
 
+from virtualdepth import maths
 from virtualdepth.runs import UnusableError
-from virtualdepth.verify._config import VerifyConfig
+from virtualdepth.verify._config import STRUCTURES, VerifyConfig
 
 
 @pytest.mark.parametrize("depth", [1, 0, -2, 2.5, math.inf, math.nan, True])
@@ -41,6 +42,17 @@ def test_depth_without_an_explicit_network(depth: float) -> None:
         ({"init_scale": 0.0}, "init_scale: expected a number from 1e-12 to 1e12 but got 0.0"),
         ({"init_scale": math.nan}, "init_scale: expected a number from 1e-12 to 1e12 but got nan"),
         ({"init_scale": 1e99}, "init_scale: expected a number from 1e-12 to 1e12 but got 1e+99"),
+        ({"init_scale": -1.0, "imbalance": 0.5}, "init_scale: expected a number from 1e-12 to 1e12 "
+         "but got -1.0; 0 needs an imbalance"),
+        ({"structure": "toeplitz"}, "structure: expected one of matrix, rows, columns, diagonal, "
+         "circulant but got 'toeplitz'"),
+        ({"optimizer_structure": "x"}, "optimizer_structure: expected one of matrix, rows"),
+        ({"imbalance": -0.5}, "imbalance: expected a number from 0 to 1e12 but got -0.5"),
+        ({"imbalance": math.nan}, "imbalance: expected a number from 0 to 1e12 but got nan"),
+        ({"optimizer_imbalance": math.inf}, "optimizer_imbalance: expected a number from 0 to 1e12 "
+         "but got inf"),
+        ({"imbalance": 0.5, "optimizer_depth": math.inf}, "optimizer_imbalance: expected 0 at "
+         "infinite depth but got 0.5"),
         ({"seed": -1}, "seed: expected an integer >= 0 and < 2^63 but got -1"),
         ({"seed": 1.5}, "seed: expected an integer >= 0 and < 2^63 but got 1.5"),
         ({"seed": 2**63}, "seed: expected an integer >= 0 and < 2^63 but got"),
@@ -73,3 +85,17 @@ def test_json(optimizer_depth: float | None, shown: object) -> None:
     assert found["targets"] == ["y"]
     assert found["lrs"] == [0.1, 0.05, 0.025, 0.0125]
     assert set(found) == {field.name for field in dataclasses.fields(VerifyConfig)}
+
+
+def test_json_of_structure_and_imbalance() -> None:
+    found = VerifyConfig(structure="rows", imbalance=0.5, optimizer_imbalance=0).to_json()
+    assert [found[name] for name in ("structure", "optimizer_structure")] == ["rows", "rows"]
+    assert [found[name] for name in ("imbalance", "optimizer_imbalance")] == [0.5, 0]
+
+
+def test_structures_are_those_of_the_mathematics() -> None:
+    assert tuple(maths.STRUCTURES) == STRUCTURES
+
+
+def test_a_start_of_zero_needs_an_imbalance() -> None:
+    assert VerifyConfig(init_scale=0.0, imbalance=0.5).init_scale == 0

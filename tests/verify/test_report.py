@@ -8,7 +8,15 @@ import pytest
 from matplotlib.image import imread
 
 from virtualdepth.verify._artifacts import save
-from virtualdepth.verify._report import conclusion, terminal_table, verdict, write_report
+from virtualdepth.verify._check import check
+from virtualdepth.verify._config import VerifyConfig
+from virtualdepth.verify._report import (
+    conclusion,
+    figures,
+    terminal_table,
+    verdict,
+    write_report,
+)
 from virtualdepth.verify._results import VerifyResult
 
 
@@ -79,6 +87,28 @@ def test_words(
     assert verdict(result) == word
     assert any(sentence in line for line in conclusion(result))
     assert sentence in reported(result, tmp_path)
+
+
+def test_structure_and_imbalance_are_named(tmp_path: Path) -> None:
+    result = check(
+        VerifyConfig(
+            data="synthetic",
+            lrs=(0.1, 0.05),
+            time=0.5,
+            structure="rows",
+            imbalance=0.5,
+            optimizer_imbalance=0.0,
+        )
+    )
+    report = reported(result, tmp_path)
+    assert "trained as if it were 3 layers deep, structure rows, beside an explicit" in report
+    assert "network of 3 layers, structure rows, imbalance 0.5 with 56 parameters" in report
+    title = "synthetic, depth 3, structure rows, imbalance 0.5"
+    titles = [figure.get_suptitle() or figure.axes[0].get_title()
+              for _, figure in figures(result).values()]  # fmt: skip
+    assert len(titles) == 2
+    for text in titles:
+        assert text.startswith(f"{title}, single layer trained at depth 3, structure rows")
 
 
 def test_a_network_that_hardly_learns_is_pointed_out(

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 import virtualdepth
 from virtualdepth.data import DATA_VARIABLE
 from virtualdepth.verify._check import check
-from virtualdepth.verify._config import VerifyConfig
+from virtualdepth.verify._config import STRUCTURES, VerifyConfig
 
 SMALL = {"data": "synthetic", "lrs": (0.1, 0.05, 0.025), "time": 1.0}
 
@@ -39,10 +40,40 @@ def test_another_depth_does_not(optimizer_depth: float) -> None:
     assert min(row.gap for row in result.rows) > 0.02
 
 
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("depth", [2, 3])
+def test_one_layer_follows_every_structure(structure: str, depth: int) -> None:
+    result = check(VerifyConfig(**SMALL, depth=depth, structure=structure, imbalance=0.5))
+    assert result.passed is True
+    assert result.order == pytest.approx(1, abs=0.1)
+    for curve in result.curves:
+        assert curve.loss_deep[-1] < 0.7 * curve.loss_deep[0]
+
+
+def test_a_start_of_zero() -> None:
+    result = check(
+        VerifyConfig(data="synthetic", lrs=(0.02, 0.01), time=1.0, imbalance=0.5, init_scale=0.0)
+    )
+    assert result.passed is True
+    assert [curve.gap[0] for curve in result.curves] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"optimizer_imbalance": 0.1}, {"optimizer_structure": "matrix"}], ids=str
+)
+def test_another_imbalance_or_structure_does_not(wrong: dict[str, Any]) -> None:
+    result = check(VerifyConfig(**SMALL, structure="rows", imbalance=0.5, **wrong))
+    assert result.passed is False
+    assert abs(result.order) < 0.3
+    assert min(row.gap for row in result.rows) > 0.02
+
+
 def test_parameters_are_counted() -> None:
     result = check(VerifyConfig(**SMALL, depth=4))
     # 12 inputs, 4 outputs, hidden layers of min(12, 4)
     assert result.parameters == {"single": 12 * 4, "deep": 12 * 4 + 4 * 4 + 4 * 4 + 4 * 4}
+    result = check(VerifyConfig(**SMALL, depth=4, structure="columns"))
+    assert result.parameters == {"single": 12 * 4, "deep": 12 * 4 + 3 * 12}
 
 
 def test_versions() -> None:

@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from virtualdepth._lightning._losses import check_power, lp, mse
-from virtualdepth.maths import balancedness, check_depth
+from virtualdepth.maths import (
+    StructureName,
+    balancedness,
+    check_depth,
+    check_imbalance,
+    check_structure,
+    end_to_end_gap,
+)
 from virtualdepth.networks import DeepLinear, init
 from virtualdepth.optim import EndToEndSGD
 
@@ -29,8 +36,8 @@ class EquivalenceMixin(LightningModule):
 
     ``single``, an ``nn.Linear`` without bias, is trained by :class:`virtualdepth.EndToEndSGD`;
     ``deep``, a :class:`virtualdepth.DeepLinear`, by plain gradient descent on its factors. Both
-    start from one balanced product, see the same batches and share the learning rate, in two groups
-    of one optimizer. Then
+    start from one product, see the same batches and share the learning rate, in two groups of one
+    optimizer. Then
 
     .. math:: \mathrm{gap} = \|W - W_N \cdots W_1\|_F \,/\, \|W_N \cdots W_1\|_F
 
@@ -50,12 +57,19 @@ class EquivalenceMixin(LightningModule):
         out_features: m.
         depth: number of layers N, an integer >= 2.
         lr: learning rate, >= 0.
+        structure: what the layers of ``deep`` are, see :class:`virtualdepth.DeepLinear`; the rule
+            of ``single`` acts in the same blocks.
+        imbalance: lambda >= 0, by how much one layer of ``deep`` is smaller than the others.
         optimizer_depth: depth that ``single`` is trained with; default N. Any other breaks the
             equivalence, which shows that the check can fail.
+        optimizer_structure: the same for the structure.
+        optimizer_imbalance: the same for the imbalance.
         loss: "mse": the mean over samples of ||W x - y||^2 / 2; "lp": of sum_i |(W x - y)_i|^p / p.
         p: the exponent of "lp", >= 1.
-        init_scale: scale of the start, see :func:`virtualdepth.init.balanced_`.
-        hidden_features: hidden widths of ``deep``, each >= min(m, n), the default.
+        init_scale: scale of the start, see :func:`virtualdepth.init.balanced_`; with imbalance it
+            may be 0, for a start of zero.
+        hidden_features: hidden widths of ``deep``, each >= min(m, n), the default; None with any
+            ``structure`` but "matrix".
         seed: seed of the start.
 
     Attributes:
@@ -92,7 +106,11 @@ class EquivalenceMixin(LightningModule):
         depth: int,
         lr: float,
         *,
+        structure: StructureName = "matrix",
+        imbalance: float = 0.0,
         optimizer_depth: float | None = None,
+        optimizer_structure: StructureName | None = None,
+        optimizer_imbalance: float | None = None,
         loss: Literal["mse", "lp"] = "mse",
         p: float = 2,
         init_scale: float = 0.3,
@@ -101,8 +119,18 @@ class EquivalenceMixin(LightningModule):
     ) -> None:
         super().__init__()
         depth = _check_twin_depth(depth)
+        structure, imbalance = check_structure(structure), check_imbalance(imbalance)
         if optimizer_depth is not None:
             optimizer_depth = check_depth(optimizer_depth, "optimizer_depth")
+        if optimizer_structure is not None:
+            optimizer_structure = check_structure(optimizer_structure, "optimizer_structure")
+        if optimizer_imbalance is not None:
+            optimizer_imbalance = check_imbalance(optimizer_imbalance, name="optimizer_imbalance")
+        check_imbalance(
+            imbalance if optimizer_imbalance is None else optimizer_imbalance,
+            depth if optimizer_depth is None else optimizer_depth,
+            "optimizer_imbalance",
+        )
         if loss not in LOSSES:
             raise ValueError(f"loss: expected one of {LOSSES} but got {loss!r}")
         p = check_power(p)
@@ -115,22 +143,27 @@ class EquivalenceMixin(LightningModule):
             hidden_features = _plain_widths(hidden_features)
         self.save_hyperparameters()
         self.single = nn.Linear(in_features, out_features, bias=False, device="cpu")
-        init.balanced_(self.single, init_scale, generator=torch.Generator().manual_seed(seed))
-        self.deep = DeepLinear.from_weight(self.single.weight, depth, hidden_features)
+        if init_scale == 0 and imbalance > 0:  # then zeros move
+            nn.init.zeros_(self.single.weight)
+        else:
+            init.balanced_(self.single, init_scale, generator=torch.Generator().manual_seed(seed))
+        self.deep = DeepLinear.from_weight(
+            self.single.weight, depth, hidden_features, structure=structure, imbalance=imbalance
+        )
         self.register_buffer("largest_gap", torch.zeros((), device="cpu"))
 
     def configure_optimizers(self) -> Optimizer:
-        """Make one optimizer with a group for each model; only their depths differ.
+        """Make one optimizer with a group for each model: with depth, and plain.
 
         Returns:
             The optimizer; its parameters have names, which its errors use.
         """
-        depth = self.hparams["optimizer_depth"]
+        rule = {}
+        for name in ("depth", "structure", "imbalance"):
+            another = self.hparams[f"optimizer_{name}"]
+            rule[name] = self.hparams[name] if another is None else another
         groups = [
-            {
-                "params": list(self.single.named_parameters("single")),
-                "depth": self.hparams["depth"] if depth is None else depth,
-            },
+            {"params": list(self.single.named_parameters("single")), **rule},
             {"params": list(self.deep.named_parameters("deep")), "depth": 1},
         ]
         return EndToEndSGD(groups, lr=self.hparams["lr"])
@@ -199,9 +232,9 @@ class EquivalenceMixin(LightningModule):
         Returns:
             The scalars ``gap`` and ``balancedness``, which are logged under these names.
         """
-        product = self.deep.end_to_end()
-        gap = (self.single.weight - product).norm() / product.norm()
-        return {"gap": gap, "balancedness": balancedness(self.deep.factors).max()}
+        gap = end_to_end_gap(self.single.weight, self.deep.end_to_end())  # 0 for two zeros
+        defects = balancedness(self.deep.factors, structure=self.deep.structure)
+        return {"gap": gap, "balancedness": defects.max()}
 
 
 def _check_twin_depth(depth: float) -> int:

@@ -29,6 +29,14 @@ CURVES = "curves.csv"
 LOSS_FIGURE, GAP_FIGURE = "loss.png", "gap.png"
 OWN = (RESULT, CURVES, REPORT, LOSS_FIGURE, GAP_FIGURE)
 
+# what the runs of older versions were, which do not name it
+_BEFORE_STRUCTURES = {
+    "structure": "matrix",
+    "imbalance": 0.0,
+    "optimizer_structure": "matrix",
+    "optimizer_imbalance": 0.0,
+}
+
 _COLUMNS = ("loss_single", "loss_deep", "gap", "balancedness")
 
 
@@ -80,13 +88,14 @@ def load(folder: Path) -> VerifyResult:
 
 def _read_config(given: Mapping[str, Any]) -> dict[str, Any]:
     """Check the arguments as those of the command line are."""
+    given = {**_BEFORE_STRUCTURES, **given}
     found = {field.name: given[field.name] for field in fields(VerifyConfig)}
-    found |= {name: tuple(found[name]) for name in ("lrs", "targets")}
-    found["optimizer_depth"] = float(found["optimizer_depth"])
+    checked = found | {name: tuple(found[name]) for name in ("lrs", "targets")}
+    checked["optimizer_depth"] = float(found["optimizer_depth"])
     if not isinstance(found["data"], str):
         raise TypeError(f"data {found['data']!r}")
-    VerifyConfig(**found)
-    return {field.name: given[field.name] for field in fields(VerifyConfig)}
+    VerifyConfig(**checked)
+    return found
 
 
 def _read_row(given: Mapping[str, Any]) -> Row:

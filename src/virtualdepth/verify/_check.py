@@ -49,8 +49,8 @@ def check(config: VerifyConfig, problem: Problem | None = None) -> VerifyResult:
                     steps=config.steps(lr),
                     dtype=config.dtype,
                     on_step=bar.update,
-                    depth=config.depth,
-                    optimizer_depth=config.optimizer_depth,
+                    **config.network,
+                    **{f"optimizer_{name}": value for name, value in config.rule.items()},
                     init_scale=config.init_scale,
                     seed=config.seed,
                 )
@@ -63,7 +63,7 @@ def check(config: VerifyConfig, problem: Problem | None = None) -> VerifyResult:
         versions=versions(*PACKAGES),
         rows=rows,
         curves=curves,
-        parameters=_parameters(problem, config.depth),
+        parameters=_parameters(problem, config),
         notes=list(problem.notes),
     )
 
@@ -80,7 +80,7 @@ def _row(curve: Curve, steps: int, seconds: float) -> Row:
     )
 
 
-def _parameters(problem: Problem, depth: int) -> dict[str, int]:
+def _parameters(problem: Problem, config: VerifyConfig) -> dict[str, int]:
     inputs, outputs = problem.inputs.shape[1], problem.targets.shape[1]
-    deep = DeepLinear(inputs, outputs, depth, device="meta")
+    deep = DeepLinear(inputs, outputs, **config.network, device="meta")
     return {"single": inputs * outputs, "deep": sum(p.numel() for p in deep.parameters())}

@@ -54,10 +54,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of layers, 2 or more (default: %(default)s)",
     )
     add(
+        "--structure",
+        default=default.structure,
+        metavar="S",
+        help="layers of the network: matrix, rows (gates of outputs above a matrix), columns "
+        "(gates of inputs below a matrix), diagonal (gates of entries) or circulant (filters as "
+        "long as the input) (default: %(default)s)",
+    )
+    add(
+        "--imbalance",
+        type=_number,
+        default=default.imbalance,
+        metavar="L",
+        help="by how much one layer is smaller than the others, in squared singular values "
+        "(default: 0)",
+    )
+    add(
         "--optimizer-depth",
         type=_number,
         metavar="N",
         help="another depth for the single layer, to see the check fail (default: N)",
+    )
+    add(
+        "--optimizer-structure",
+        metavar="S",
+        help="another structure for the single layer, to see the check fail (default: S)",
+    )
+    add(
+        "--optimizer-imbalance",
+        type=_number,
+        metavar="L",
+        help="another imbalance for the single layer, to see the check fail (default: L)",
     )
     add(
         "--lrs",
@@ -78,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_number,
         default=default.init_scale,
         metavar="S",
-        help="scale of the random start (default: %(default)s)",
+        help="scale of the random start, 0 with an imbalance only (default: %(default)s)",
     )
     add(
         "--seed",

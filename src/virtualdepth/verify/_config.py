@@ -7,8 +7,11 @@ from typing import Any
 from virtualdepth.runs import UnusableError, plain
 
 DTYPES = ("float64", "float32")
+# those of virtualdepth.maths, which takes torch a second to import
+STRUCTURES = ("matrix", "rows", "columns", "diagonal", "circulant")
 DEEPEST = 1000  # beyond, a network of hundreds of thousands of rows would only run out of memory
 MOST_STEPS = 10_000_000
+KNOBS = ("depth", "structure", "imbalance")  # what the rule and the network have in common
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +23,14 @@ class VerifyConfig:
         data_dir: folder of the ethanol data; default the environment variable VIRTUALDEPTH_DATA.
         targets: of a CSV file, the columns to predict.
         depth: number of layers N, an integer from 2 to 1000.
+        structure: what the layers of the network are, see :class:`virtualdepth.DeepLinear`.
+        imbalance: by how much one layer of the network is smaller than the others, 0 to 1e12.
         optimizer_depth: depth that the single layer is trained with, real, 1 to inf; default N.
+        optimizer_structure: structure that it is trained with; default that of the network.
+        optimizer_imbalance: imbalance that it is trained with; default that of the network.
         lrs: two or more learning rates; kept largest first.
         time: steps times learning rate.
-        init_scale: of the start, see :func:`virtualdepth.init.balanced_`.
+        init_scale: of the start, see :func:`virtualdepth.init.balanced_`; 0 with imbalance only.
         seed: of the start, and of synthetic data.
         dtype: "float64" or "float32".
 
@@ -38,7 +45,11 @@ class VerifyConfig:
     data_dir: str | None = None
     targets: tuple[str, ...] = ()
     depth: int = 3
+    structure: str = "matrix"
+    imbalance: float = 0.0
     optimizer_depth: float | None = None
+    optimizer_structure: str | None = None
+    optimizer_imbalance: float | None = None
     lrs: tuple[float, ...] = (0.1, 0.05, 0.025, 0.0125)
     time: float = 20.0
     init_scale: float = 0.3
@@ -56,9 +67,18 @@ class VerifyConfig:
             raise UnusableError(
                 "optimizer_depth", f"expected a number from 1 to inf but got {self.optimizer_depth}"
             )
-        if self.dtype not in DTYPES:
+        _check_one_of(DTYPES, "dtype", self.dtype)
+        _check_one_of(STRUCTURES, "structure", self.structure)
+        _check_imbalance("imbalance", self.imbalance)
+        if self.optimizer_structure is not None:
+            _check_one_of(STRUCTURES, "optimizer_structure", self.optimizer_structure)
+        if self.optimizer_imbalance is not None:
+            _check_imbalance("optimizer_imbalance", self.optimizer_imbalance)
+        if self.rule["imbalance"] > 0 and math.isinf(self.rule["depth"]):
             raise UnusableError(
-                "dtype", f"expected one of {', '.join(DTYPES)} but got {self.dtype!r}"
+                "optimizer_imbalance",
+                f"expected 0 at infinite depth but got {self.rule['imbalance']}: the gain of a "
+                "zero has no limit",
             )
         if self.seed % 1 != 0 or not 0 <= self.seed < 2**63:
             raise UnusableError(
@@ -66,9 +86,12 @@ class VerifyConfig:
             )
         _check_positive("time", self.time)
         # beyond these the start, or its squares, would be 0 or infinite in float32
-        if not 1e-12 <= self.init_scale <= 1e12:
+        moves_zeros = self.init_scale == 0 and self.imbalance > 0
+        if not moves_zeros and not 1e-12 <= self.init_scale <= 1e12:
             raise UnusableError(
-                "init_scale", f"expected a number from 1e-12 to 1e12 but got {self.init_scale}"
+                "init_scale",
+                f"expected a number from 1e-12 to 1e12 but got {self.init_scale}; 0 needs an "
+                "imbalance",
             )
         object.__setattr__(self, "depth", int(self.depth))
         object.__setattr__(self, "seed", int(self.seed))
@@ -96,10 +119,21 @@ class VerifyConfig:
         """Return how many steps a learning rate takes, at least 1."""
         return round(self.time / lr)
 
+    @property
+    def network(self) -> dict[str, Any]:
+        """What the explicit network is: its depth, structure and imbalance."""
+        return {name: getattr(self, name) for name in KNOBS}
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """What the single layer is trained as: the same, where no option says otherwise."""
+        others = {name: getattr(self, f"optimizer_{name}") for name in KNOBS}
+        return self.network | {name: value for name, value in others.items() if value is not None}
+
     def to_json(self) -> dict[str, Any]:
-        """Return the arguments for result.json, with the depth that the optimizer uses."""
-        rule = self.depth if self.optimizer_depth is None else self.optimizer_depth
-        arguments: dict[str, Any] = plain(asdict(self) | {"optimizer_depth": rule})
+        """Return the arguments for result.json, with what the single layer is trained as."""
+        rule = {f"optimizer_{name}": value for name, value in self.rule.items()}
+        arguments: dict[str, Any] = plain(asdict(self) | rule)
         return arguments
 
 
@@ -110,6 +144,16 @@ def exact(value: float) -> str:
     ('5', '0.1234567')
     """
     return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+def _check_one_of(allowed: tuple[str, ...], name: str, value: object) -> None:
+    if value not in allowed:
+        raise UnusableError(name, f"expected one of {', '.join(allowed)} but got {value!r}")
+
+
+def _check_imbalance(name: str, value: float) -> None:
+    if not 0 <= value <= 1e12:
+        raise UnusableError(name, f"expected a number from 0 to 1e12 but got {value}")
 
 
 def _check_positive(name: str, value: float) -> None:

@@ -95,19 +95,21 @@ def write_report(result: VerifyResult, folder: Path) -> None:
     paragraphs = [
         f"# virtualdepth verify: {verdict(result)}",
         f"One linear layer of {result.parameters['single']:,} parameters, trained as if it were "
-        f"{config['optimizer_depth']} layers deep, beside an explicit network of "
-        f"{config['depth']} layers with {result.parameters['deep']:,} parameters, on "
-        f"{escaped(config['data'])}. Both start from one product of balanced factors and take the "
-        f"same number of full-batch gradient steps, up to time {exact(config['time'])} = learning "
-        "rate × steps. The gap is the largest relative distance ‖W − W_deep‖ / ‖W_deep‖ "
-        "(Frobenius) along the way.",
+        f"{config['optimizer_depth']} layers deep{_kind(config, 'optimizer_')}, beside an explicit "
+        f"network of {config['depth']} layers{_kind(config)} with {result.parameters['deep']:,} "
+        f"parameters, on {escaped(config['data'])}. Both start from one product of "
+        f"{'balanced' if config['imbalance'] == 0 else 'such'} factors and take the same number of "
+        f"full-batch gradient steps, up to time {exact(config['time'])} = learning rate × steps. "
+        "The gap is the largest relative distance ‖W − W_deep‖ / ‖W_deep‖ (Frobenius) along the "
+        "way.",
         "\n".join(f"- {escaped(note)}" for note in result.notes),
         markdown_table(table(result)),
         "\n".join(f"- {sentence}" for sentence in conclusion(result)),
         *save_figures(figures(result), folder),
         "The rule is exact for infinitesimal steps only, so the two runs differ by an amount "
         "proportional to the learning rate: the check asks for this order 1, and for gaps that "
-        "fall. A wrong depth leaves a gap that hardly falls, of order near 0.",
+        "fall. A wrong depth, structure or imbalance leaves a gap that hardly falls, of order near "
+        "0.",
         *settings({name: _shown(value) for name, value in config.items()}, result.versions),
     ]
     runs.write_report(folder, paragraphs)
@@ -135,10 +137,20 @@ def figures(result: VerifyResult) -> dict[str, tuple[str, Figure]]:
     return drawn
 
 
+def _kind(config: dict[str, Any], of: str = "") -> str:
+    """Name structure and imbalance where they are not the default, of the network or ``of``."""
+    structure, imbalance = config[f"{of}structure"], config[f"{of}imbalance"]
+    return ("" if structure == "matrix" else f", structure {structure}") + (
+        "" if imbalance == 0 else f", imbalance {exact(imbalance)}"
+    )
+
+
 def _title(config: dict[str, Any]) -> str:
-    depth, rule = config["depth"], config["optimizer_depth"]
-    single = "" if rule == depth else f", single layer trained at depth {rule}"
-    return f"{figure_text(Path(config['data']).name)}, depth {depth}{single}"
+    network, rule = (
+        f"depth {config[f'{of}depth']}{_kind(config, of)}" for of in ("", "optimizer_")
+    )
+    single = "" if rule == network else f", single layer trained at {rule}"
+    return f"{figure_text(Path(config['data']).name)}, {network}{single}"
 
 
 def _loss_figure(curves: list[Curve]) -> Figure:

@@ -13,7 +13,6 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from virtualdepth.lightning import EquivalenceModule, TensorDataModule
-from virtualdepth.maths import balancedness
 from virtualdepth.runs import torch_threads
 from virtualdepth.verify._results import Curve
 
@@ -77,9 +76,8 @@ class Recorder(Callback):
     @torch.no_grad()
     def start(self, module: EquivalenceModule) -> None:
         """Measure a module that is not trained yet: factoring leaves a rounding error."""
-        product = module.deep.end_to_end()
-        gap = (module.single.weight - product).norm() / product.norm()
-        self._gap_and_balance = gap.item(), balancedness(module.deep.factors).max().item()
+        measures = module.measure()
+        self._gap_and_balance = measures["gap"].item(), measures["balancedness"].item()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
