@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Placement, Shard, distribute_tensor
 
+from virtualdepth.maths import STRUCTURES
 from virtualdepth.optim import EndToEndSGD, routing
 
 # tall and wide, uneven (odd sides), with empty parts (1 on a side) and parts of a single row or
@@ -112,6 +113,18 @@ def errors_at(
             for scheme in schemes
         },
         "rank 1": after_steps(place, singular, steps=1, depths=depths, scheme=schemes[0]),
+    }
+
+
+def structured(place: Place) -> dict[str, float]:
+    """Blocks of every structure, and unequal layers, by the plan's own choice."""
+    weights = [well_conditioned(shape) for shape in SHAPES]
+    unequal: dict[str, Any] = {"depths": (1.5, 3), "imbalance": 0.1, "momentum": 0.9}
+    return {
+        f"{structure}, {scale}": after_steps(
+            place, weights, structure=structure, step_scale=scale, **unequal
+        )
+        for structure, scale in product(STRUCTURES, ("raw", "unit"))
     }
 
 

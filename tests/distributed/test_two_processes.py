@@ -21,6 +21,24 @@ def test_parts_move_as_the_whole(measured: list[Any], where: str) -> None:
         assert {case: error for case, error in rank["errors"][where].items() if error > 1e-12} == {}
 
 
+@pytest.mark.parametrize("where", PLACEMENTS)
+def test_structures_and_unequal_layers_move_as_the_whole(measured: list[Any], where: str) -> None:
+    for rank in measured:
+        errors = rank["structured"][where]
+        assert {case: error for case, error in errors.items() if error > 1e-12} == {}
+
+
+def test_blocks_that_are_whole_on_a_process_need_no_other(measured: list[Any]) -> None:
+    for rank in measured:
+        for case in ("whole rows", "whole entries"):
+            assert rank[case]["schemes"] == ["local"] * 2
+            assert rank[case]["counts"] == {"allreduce_": 1}
+        assert rank["one scale"]["schemes"] == ["gather"]
+        # sums of W^T W tell a step of unequal layers, but not how far it would go
+        assert rank["unequal"]["schemes"] == ["gram"] * 2
+        assert rank["unequal, unit"]["schemes"] == ["gather"]
+
+
 def test_narrow_numbers(measured: list[Any]) -> None:
     for rank in measured:
         assert rank["narrow"]["torch.float32"] < 1e-6

@@ -11,6 +11,7 @@ from tests.distributed.equality import (
     deficient,
     errors_at,
     kernels,
+    structured,
     traffic,
     trained,
     well_conditioned,
@@ -61,6 +62,12 @@ def measure(rank: int, folder: Path) -> dict[str, Any]:
             str(dtype): after_steps(rows, weights, dtype=dtype)
             for dtype in (torch.float32, torch.bfloat16)
         },
+        "structured": {name: structured(place) for name, place in places.items()},
+        "whole rows": traffic(rows, [(6, 6), (41, 3)], structure="rows"),
+        "whole entries": traffic(rows, [(6, 6), (41, 3)], structure="diagonal", momentum=0.9),
+        "one scale": traffic(rows, [(6, 6)], structure="rows", step_scale="unit"),
+        "unequal": traffic(rows, [(41, 3), (50, 4)], imbalance=0.1),
+        "unequal, unit": traffic(rows, [(41, 3)], imbalance=0.1, step_scale="unit"),
         "kernels": {scheme: kernels(mesh, scheme) for scheme in SCHEMES},
         "beyond range": {scheme: beyond_range(rows, scheme) for scheme in SCHEMES},
         "fully_shard": trained(model, Network(), slice(rank, None, PROCESSES), options),
