@@ -94,3 +94,14 @@ def test_matching_takes_the_largest_overlap_first_where_triples_have_mixed() -> 
     u, vh = torch.eye(2), torch.eye(2)
     u2 = torch.tensor([[0.6, 0.4], [0.7, 0.3]])
     assert match_triples((u, vh), (u2, u2.T)).tolist() == [1, 0]
+
+
+def test_complex_triples_are_matched_by_their_conjugates() -> None:
+    """Phases of singular vectors are arbitrary, and a block of a few frequencies is complex."""
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.randn(2, 50, 3, 3, generator=generator, dtype=torch.complex128)
+    for u, v in zip(*torch.linalg.qr(draws).Q, strict=True):
+        order = torch.randperm(3, generator=generator)
+        phase = torch.exp(1j * torch.rand(3, generator=generator, dtype=torch.float64))
+        after = (u[:, order] * phase, (v[:, order] * phase).mH)
+        assert torch.equal(match_triples((u, v.mH), after), order.argsort())

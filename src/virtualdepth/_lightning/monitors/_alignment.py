@@ -45,7 +45,9 @@ class AlignmentMixin(GradientMonitor):
     Raises:
         ValueError: if ``interval`` is not a positive integer.
 
-    :meth:`setup` raises ValueError where a pattern matches nothing.
+    :meth:`setup` raises ValueError where a pattern matches nothing. A layer with another
+    ``structure`` than "matrix" is left out; where none is left, :meth:`on_train_start` raises
+    ValueError.
 
     >>> from virtualdepth.lightning import AlignmentMonitor
     >>> AlignmentMonitor("head", interval=100).layers
@@ -59,10 +61,14 @@ class AlignmentMixin(GradientMonitor):
     ) -> None:
         super().__init__(layers, interval=interval, figure=figure)
 
+    def _check_rule(self, rule: StepRule) -> None:
+        rule.check_matrix()
+
     def _observe(self, trainer: "Trainer", rule: StepRule, grad: Tensor) -> None:
         step, layer = trainer.global_step, rule.layer
+        self._check_rule(rule)  # of a group that came, or was changed, during the run
         check_finite(grad, "gradient")
-        diagonal, off_diagonal = gradient_alignment(layer.matrix(), grad)
+        diagonal, off_diagonal = gradient_alignment(layer.matrix(), grad.flatten(1))
         values = {"diagonal": diagonal.item(), "off_diagonal": off_diagonal.item()}
         self._append(layer.name, {"step": step, **values})
         self._log(trainer, step, f"alignment/{layer.name}", values)

@@ -20,6 +20,8 @@ class BalancednessMixin(LayerMonitor):
     Gradient flow keeps the defects constant; gradient descent changes them by O(lr^2) a step. The
     theory assumes that they are small.
 
+    Layers of an imbalance have one constant defect. Layers of another structure are left out.
+
     Logged every ``interval`` optimizer steps, at the start and at the end:
     ``balance/<layer>/pair_<j>``, and ``balance/<layer>/relative_<j>``, the defect divided by
     :math:`\|W_{j+1}\|_F^2 + \|W_j\|_F^2`. When training ends, the figure ``balance/<layer>``
@@ -55,6 +57,11 @@ class BalancednessMixin(LayerMonitor):
 
     def _record_layer(self, trainer: "Trainer", layer: WatchedLayer) -> None:
         step, factors = trainer.global_step, layer.factors()
+        if layer.structure != "matrix":
+            raise ValueError(
+                f"structure: expected 'matrix' but got {layer.structure!r}; "
+                "virtualdepth.balancedness(factors, structure=...) measures such layers"
+            )
         absolute = balancedness(factors).tolist()
         relative = relative_balancedness(factors).tolist()
         self._append(layer.name, {"step": step, "absolute": absolute, "relative": relative})

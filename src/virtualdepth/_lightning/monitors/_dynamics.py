@@ -24,14 +24,20 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
     r"""Draw the predicted singular values over those of the run, and log the relative error.
 
     .. math:: \frac{d\sigma_r}{dt} = -N \sigma_r^{2-2/N} \langle G, u_r v_r^\top \rangle
-        - N \lambda \sigma_r
+        - N \mu \sigma_r
 
     G is the gradient of every step: the weight's ``grad`` for a single layer, dl/dW by hooks
     for the product of a :class:`virtualdepth.DeepLinear` or of an ``nn.Sequential`` of
     linear layers without biases. N is the number of layers times the ``depth`` of their parameter
-    group (1 where it has none). lambda is the group's weight decay; for the optimizers of
+    group (1 where it has none). mu is the group's weight decay; for the optimizers of
     :func:`virtualdepth.with_depth`, which decay W once, it is divided by the depth. A step takes
     the time lr.
+
+    With an ``imbalance`` the gain is :math:`F'(t_r)` in place of :math:`N \sigma_r^{2-2/N}`, see
+    :func:`virtualdepth.maths.singular_value_velocity`. With another ``structure`` the same law
+    holds for the sizes of its blocks: norms of rows or columns, absolute entries, frequencies.
+    Their names are their places, from 1 on. Both are read from the group of a layer, or from a
+    DeepLinear.
 
     The singular basis is renewed every ``interval`` steps; in between its effect on the gradients
     is interpolated linearly. The relative error of an interval is :math:`\|\Delta\sigma_{theory} -
@@ -76,7 +82,6 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
     """
 
     _prefix = "dynamics"
-    _needs_theory = True
     _legend_width = 0.14
 
     def __init__(
@@ -112,19 +117,28 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
                 self._predictions[layer.name].to(layer.weights[0].device)
         super().on_train_start(trainer, pl_module)
 
+    def _check_rule(self, rule: StepRule) -> None:
+        rule.check_theory()
+
     def _wants(self, step: int, layer: WatchedLayer) -> bool:
         return True  # the prediction adds up the gradients of all steps
 
     def _observe(self, trainer: "Trainer", rule: StepRule, grad: Tensor) -> None:
         name = rule.layer.name
-        rule.check_theory()  # of a group that came, or was changed, during the run
+        self._check_rule(rule)  # of a group that came, or was changed, during the run
         # read at the next record: the steps do not wait for a device
         finite = torch.isfinite(grad).all()
         self._finite[name] = self._finite.get(name, finite) & finite
         grad = torch.where(finite, grad, 0.0)
         downhill = -grad if rule.ascends else grad
-        prediction = self._predictions.setdefault(name, PredictedSpectrum())
-        prediction.add_step(downhill, rule.lr, rule.decay)
+        self._prediction_of(rule).add_step(downhill, rule.lr, rule.decay)
+
+    def _prediction_of(self, rule: StepRule) -> PredictedSpectrum:
+        """Return the prediction of a layer; a new one where its structure has changed."""
+        found = self._predictions.get(rule.layer.name)
+        if found is None or found.structure != rule.structure:
+            found = self._predictions[rule.layer.name] = PredictedSpectrum(rule.structure)
+        return found
 
     def _record(self, trainer: "Trainer") -> None:
         owners = owners_of(trainer.optimizers)
@@ -136,15 +150,14 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
 
     def _record_layer(self, trainer: "Trainer", rule: StepRule) -> None:
         step, layer = trainer.global_step, rule.layer
-        rule.check_theory()
+        self._check_rule(rule)
         if not self._finite.pop(layer.name, True):
             self._tell(
                 f"gradients of {layer.name}",
                 f"a gradient of {layer.name!r} before step {step} is not finite; the prediction "
                 "takes it for no step",
             )
-        prediction = self._predictions.setdefault(layer.name, PredictedSpectrum())
-        found = prediction.compare(layer.matrix(), rule.depth)
+        found = self._prediction_of(rule).compare(layer.array(), rule.depth, rule.imbalance)
         names = largest(found.sigma, self.top_k)
         sigma, theory = found.sigma[names].tolist(), found.theory[names].tolist()
         names = [name + 1 for name in names]

@@ -108,12 +108,12 @@ class GradientCollector:
         self._sum = grad if self._sum is None else self._sum + grad
 
     def take(self) -> Tensor | None:
-        """Return G of this step, (m, n), at least in float32, and forget it; None without one."""
+        """Return G of this step, shaped as W, at least in float32, and forget it; or None."""
         # that of a product comes from this process's samples; the gradient of a single layer has
         # been averaged over the processes
         if not self.layer.is_product:
             grad = self.layer.weights[0].grad
-            return None if grad is None else widened(grad.detach().flatten(1))
+            return None if grad is None else widened(grad.detach())
         found, self._sum = self._sum, None
         error, self._error = self._error, None
         if all(weight.grad is None for weight in self.layer.weights):

@@ -12,6 +12,7 @@ from virtualdepth._lightning.monitors._interval_monitor import IntervalMonitor, 
 from virtualdepth._lightning.monitors._layers import WatchedLayer, find_layers, refuse_sharded
 from virtualdepth._lightning.monitors._step_rule import StepRule, find_rule, owners_of
 from virtualdepth.maths import widened
+from virtualdepth.networks import DeepLinear
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
@@ -24,9 +25,6 @@ class GradientMonitor(IntervalMonitor):
     It is taken before clipping. A step in which a layer has no gradient, because it is frozen, not
     used or skipped, passes it by.
     """
-
-    # whether the steps of a layer have to be those that the theory is about
-    _needs_theory = False
 
     def __init__(
         self, layers: str | Sequence[str], *, interval: int, figure: bool, **options: Any
@@ -51,19 +49,22 @@ class GradientMonitor(IntervalMonitor):
             GradientCollector(layer, in_one_graph=_is_in_one_graph(layer, pl_module))
             for layer in layers
         ]
+        self._keep_those_that_pass(_check_signals)
+
+    def _check_rule(self, rule: StepRule) -> None:
+        """Refuse a layer whose steps are not those that the monitor is about."""
 
     def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Refuse what cannot be watched."""
         refuse_sharded(self._watched)
-        if self._needs_theory:
-            owners = owners_of(trainer.optimizers)
+        owners = owners_of(trainer.optimizers)
 
-            def check(layer: WatchedLayer) -> None:
-                rule = find_rule(layer, owners)
-                if rule is not None:  # else it may be trained later
-                    rule.check_theory()
+        def check(layer: WatchedLayer) -> None:
+            rule = find_rule(layer, owners)
+            if rule is not None:  # else it may be trained later
+                self._check_rule(rule)
 
-            self._keep_those_that_pass(check)
+        self._keep_those_that_pass(check)
         super().on_train_start(trainer, pl_module)
 
     def _keep_those_that_pass(self, check: Callable[[WatchedLayer], None]) -> None:
@@ -147,8 +148,17 @@ class GradientMonitor(IntervalMonitor):
         return self._is_due(step, layer.name)
 
     def _observe(self, trainer: "Trainer", rule: StepRule, grad: Tensor) -> None:
-        """Look at ``rule.layer`` and its gradient, (m, n), about to be used; called on rank 0."""
+        """Look at ``rule.layer`` and its gradient, shaped as W; called on rank 0."""
         raise NotImplementedError
+
+
+def _check_signals(layer: WatchedLayer) -> None:
+    if isinstance(layer.module, DeepLinear) and layer.module.signal_size:
+        raise ValueError(
+            f"signal_size: expected None but got {layer.module.signal_size} (layer "
+            f"{layer.name!r}): the gradient of the kernel is not known from inputs "
+            "and outputs; leave the layer out"
+        )
 
 
 def _is_in_one_graph(layer: WatchedLayer, root: "LightningModule") -> bool:
@@ -165,12 +175,11 @@ def _mean_over_processes(
     trainer: "Trainer", layer: WatchedLayer, grad: Tensor | None
 ) -> Tensor | None:
     """Average dl/dW, (m, n), of a product; a process that has not used it counts as zero."""
-    first, last = layer.weights[0], layer.weights[-1]
-    used = torch.tensor(float(grad is not None), device=first.device)
+    used = torch.tensor(float(grad is not None), device=layer.weights[0].device)
     # all processes have to take part in an average, or none
     if not trainer.strategy.reduce(used, reduce_op="sum").item():
         return None
     if grad is None:
-        grad = widened(first.new_zeros(last.shape[0], first.shape[1]))
+        grad = widened(torch.zeros_like(layer.array()))
     mean: Tensor = trainer.strategy.reduce(grad, reduce_op="mean")
     return mean

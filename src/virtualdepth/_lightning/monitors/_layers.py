@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from virtualdepth.maths import check_finite, end_to_end_product, widened
+from virtualdepth.maths import StructureName, check_finite, end_to_end_product, widened
 from virtualdepth.networks import DeepLinear
 
 
@@ -19,7 +19,8 @@ class WatchedLayer:
     Attributes:
         name: the module's name in the LightningModule, as it is without ``torch.compile``.
         module: an nn.Linear, an ungrouped convolution, a DeepLinear, or a Sequential of nn.Linear.
-        parts: the modules that hold W_1, ..., W_N, W_1 applied first; a single layer has one.
+        parts: the modules that hold W_1, ..., W_N, W_1 applied first; a single layer has one. Those
+            of a DeepLinear with another structure may be gates or filters.
         is_product: whether it is a DeepLinear or a Sequential, which may have one part too.
     """
 
@@ -39,6 +40,16 @@ class WatchedLayer:
         return [part.get_parameter("weight") for part in self.parts]
 
     @property
+    def structure(self) -> StructureName:
+        """The structure that the layers of the product have; "matrix" for a single layer."""
+        return self.module.structure if isinstance(self.module, DeepLinear) else "matrix"
+
+    @property
+    def imbalance(self) -> float:
+        """How much one layer of the product is smaller than the others."""
+        return self.module.imbalance if isinstance(self.module, DeepLinear) else 0.0
+
+    @property
     def trains(self) -> bool:
         """Whether a gradient reaches a weight now: a toggled optimizer freezes those of others."""
         return any(weight.requires_grad for weight in self.weights)
@@ -49,18 +60,24 @@ class WatchedLayer:
         return any(name.rpartition(".")[2] == "bias" for name, _ in self.module.named_parameters())
 
     def factors(self) -> list[Tensor]:
-        """Return [W_1, ..., W_N] as matrices, detached and at least in float32."""
-        matrices = [widened(weight.detach().flatten(1)) for weight in self.weights]
-        for matrix in matrices:
-            check_finite(matrix, self.name)
-        return matrices
+        """Return [W_1, ..., W_N] as they are stored, detached and at least in float32."""
+        factors = [widened(weight.detach()) for weight in self.weights]
+        for factor in factors:
+            check_finite(factor, self.name)
+        return factors
 
-    def matrix(self) -> Tensor:
-        """Return W = W_N ... W_1, (m, n), detached and at least in float32."""
+    def array(self) -> Tensor:
+        """Return W = W_N ... W_1, as a layer stores it, detached and at least in float32."""
         factors = self.factors()
+        if not self.is_product:
+            return factors[0]
         # a manual loop steps inside the model's autocast, where products are of half precision
         with torch.autocast(factors[0].device.type, enabled=False):
-            return end_to_end_product(factors)
+            return end_to_end_product(factors, structure=self.structure)
+
+    def matrix(self) -> Tensor:
+        """Return W as a matrix, (m, n), detached and at least in float32."""
+        return self.array().flatten(1)
 
 
 def find_layers(
@@ -110,7 +127,8 @@ def refuse_sharded(layers: Sequence[WatchedLayer]) -> None:
         for weight in layer.weights:
             if is_lazy(weight):
                 continue
-            if hasattr(weight, "device_mesh") or weight.ndim < 2:
+            flat = weight.ndim < 2 and layer.structure == "matrix"  # else it may be gates
+            if hasattr(weight, "device_mesh") or flat:
                 raise TypeError(
                     f"{layer.name}: expected weights that are whole on each process but got "
                     f"{type(weight).__name__} of shape {tuple(weight.shape)}; monitors work on one "
@@ -121,7 +139,8 @@ def refuse_sharded(layers: Sequence[WatchedLayer]) -> None:
 def _as_layer(name: str, module: nn.Module) -> WatchedLayer | None:
     if isinstance(module, DeepLinear | nn.Sequential):
         parts = tuple(module.layers if isinstance(module, DeepLinear) else module)
-        if parts and all(isinstance(part, nn.Linear) for part in parts):
+        structured = isinstance(module, DeepLinear) and module.structure != "matrix"
+        if parts and (structured or all(isinstance(part, nn.Linear) for part in parts)):
             return WatchedLayer(name, module, parts, is_product=True)
     if isinstance(module, nn.Linear) or _is_plain_convolution(module):
         return WatchedLayer(name, module, (module,), is_product=False)

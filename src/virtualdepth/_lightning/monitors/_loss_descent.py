@@ -9,7 +9,7 @@ from torch import Tensor
 
 from virtualdepth._lightning.monitors._gradient_monitor import GradientMonitor
 from virtualdepth._lightning.monitors._step_rule import StepRule
-from virtualdepth.maths import check_finite, guaranteed_descent, singular_values
+from virtualdepth.maths import STRUCTURES, check_finite, guaranteed_descent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +24,10 @@ class LossDescentMixin(GradientMonitor):
 
     .. math:: \ell(t+1) \le \ell(t) - \frac{\eta}{2}\, \sigma_{\min}(W(t))^{2(N-1)/N}\,
         \Bigl\|\frac{d\ell}{dW}(W(t))\Bigr\|_F^2
+
+    With an imbalance the power is :math:`(t_{\min} + \lambda)^{N-1}`, and with another structure
+    :math:`\sigma_{\min}` is the smallest size of a block: see
+    :func:`virtualdepth.maths.guaranteed_descent`.
 
     A violation means that an assumption of the theorem fails. It assumes that the loss is
     :math:`\frac12\|W - \Phi\|_F^2` (squared error on whitened inputs, full batch: the losses of two
@@ -65,8 +69,6 @@ class LossDescentMixin(GradientMonitor):
     0
     """
 
-    _needs_theory = True
-
     def __init__(self, layer: str = "*", *, loss: str = "loss", interval: int = 1) -> None:
         super().__init__(layer, interval=interval, figure=False, loss=loss)
         self.loss = loss
@@ -102,11 +104,20 @@ class LossDescentMixin(GradientMonitor):
         self._guaranteed = math.nan
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
+    def _check_rule(self, rule: StepRule) -> None:
+        rule.check_theory()
+
     def _observe(self, trainer: "Trainer", rule: StepRule, grad: Tensor) -> None:
-        rule.check_theory()  # of a group that came, or was changed, during the run
+        self._check_rule(rule)  # of a group that came, or was changed, during the run
         check_finite(grad, "gradient")
-        smallest = singular_values(rule.layer.matrix())[-1]
-        self._guaranteed = guaranteed_descent(smallest, grad, rule.depth, rule.lr).item()
+        kind = STRUCTURES[rule.structure]
+        array = rule.layer.array()
+        smallest = kind.sizes(array.flatten(1) if kind.of_matrices else array).amin()
+        # of all blocks the norm is one; at infinite depth the bound needs the shape of a matrix
+        grad = grad.flatten(1) if rule.structure == "matrix" else grad.reshape(1, -1)
+        self._guaranteed = guaranteed_descent(
+            smallest, grad, rule.depth, rule.lr, rule.imbalance
+        ).item()
 
     def on_train_batch_end(
         self,

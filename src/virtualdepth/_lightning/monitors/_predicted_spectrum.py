@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from virtualdepth._lightning.monitors._singular_triples import Basis, SingularTriples, moved
-from virtualdepth.maths import singular_slopes, singular_value_velocity
+from virtualdepth._lightning.monitors._step_rule import blocks_of
+from virtualdepth.maths import StructureName, singular_slopes, singular_value_velocity
 
 
 @dataclass
@@ -16,8 +17,8 @@ class StepSums:
 
     Attributes:
         steps: number of steps.
-        grad: sum of lr G, (m, n).
-        grad_ramp: sum of i lr G, (m, n).
+        grad: sum of lr G, shaped as W.
+        grad_ramp: sum of i lr G.
         decay: sum of lr lambda.
         decay_ramp: sum of i lr lambda.
     """
@@ -30,7 +31,7 @@ class StepSums:
     decay_ramp: float = 0.0
 
     def add(self, grad: Tensor, lr: float, decay: float) -> None:
-        """Add a step with the gradient G, (m, n)."""
+        """Add a step with the gradient G."""
         self.grad.add_(grad, alpha=lr)
         self.grad_ramp.add_(grad, alpha=lr * self.steps)
         self.decay += lr * decay
@@ -66,21 +67,28 @@ class PredictedSpectrum:
     of gradients hold all that is needed of the steps.
     """
 
-    def __init__(self) -> None:
-        self._triples = SingularTriples()
+    def __init__(self, structure: StructureName = "matrix") -> None:
+        self._triples = SingularTriples(structure)
         self._last: tuple[Tensor, Tensor] | None = None  # sigma and theory
         self._sums: StepSums | None = None
 
+    @property
+    def structure(self) -> StructureName:
+        """The blocks that W consists of."""
+        return self._triples.structure
+
     def add_step(self, grad: Tensor, lr: float, decay: float) -> None:
-        """Add a step with gradient G, (m, n), and the weight decay of each factor."""
+        """Add a step with gradient G, shaped as W, and the weight decay of each factor."""
         if self._sums is None:
             self._sums = StepSums(0, torch.zeros_like(grad), torch.zeros_like(grad))
         self._sums.add(grad, lr, decay)
 
-    def compare(self, matrix: Tensor, depth: float) -> Comparison:
-        """Measure W, (m, n), compare it with the prediction, and begin the next interval."""
+    def compare(self, array: Tensor, depth: float, imbalance: float = 0.0) -> Comparison:
+        """Measure W, as it is stored, compare with the prediction, and begin the next interval."""
         begin = self._triples.basis
-        sigma = self._triples.update(matrix)
+        blocks = blocks_of(array, self.structure)
+        sigma = self._triples.update(blocks)
+        shape, sigma = sigma.shape, sigma.flatten()
         end = self._triples.basis
         sums, self._sums = self._sums, None
         if self._last is None or begin is None or end is None:
@@ -90,8 +98,17 @@ class PredictedSpectrum:
         else:
             before, theory = self._last
             late, late_decay = sums.grad_ramp / sums.steps, sums.decay_ramp / sums.steps
-            change = _velocity(before, begin, sums.grad - late, sums.decay - late_decay, depth)
-            change = change + _velocity(sigma, end, late, late_decay, depth)
+            # a zero has no vectors: it takes those along which it grows
+            zero = (before <= _zero(blocks) * before.amax()).reshape(shape)
+            u = torch.where(zero.unsqueeze(-2), end[0], begin[0])
+            vh = torch.where(zero.unsqueeze(-1), end[1], begin[1])
+
+            def velocity(sigma: Tensor, basis: Basis, grad: Tensor, decay: float) -> Tensor:
+                slopes = singular_slopes(blocks_of(grad, self.structure), *basis).flatten()
+                return singular_value_velocity(sigma, slopes, depth, decay, imbalance)
+
+            change = velocity(before, (u, vh), sums.grad - late, sums.decay - late_decay)
+            change = change + velocity(sigma, end, late, late_decay)
             error = _relative_error(change, sigma - before, sigma)
             found = Comparison(sigma, theory + change, error)
         self._last = found.sigma, found.theory
@@ -108,6 +125,7 @@ class PredictedSpectrum:
     def state_dict(self) -> dict[str, Any]:
         """Return plain numbers and tensors, for a checkpoint."""
         return {
+            "structure": self._triples.structure,
             "basis": self._triples.basis,
             "last": self._last,
             "sums": None if self._sums is None else asdict(self._sums),
@@ -115,13 +133,15 @@ class PredictedSpectrum:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what :meth:`state_dict` returned."""
-        self._triples.basis = state["basis"]
+        # checkpoints once had no structures
+        self._triples = SingularTriples(state.get("structure", "matrix"), state["basis"])
         self._last = state["last"]
         self._sums = None if state["sums"] is None else StepSums(**state["sums"])
 
 
-def _velocity(sigma: Tensor, basis: Basis, grad: Tensor, decay: float, depth: float) -> Tensor:
-    return singular_value_velocity(sigma, singular_slopes(grad, *basis), depth, decay)
+def _zero(blocks: Tensor) -> float:
+    """Return what counts as zero, relative to the largest singular value of (..., m, n)."""
+    return max(blocks.shape[-2:]) * torch.finfo(blocks.dtype).eps
 
 
 def _relative_error(predicted: Tensor, measured: Tensor, sigma: Tensor) -> float:

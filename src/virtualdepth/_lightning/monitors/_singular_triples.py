@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from virtualdepth.maths import match_triples, thin_svd
+from virtualdepth.maths import StructureName, block_svd, match_triples
 
 Basis = tuple[Tensor, Tensor]
-"""U (m, k) and V^T (k, n), in the order of the names; k = min(m, n)."""
+"""U (..., m, k) and V^T (..., k, n), in the order of the names; k = min(m, n)."""
 
 
 class SingularTriples:
@@ -14,20 +14,31 @@ class SingularTriples:
 
     A triple's name is its place in the first spectrum, 0 for the largest singular value. Later it
     is recognised by the overlap of its singular vectors (:func:`virtualdepth.maths.match_triples`),
-    not by its size: curves that cross keep their names.
+    not by its size: curves that cross keep their names. Blocks of another structure are known by
+    their places; only within a block are triples recognised.
     """
 
-    def __init__(self, basis: Basis | None = None) -> None:
+    def __init__(self, structure: StructureName = "matrix", basis: Basis | None = None) -> None:
+        self.structure = structure
         self.basis = basis
 
-    def update(self, matrix: Tensor) -> Tensor:
-        """Decompose ``matrix``, (m, n); return its singular values, (k,), in the names' order."""
-        u, sigma, vh = thin_svd(matrix)
-        if self.basis is not None:
-            match = match_triples(self.basis, (u, vh))
-            u, sigma, vh = u[:, match], sigma[match], vh[match]
+    def update(self, blocks: Tensor) -> Tensor:
+        """Decompose W, (..., m, n); return its singular values, (..., k), in the names' order."""
+        u, sigma, vh = block_svd(blocks)
+        if self.basis is not None and sigma.shape[-1] > 1:
+            pairs = zip(*(_listed(each) for each in (*self.basis, u, vh)), strict=True)
+            matches = [match_triples((a, b), (c, d)) for a, b, c, d in pairs]
+            match = torch.stack(matches).reshape(sigma.shape)
+            u = u.take_along_dim(match.unsqueeze(-2), -1)
+            sigma = sigma.take_along_dim(match, -1)
+            vh = vh.take_along_dim(match.unsqueeze(-1), -2)
         self.basis = u, vh
         return sigma
+
+
+def _listed(matrices: Tensor) -> Tensor:
+    """Flatten (..., m, n) to (number, m, n)."""
+    return matrices.reshape(-1, *matrices.shape[-2:])
 
 
 def moved(pair: Basis | None, device: torch.device) -> Basis | None:

@@ -12,6 +12,7 @@ from virtualdepth._lightning.monitors._singular_triples import (
     largest,
     moved,
 )
+from virtualdepth._lightning.monitors._step_rule import blocks_of, structure_of
 from virtualdepth._lightning.monitors._weight_monitor import LayerMonitor
 from virtualdepth.maths import effective_rank_of_spectrum
 
@@ -27,6 +28,10 @@ class SpectrumMixin(LayerMonitor):
     A matrix is the weight of an ``nn.Linear``, the kernel of an ungrouped convolution as
     [out, in * kernel size], or the product of a :class:`virtualdepth.DeepLinear` or of an
     ``nn.Sequential`` of linear layers (whose biases do not count).
+
+    Of a layer that trains with another ``structure`` than "matrix" the sizes of its blocks take the
+    place of singular values: norms of rows or columns, absolute entries, frequencies. Then the
+    effective rank is an effective number of blocks, and a name is the place of a block, from 1 on.
 
     Singular triples are recognised by the overlap of their singular vectors, so that a curve keeps
     its name and colour where it crosses another. Names are places in the first spectrum recorded:
@@ -82,10 +87,13 @@ class SpectrumMixin(LayerMonitor):
         self._triples: dict[str, SingularTriples] = {}
 
     def _record_layer(self, trainer: "Trainer", layer: WatchedLayer) -> None:
-        step, matrix = trainer.global_step, layer.matrix()
-        triples = self._triples.setdefault(layer.name, SingularTriples())
-        triples.basis = moved(triples.basis, matrix.device)  # a checkpoint's is on the CPU
-        sigma = triples.update(matrix)
+        step, array = trainer.global_step, layer.array()
+        structure = structure_of(layer, trainer.optimizers)
+        triples = self._triples.get(layer.name)
+        if triples is None or triples.structure != structure:
+            triples = self._triples[layer.name] = SingularTriples(structure)
+        triples.basis = moved(triples.basis, array.device)  # a checkpoint's is on the CPU
+        sigma = triples.update(blocks_of(array, structure)).flatten()
         names = largest(sigma, self.top_k)
         top = sigma[names].tolist()
         ordered = sigma.sort(descending=True).values
@@ -122,13 +130,18 @@ class SpectrumMixin(LayerMonitor):
     def state_dict(self) -> dict[str, Any]:
         """Return the series and the singular bases, for a checkpoint."""
         bases = {name: triples.basis for name, triples in self._triples.items()}
-        return {**super().state_dict(), "bases": bases}
+        structures = {name: triples.structure for name, triples in self._triples.items()}
+        return {**super().state_dict(), "bases": bases, "structures": structures}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from what :meth:`state_dict` returned."""
         super().load_state_dict(state_dict)
         bases = state_dict["bases"]
-        self._triples = {name: SingularTriples(basis) for name, basis in bases.items()}
+        structures = state_dict.get("structures", {})  # checkpoints once had none
+        self._triples = {
+            name: SingularTriples(structures.get(name, "matrix"), basis)
+            for name, basis in bases.items()
+        }
 
 
 def _aligned(series: dict[str, Series], column: str) -> tuple[list[int], dict[str, list[float]]]:

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.optim import Optimizer
 
 from virtualdepth._lightning.monitors._layers import WatchedLayer
+from virtualdepth.maths import STRUCTURES, StructureName
 from virtualdepth.optim import OPTIONS, EndToEndSGD, MatrixView
 
 Group = dict[str, Any]
@@ -56,6 +58,24 @@ class StepRule(NamedTuple):
         return decay if decays_each else decay / self._depth_of_part
 
     @property
+    def structure(self) -> StructureName:
+        """The blocks that W moves in."""
+        if self._view is None:
+            return self.layer.structure
+        structure: StructureName = self.group.get("structure", "matrix")
+        return structure
+
+    @property
+    def imbalance(self) -> float:
+        """How much one of the layers that :attr:`depth` counts is smaller than the others."""
+        imbalance = self.layer.imbalance if self._view is None else self.group.get("imbalance", 0.0)
+        return float(imbalance)
+
+    @property
+    def _view(self) -> MatrixView | None:
+        return _view_of(self.layer.weights[0], self.group)
+
+    @property
     def _depth_of_part(self) -> float:
         return _depth_of(self.layer.weights[0], self.group)
 
@@ -67,6 +87,7 @@ class StepRule(NamedTuple):
                 f"layers: expected all layers of the product {name!r} to be trained but got "
                 f"{len(self.owners)} of {len(weights)} in an optimizer; watch them one by one"
             )
+        self._check_product()
         for option in ("step_scale", "origin"):
             expected = OPTIONS[option].default
             value = self.group.get(option, expected)
@@ -98,6 +119,46 @@ class StepRule(NamedTuple):
                     f"trains it as {view.count} matrices (blocks or conv_groups), each with a "
                     "spectrum of its own; leave the layer out"
                 )
+
+    def _check_product(self) -> None:
+        """Refuse products whose layers have depth of their own, and more than that."""
+        weights = self.layer.weights
+        groups = [
+            group
+            for weight, (_, group) in zip(weights, self.owners, strict=True)
+            if len(weights) > 1 and _view_of(weight, group) is not None
+        ]
+        own = {"structure": self.layer.structure, "imbalance": self.layer.imbalance}
+        for group, (option, of_layer) in product(groups, own.items()):
+            expected = OPTIONS[option].default
+            for value in (of_layer, group.get(option, expected)):
+                if value != expected:
+                    raise ValueError(
+                        f"{option}: expected {expected!r} for the product {self.layer.name!r}, "
+                        f"whose layers have depth of their own, but got {value!r}: no rule "
+                        "is known for it; watch the layers one by one"
+                    )
+
+    def check_matrix(self) -> None:
+        """Refuse a layer that does not move as one matrix."""
+        if self.structure != "matrix":
+            raise ValueError(
+                f"structure: expected 'matrix' but got {self.structure!r} (layer "
+                f"{self.layer.name!r}): its blocks have no singular basis in common; leave the "
+                "layer out"
+            )
+
+
+def structure_of(layer: WatchedLayer, optimizers: Sequence[Optimizer]) -> StructureName:
+    """Find the blocks that a layer moves in, whether it is trained or not."""
+    rule = find_rule(layer, owners_of(optimizers))
+    return layer.structure if rule is None else rule.structure
+
+
+def blocks_of(array: Tensor, structure: StructureName) -> Tensor:
+    """Transform W or G, as a layer stores it, to its blocks, (..., m, n)."""
+    kind = STRUCTURES[structure]
+    return kind.to_blocks(array.flatten(1) if kind.of_matrices else array)
 
 
 def owners_of(optimizers: Sequence[Optimizer]) -> Owners:

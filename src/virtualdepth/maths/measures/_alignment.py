@@ -107,7 +107,7 @@ def match_triples(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -
     >>> match_triples((u, vh), (u[:, swapped], vh[swapped]))
     tensor([1, 0, 2])
     """
-    overlap = (before[0].mT @ after[0]).abs() * (before[1] @ after[1].mT).abs()
+    overlap = (before[0].mH @ after[0]).abs() * (before[1] @ after[1].mH).abs()
     largest, match = overlap.max(dim=-1)
     # no other entry of its row or column can be as large as one above a half
     undecided = largest <= 0.5
