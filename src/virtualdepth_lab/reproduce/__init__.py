@@ -15,5 +15,6 @@ EXPERIMENTS = (
     "no-regulariser",
     "norms",
     "singular-values",
+    "structures",
 )
 ONE_SEED = ("image-inpainting", "singular-values")  # they use one seed, the first
