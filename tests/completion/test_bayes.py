@@ -5,7 +5,12 @@ import pytest
 from tests.completion.problems import FORMS, entries_of, table
 
 from virtualdepth.completion import Entries, entry_variances, variational_bayes
-from virtualdepth.completion._bayes import SHRINKAGE
+from virtualdepth.completion._bayes import (
+    SHRINKAGE,
+    likely_profile,
+    own_noises,
+    scaled_profile,
+)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -14,7 +19,7 @@ def test_a_fixed_point_satisfies_the_equations(form: type[Entries]) -> None:
     data = 1 + truth + 0.2 * np.random.default_rng(1).normal(size=truth.shape)
     entries = entries_of(data, mask, form)
     u, sigma, vh = np.linalg.svd(np.where(mask, data, 0))
-    found = variational_bayes(entries, u[:, :3] * sigma[:3], vh[:3].T, sweeps=5000, tol=1e-12)
+    found = variational_bayes(entries, u[:, :3] * sigma[:3], vh[:3].T, sweeps=1500, tol=0.0)
     left, s, right, t = found[:4]
     mean, prior = found.prior.mean, found.prior.covariance
     np.testing.assert_allclose(mean, left.mean(0), atol=1e-8)
@@ -35,9 +40,24 @@ def test_a_fixed_point_satisfies_the_equations(form: type[Entries]) -> None:
         square[j] += (data[i, j] - left[i] @ right[j]) ** 2 + entry_variances(
             left[i : i + 1], s[i : i + 1], right[j : j + 1], t[j : j + 1]
         )[0]
-    common = square.sum() / mask.sum()
-    noise = (square + SHRINKAGE * common) / (mask.sum(0) + SHRINKAGE)
-    np.testing.assert_allclose(found.noise, noise, rtol=1e-6)
+    np.testing.assert_allclose(found.noise, square.sum() / mask.sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["even", "profile", "own"])
+def test_which_noises_the_columns_have(kind: str) -> None:
+    random = np.random.default_rng(0)
+    even, profile = np.ones(30), np.geomspace(1, 100, 30)
+    own = random.permutation(profile)
+    truth = {"even": 2 * even, "profile": 0.5 * profile, "own": own}[kind]
+    counts = np.full(30, 40)
+    square = truth * random.chisquare(40, size=30)
+    found = likely_profile(square, counts, (even, profile))
+    assert found is {"even": even, "profile": profile, "own": None}[kind]
+    if found is not None:
+        np.testing.assert_allclose(scaled_profile(square, counts, found), truth, rtol=0.1)
+    common = square.sum() / 1200
+    expected = (square + SHRINKAGE * common) / (40 + SHRINKAGE)
+    np.testing.assert_allclose(own_noises(square, counts), expected)
 
 
 def test_variance_of_a_product() -> None:
@@ -69,4 +89,4 @@ def test_noise_of_a_column_is_its_own() -> None:
     data = truth + sizes * np.random.default_rng(1).normal(size=truth.shape)
     u, sigma, vh = np.linalg.svd(np.where(mask, data, 0), full_matrices=False)
     found = variational_bayes(entries_of(data, mask), u[:, :3] * sigma[:3], vh[:3].T, sweeps=500)
-    np.testing.assert_allclose(found.noise[6:] ** 0.5, sizes[6:], rtol=0.25)
+    np.testing.assert_allclose(found.noise[5:] ** 0.5, sizes[5:], rtol=0.25)

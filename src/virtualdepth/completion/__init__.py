@@ -4,7 +4,7 @@ from virtualdepth.completion._bayes import Posterior, Prior, entry_variances, va
 from virtualdepth.completion._blocks import factored_svd
 from virtualdepth.completion._choice import Factors, Method, Trial
 from virtualdepth.completion._entries import Entries, inner_products, observe
-from virtualdepth.completion._recipe import Solution
+from virtualdepth.completion._solution import Solution
 from virtualdepth.completion._table import Completed, complete_table
 
 __all__ = [

@@ -7,6 +7,7 @@ zero.
 Raiko, Ilin and Karhunen (2007); with means, as in Salakhutdinov and Mnih (2008).
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +20,8 @@ from virtualdepth.completion._watch import Watch, unwatched
 
 Array = NDArray[Any]
 
-# The common noise counts as much as this many entries of a column.
-SHRINKAGE = 10.0
+# Where columns have noises of their own, the common one counts as much as this many entries.
+SHRINKAGE = 5.0
 
 
 class Prior(NamedTuple):
@@ -65,9 +66,13 @@ def variational_bayes(
     *,
     sweeps: int = 100,
     tol: float = 1e-4,
+    profiles: Sequence[Array] = (),
     watch: Watch = unwatched,
 ) -> Posterior:
-    """Improve on factors until a sweep changes the product by less than ``tol`` of it."""
+    """Improve on factors until a sweep changes the product by less than ``tol`` of it.
+
+    ``profiles`` are noises of the columns, (n,), of which one may be right but for a factor.
+    """
     (m, k), n = left.shape, len(right)
     u, v = balanced(left, right)
     floor = 1e-18 * float(np.mean(entries.listed**2)) + 1e-300
@@ -80,6 +85,7 @@ def variational_bayes(
     rows_seen, columns_seen = entries.row_counts > 0, entries.column_counts > 0
     column_squares = entries.transposed_times(entries.values**2, np.ones((m, 1)))[:, 0]
     noises: list[float] = []
+    profile, is_settled = None, False
     for sweep in range(sweeps):
         last = u, v
         weight = 1 / noise
@@ -95,10 +101,18 @@ def variational_bayes(
         # the sum of E (y - u v)^2 from those sums: no pass over the entries
         square = column_squares - 2 * np.sum(sums * v, 1)
         square = square + np.sum(grams * (squares(v) + v_covariance), (1, 2))
-        noise = _noise(square, entries, floor)
+        if profile is None:
+            noise = own_noises(square, entries.column_counts, floor)
+        else:
+            noise = scaled_profile(square, entries.column_counts, profile, floor)
         noises.append(float(noise @ entries.column_counts) / entries.count)
         watch("Bayes", u, v)
-        if sweep and _change(last, (u, v)) < tol:
+        change = _change(last, (u, v)) if sweep else np.inf
+        if not is_settled and (change < 10 * tol or 2 * sweep > sweeps):
+            # not before: residuals under a wrong profile speak for it
+            profile = likely_profile(square, entries.column_counts, (np.ones(n), *profiles))
+            is_settled = True
+        elif change < tol:
             break
     return Posterior(u, u_covariance, v, v_covariance, noise, left_prior, noises)
 
@@ -123,11 +137,35 @@ def _moments(factor: Array, covariance: Array) -> Prior:
     return Prior(mean, centred.T @ centred / len(factor) + covariance.mean(0))
 
 
-def _noise(square: Array, entries: Entries, floor: float) -> Array:
-    """Return the noise of each column, shrunk to the common one, (n,)."""
-    common = max(float(square.sum()) / entries.count, floor)
-    noise = (square + SHRINKAGE * common) / (entries.column_counts + SHRINKAGE)
-    return np.maximum(noise, floor)
+def own_noises(square: Array, counts: Array, floor: float = 0.0) -> Array:
+    """Return the noise of each column, from expected sums of squares of its residuals, (n,)."""
+    common = max(square.sum() / counts.sum(), floor)
+    return np.asarray(np.maximum((square + SHRINKAGE * common) / (counts + SHRINKAGE), floor))
+
+
+def scaled_profile(square: Array, counts: Array, profile: Array, floor: float = 0.0) -> Array:
+    """Return the most likely multiple of a profile, (n,)."""
+    return np.asarray(np.maximum(profile * np.sum(square / profile) / counts.sum(), floor))
+
+
+def likely_profile(square: Array, counts: Array, profiles: Sequence[Array]) -> Array | None:
+    r"""Return the profile that the noises of the columns have; None if they have their own.
+
+    A multiple of a profile has one parameter, noises of their own have n. The criterion of Schwarz
+    decides: :math:`\sum_j (n_j \log s_j + q_j / s_j) + p \log \sum_j n_j`.
+    """
+    own = own_noises(square, counts, 1e-300)
+
+    def criterion(noise: Array, parameters: int) -> float:
+        cost = np.sum(counts * np.log(noise) + square / noise)
+        return float(cost + parameters * np.log(counts.sum()))
+
+    best, least = None, criterion(own, len(square))
+    for profile in profiles:
+        now = criterion(scaled_profile(square, counts, profile, 1e-300), 1)
+        if now < least:
+            best, least = profile, now
+    return best
 
 
 def _change(last: tuple[Array, Array], new: tuple[Array, Array]) -> float:

@@ -1,6 +1,6 @@
 """The choice among methods by the entries that none of them was given."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,14 +110,26 @@ def best_point(fit: Entries, judge: Entries, path: Path, watch: Watch) -> tuple[
     return at, best, error
 
 
-def bayes_method(start: tuple[Array, Array], *, sweeps: int, tol: float, watch: Watch) -> Method:
+def bayes_method(
+    start: tuple[Array, Array],
+    *,
+    sweeps: int,
+    tol: float,
+    profiles: Sequence[Array],
+    watch: Watch,
+) -> Method:
     """Variational Bayes from given factors."""
 
+    def improve(entries: Entries, most: int) -> Posterior:
+        return variational_bayes(
+            entries, *start, sweeps=most, tol=tol, profiles=profiles, watch=watch
+        )
+
     def method(fit: Entries, judge: Entries) -> Trial:
-        found = variational_bayes(fit, *start, sweeps=sweeps, tol=tol, watch=watch)
+        found = improve(fit, sweeps)
 
         def refit(entries: Entries) -> Factors:
-            posterior = variational_bayes(entries, *start, sweeps=2 * sweeps, tol=tol, watch=watch)
+            posterior = improve(entries, 2 * sweeps)
             return Factors(posterior.left, posterior.right, posterior)
 
         return Trial(mean_square_error(judge, found.left, found.right), refit)

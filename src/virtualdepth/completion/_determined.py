@@ -99,8 +99,8 @@ def extend(
 ) -> tuple[Array, Array, Array | None, Array | None]:
     """Return the factors on all lines, and covariances of their rows; None if all is determined.
 
-    A line outside the core gets the entries that it has, and for the rest the second moment of the
-    core's lines.
+    A line outside the core gets the entries that it has, and for the rest the mean of the core's
+    lines. Its prior has their second moment, so that it may lie anywhere in their span.
     """
     if inside.is_whole:
         return left, right, None, None
@@ -114,10 +114,11 @@ def extend(
             (entries, ~inside.rows, left, right, spread[0]),
             (flipped, ~inside.columns, right, left, spread[1]),
         ):
-            moment = mine[~out].T @ mine[~out] / max((~out).sum(), 1)
-            prior = inverses(add_ridge(moment[None].copy(), 1e-12 * np.trace(moment)))[0]
-            covariance[out] = inverses(table.row_grams(squares(other))[out] / noise + prior)
-            sums = table.times(table.values, other)[out] / noise
+            mean = mine[~out].mean(0)
+            moment = mine[~out].T @ mine[~out] / (~out).sum()
+            precision = inverses(add_ridge(moment[None].copy(), 1e-12 * np.trace(moment)))[0]
+            covariance[out] = inverses(table.row_grams(squares(other))[out] / noise + precision)
+            sums = table.times(table.values, other)[out] / noise + precision @ mean
             mine[out] = multiply(covariance[out], sums)
     return left, right, *spread
 

@@ -1,13 +1,13 @@
 """Complete entries in units of their own: exactly, else by Bayes, else as held-out entries say."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from virtualdepth.completion._bayes import SHRINKAGE, Posterior, variational_bayes
+from virtualdepth.completion._bayes import Posterior, variational_bayes
 from virtualdepth.completion._blocks import effective_size
 from virtualdepth.completion._choice import (
     Choice,
@@ -24,6 +24,7 @@ from virtualdepth.completion._determined import extend, freedom, is_locally_uniq
 from virtualdepth.completion._entries import Entries
 from virtualdepth.completion._exact import MARGIN, Exact, Search, search
 from virtualdepth.completion._homotopy import Path
+from virtualdepth.completion._solution import Solution, bayes_solution, plain_solution_of
 from virtualdepth.completion._watch import Watch, unwatched
 
 Array = NDArray[Any]
@@ -47,38 +48,6 @@ GOAL = 1e-11
 BUDGET = 2**29
 
 
-class Solution(NamedTuple):
-    """A completed table left right^T, in the units of its entries.
-
-    Attributes:
-        left: (m, k).
-        right: (n, k).
-        left_covariance: (m, k, k), or None where the rows are certain.
-        right_covariance: (n, k, k), or None.
-        noise: variance of an entry of each column about left right^T, (n,).
-        error: further variance of every entry, of methods that have no posterior.
-        rank: how many directions are no noise.
-        exact: whether the residual is at the rounding level.
-        unique: whether the entries determine it locally; None if it is not exact.
-        method: what it is from.
-        errors: held-out mean squares of the methods that were compared.
-        history: what happened, by name.
-    """
-
-    left: Array
-    right: Array
-    left_covariance: Array | None
-    right_covariance: Array | None
-    noise: Array
-    error: float
-    rank: int
-    exact: bool
-    unique: bool | None
-    method: str
-    errors: dict[str, float]
-    history: dict[str, list[float]]
-
-
 @dataclass
 class Finding:
     """The best noisy fit of the homotopies so far."""
@@ -100,6 +69,7 @@ class Recipe:
         goal: relative residual of an exact fit.
         seed: of all that is random.
         others: further methods for the choice by held-out entries.
+        profiles: noises of the columns of which one may be right but for a factor.
         watch: who looks on.
         history: what happened, by name.
     """
@@ -108,6 +78,7 @@ class Recipe:
     goal: float
     seed: int
     others: Mapping[str, Method] = field(default_factory=dict)
+    profiles: Sequence[Array] = ()
     watch: Watch = unwatched
     history: dict[str, list[float]] = field(default_factory=dict)
     latest: tuple[Array, Array] | None = None
@@ -152,12 +123,10 @@ def default_width(m: int, n: int, count: int) -> int:
     return int(min(m, n, 40, widest, affordable))
 
 
-def settle(recipe: Recipe, finding: Finding | None) -> Solution:
-    """Take the Bayes estimate where nothing is exact and its rank is sure; else choose."""
+def is_settled(recipe: Recipe, finding: Finding | None) -> bool:
+    """Say whether the Bayes estimate of a finding needs no comparison."""
     square = float(np.mean(recipe.entries.listed**2))
-    if finding is not None and finding.is_sure and finding.noise < 0.3 * square:
-        return bayes_solution(recipe, finding.posterior, {})
-    return chosen_solution(recipe, finding)
+    return finding is not None and finding.is_sure and finding.noise < 0.3 * square
 
 
 def find(recipe: Recipe, attempts: int = len(ATTEMPTS)) -> tuple[Exact | None, Finding | None]:
@@ -202,7 +171,9 @@ def estimate(recipe: Recipe, found: Search) -> Finding:
     wide = guess.rank + max(3, guess.rank // 2)
     k = min(max(ranks[:200]), guess.left.shape[1], wide)
     start = recipe.upright(guess.left[:, :k], guess.right[:, :k])
-    posterior = variational_bayes(entries, *start, sweeps=200, watch=recipe.see)
+    posterior = variational_bayes(
+        entries, *start, sweeps=200, profiles=recipe.profiles, watch=recipe.see
+    )
     recipe.note("noise", posterior.noises)
     noise = posterior.noises[-1]
     rank = effective_size(posterior.left, posterior.right)
@@ -235,24 +206,6 @@ def exact_solution(recipe: Recipe, exact: Exact) -> Solution:
     )
 
 
-def bayes_solution(recipe: Recipe, posterior: Posterior, errors: dict[str, float]) -> Solution:
-    """Return the posterior as a solution."""
-    return Solution(
-        left=posterior.left,
-        right=posterior.right,
-        left_covariance=posterior.left_covariance,
-        right_covariance=posterior.right_covariance,
-        noise=posterior.noise,
-        error=0.0,
-        rank=effective_size(posterior.left, posterior.right),
-        exact=False,
-        unique=None,
-        method="bayes",
-        errors=errors,
-        history=recipe.history,
-    )
-
-
 def chosen_solution(recipe: Recipe, finding: Finding | None) -> Solution:
     """Compare paths, Bayes from the best of them, Bayes from the gap, and the others' methods."""
     entries = recipe.entries
@@ -267,16 +220,18 @@ def chosen_solution(recipe: Recipe, finding: Finding | None) -> Solution:
     tall_parts = [part.transposed if recipe.flipped else part for part in parts]
     _, point, _ = best_point(tall_parts[0], tall_parts[1], path, recipe.see_tall)
     start = recipe.upright(point.u * point.sigma, point.v)
-    methods["bayes"] = bayes_method(start, sweeps=60, tol=1e-3, watch=recipe.see)
+    methods["bayes"] = bayes_method(
+        start, sweeps=60, tol=1e-3, profiles=recipe.profiles, watch=recipe.see
+    )
     if finding is not None:
         # until it has forgotten what was held out
         methods["bayes of the gap"] = bayes_method(
-            finding.start, sweeps=200, tol=1e-5, watch=recipe.see
+            finding.start, sweeps=200, tol=1e-5, profiles=recipe.profiles, watch=recipe.see
         )
     choice = choose(entries, {**methods, **recipe.others}, parts)
     if choice.factors.posterior is not None:
         recipe.note("noise", choice.factors.posterior.noises)
-        return bayes_solution(recipe, choice.factors.posterior, choice.errors)
+        return bayes_solution(choice.factors.posterior, choice.errors, recipe.history)
     return plain_solution(recipe, choice)
 
 
@@ -299,29 +254,11 @@ def upright_method(recipe: Recipe, method: Method) -> Method:
 
 def plain_solution(recipe: Recipe, choice: Choice) -> Solution:
     """Return factors without a posterior: what is held out tells their error."""
-    found = plain_solution_of(recipe, choice.name, (choice.factors.left, choice.factors.right))
+    found = plain_solution_of(
+        recipe.entries,
+        choice.name,
+        (choice.factors.left, choice.factors.right),
+        recipe.history,
+    )
     error = choice.errors.get(choice.name, 0.0) - float(np.mean(found.noise))
     return found._replace(error=max(error, 0.0), errors=choice.errors)
-
-
-def plain_solution_of(recipe: Recipe, name: str, factors: tuple[Array, Array]) -> Solution:
-    """Return factors of which nothing more is known than how they fit."""
-    left, right = factors
-    entries = recipe.entries
-    residual = (entries.listed - entries.predictions(left, right)) ** 2
-    common = float(np.mean(residual))
-    sums = np.bincount(entries.columns, residual, minlength=entries.shape[1])
-    return Solution(
-        left=left,
-        right=right,
-        left_covariance=None,
-        right_covariance=None,
-        noise=(sums + SHRINKAGE * common) / (entries.column_counts + SHRINKAGE),
-        error=0.0,
-        rank=effective_size(left, right),
-        exact=False,
-        unique=None,
-        method=name,
-        errors={},
-        history=recipe.history,
-    )

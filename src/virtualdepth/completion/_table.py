@@ -13,12 +13,12 @@ from virtualdepth.completion._recipe import (
     GOAL,
     Finding,
     Recipe,
-    Solution,
+    chosen_solution,
     exact_solution,
     find,
-    plain_solution_of,
-    settle,
+    is_settled,
 )
+from virtualdepth.completion._solution import Solution, bayes_solution, plain_solution_of
 from virtualdepth.completion._units import Units, centred_units, offset_share, scaled_units
 from virtualdepth.completion._watch import Watch, unwatched
 
@@ -26,6 +26,8 @@ Array = NDArray[Any]
 
 # Columns whose means are more than this share of their mean squares are centred first.
 OFFSET = 0.9
+# Means without an offset are this many times their own variance at most, on average.
+TRACE = 2.0
 # An offset beyond this share hides the table from a fit without one.
 TOO_FAR = 0.99
 
@@ -68,9 +70,8 @@ class Completed(NamedTuple):
         """What is known of a row of the left factor before its entries."""
         left, spread = self.solution.left, self.solution.left_covariance
         mean = left.mean(0)
-        if self.solution.exact:  # no more is known than the size of its rows
-            mean = np.zeros_like(mean)
-        covariance = (left - mean).T @ (left - mean) / len(left)
+        centred = left if self.solution.exact else left - mean  # exact rows may lie anywhere
+        covariance = centred.T @ centred / len(left)
         return Prior(mean, covariance if spread is None else covariance + spread.mean(0))
 
 
@@ -93,14 +94,12 @@ def complete_table(
 
     Returns:
         The completed table. Columns are divided by their root mean squares; or by their standard
-        deviations, once their means were subtracted. What fits exactly decides, else which of both
-        explains more.
+        deviations, once their means were subtracted. What fits exactly decides, else whether there
+        is a trace of offsets.
     """
     centred, scaled = centred_units(entries, precision), scaled_units(entries, precision)
     share = offset_share(entries, centred)
-    order = [scaled, centred] if share < OFFSET else [centred]
-    if OFFSET <= share < TOO_FAR:
-        order.append(scaled)
+    order = [scaled, centred] if share < OFFSET else [centred, scaled][: 1 + (share < TOO_FAR)]
     recipes: list[Recipe] = []
     found: list[Finding | None] = []
     try:
@@ -108,23 +107,40 @@ def complete_table(
             z = units.standardise(entries)
             if not z.count:  # nothing but offsets
                 return Completed(units, _constant(z), False)
-            goal = max(GOAL, 8 * units.rounding)
-            recipe = Recipe(z, goal, seed, dict(others or {}), watch)
+            recipe = _recipe(z, units, seed, dict(others or {}), watch)
             recipes.append(recipe)
             exact, finding = find(recipe, attempts=8 if len(recipes) == 1 else 2)
             if exact is not None:
                 return Completed(units, exact_solution(recipe, exact), False)
+            if finding is not None and is_settled(recipe, finding):
+                solution = bayes_solution(finding.posterior, {}, recipe.history)
+                return Completed(units, solution, False)
             found.append(finding)
             if not recipe.is_small:
                 break
-        return Completed(order[0], settle(recipes[0], found[0]), False)
+        # an offset of which there is no trace would only add noise
+        units = centred if share * np.mean(entries.column_counts) > TRACE else scaled
+        number = next(at for at, each in enumerate(order) if each is units)
+        if number == len(recipes):
+            z = units.standardise(entries)
+            recipes.append(_recipe(z, units, seed, dict(others or {}), watch))
+            found.append(None)
+        return Completed(units, chosen_solution(recipes[number], found[number]), False)
     except KeyboardInterrupt:
         for units, recipe in zip(order, recipes, strict=False):
             if recipe.latest is not None:
-                return Completed(
-                    units, plain_solution_of(recipe, "interrupted", recipe.latest), True
+                solution = plain_solution_of(
+                    recipe.entries, "interrupted", recipe.latest, recipe.history
                 )
+                return Completed(units, solution, True)
         raise
+
+
+def _recipe(z: Entries, units: Units, seed: int, others: dict[str, Method], watch: Watch) -> Recipe:
+    largest = units.scale.max()
+    # the noise may be the same in the units of x, which are often one
+    profile = (largest / np.where(units.scale > 0, units.scale, largest)) ** 2
+    return Recipe(z, max(GOAL, 8 * units.rounding), seed, others, (profile,), watch)
 
 
 def _constant(entries: Entries) -> Solution:

@@ -79,9 +79,9 @@ def _mean(entries: Entries, listed: Array) -> Array:
 
 def offset_share(entries: Entries, centred: Units) -> float:
     """Return which share of the columns' mean squares their means are."""
-    mean, square = centred.offset, centred.scale**2 + centred.offset**2
     live = centred.scale > 0
     if not live.any():
         return 1.0
     weight = entries.column_counts[live]
-    return float(np.average(mean[live] ** 2 / square[live], weights=weight))
+    square = (centred.offset[live] / centred.scale[live]) ** 2
+    return float(np.average(square / (1 + square), weights=weight))

@@ -10,6 +10,9 @@ from virtualdepth.completion import Entries, observe
 
 Array = NDArray[Any]
 
+# Below it numbers have lost digits, and their inverses overflow.
+TINY = 1e-290
+
 
 class Table(NamedTuple):
     """Observed entries and the dtype that results have."""
@@ -106,7 +109,15 @@ def check_usable(columns: Array, values: Array, shape: tuple[int, int]) -> None:
             "X: expected an observed entry in every column but got none in "
             f"{len(empty)} of {shape[1]} (index {named}); drop them"
         )
-    largest = float(np.abs(values).max())
+    sizes = np.zeros(shape[1])
+    np.maximum.at(sizes, columns, np.abs(values))
+    tiny = np.flatnonzero((sizes > 0) & (sizes < TINY))
+    if len(tiny):
+        raise ValueError(
+            f"X: expected columns of entries of size 0 or >= {TINY:.0e} but got a largest of "
+            f"{sizes[tiny[0]]:.1e} in column {tiny[0]}; rescale X"
+        )
+    largest = float(sizes.max())
     if not largest < np.finfo(values.dtype).max ** 0.5 / 16:
         raise ValueError(
             "X: expected entries whose mean square is a finite number but got a largest entry of "
