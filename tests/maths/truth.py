@@ -138,3 +138,44 @@ def literally(weight: Tensor, grad: Tensor, depth: int) -> mp.matrix:
         for j in range(1, depth + 1):
             total += left[depth - j] * g * right[j - 1]
         return total
+
+
+@cache
+def small_square(sigma: float, depth: float, imbalance: float) -> mp.mpf:
+    """The root t >= 0 of t (t + lambda)^(N-1) = sigma^2, by bisection of ln t and Newton steps."""
+    with mp.workdps(DIGITS + 15):
+        n, lam = mp.mpf(depth), mp.mpf(imbalance)
+        if sigma == 0:
+            return mp.mpf(0)
+        log = 2 * mp.log(mp.mpf(sigma))
+
+        def excess(u: mp.mpf) -> mp.mpf:
+            return u + (n - 1) * mp.log(mp.exp(u) + lam) - log
+
+        low, high = log - n * abs(mp.log(lam)) - n, log / n
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (low, middle) if excess(middle) > 0 else (middle, high)
+        u = (low + high) / 2
+        for _ in range(12):
+            t = mp.exp(u)
+            u -= excess(u) / (1 + (n - 1) * t / (t + lam))
+        assert abs(excess(u)) < mp.mpf(10) ** -DIGITS
+        return mp.exp(u)
+
+
+def gain_rate(sigma: float, depth: float, imbalance: float) -> mp.mpf:
+    """F'(t) = (t + lambda)^(N-1) + (N - 1) t (t + lambda)^(N-2)."""
+    with mp.workdps(DIGITS):
+        t, n = small_square(sigma, depth, imbalance), mp.mpf(depth)
+        p = t + mp.mpf(imbalance)
+        return p ** (n - 1) + (n - 1) * t * p ** (n - 2)
+
+
+def unbalanced_kernel(a: float, b: float, depth: float, imbalance: float) -> mp.mpf:
+    """K(a, b) = (a^2 - b^2) / (t(a) - t(b)), or F' where a = b."""
+    if a == b:
+        return gain_rate(a, depth, imbalance)
+    with mp.workdps(DIGITS + 15):
+        squares = [small_square(each, depth, imbalance) for each in (a, b)]
+        return (mp.mpf(a) ** 2 - mp.mpf(b) ** 2) / (squares[0] - squares[1])

@@ -60,7 +60,7 @@ def singular_value_velocity(
         sigma: singular values of W, >= 0, any shape.
         slopes: :math:`\langle G, u_r v_r^\top \rangle`, of a shape that broadcasts with ``sigma``.
         depth: number of layers N, real, 1 <= N <= inf; at inf the limit with time in units of 1/N.
-        weight_decay: mu, the decay on every factor.
+        weight_decay: mu, the decay on every factor. That it shrinks an imbalance is left out.
         imbalance: lambda >= 0; 0 where N is inf.
 
     Returns:

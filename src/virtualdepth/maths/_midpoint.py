@@ -23,6 +23,7 @@ from virtualdepth.maths._factorization import factor_gradients, partial_products
 from virtualdepth.maths._kernel import has_few_layers
 from virtualdepth.maths._precondition import preconditioned_gradient
 from virtualdepth.maths._preconditioner import Preconditioner
+from virtualdepth.maths._profile import layer_roots
 
 
 def midpoint_step(
@@ -32,23 +33,26 @@ def midpoint_step(
     length: float,
     depth: float,
     rtol: float | None = None,
+    imbalance: float = 0.0,
 ) -> Tensor:
     """Find what a midpoint step of ``length`` eta subtracts from W: D, (..., m, n)."""
     if has_few_layers(depth):
-        return _factor_step(preconditioner, grad, length, int(depth))
+        return _factor_step(preconditioner, grad, length, int(depth), imbalance)
     direction = preconditioner.apply(grad).direction
     half_way = weight - 0.5 * length * direction
-    return length * preconditioned_gradient(half_way, grad, depth, rtol).direction
+    return length * preconditioned_gradient(half_way, grad, depth, rtol, imbalance).direction
 
 
-def _factor_step(preconditioner: Preconditioner, grad: Tensor, length: float, depth: int) -> Tensor:
-    """Take the midpoint step of balanced factors."""
+def _factor_step(
+    preconditioner: Preconditioner, grad: Tensor, length: float, depth: int, imbalance: float
+) -> Tensor:
+    """Take the midpoint step of the factors."""
     left, sigma, right, *_, tall = preconditioner
     # in the basis of W the factors are S^{1/N} V^T and then S^{1/N}; U stays outside
     projected = left.mT @ (grad.mT if tall else grad)
-    root = sigma.pow(1 / depth)
-    factors = [root.unsqueeze(-1) * right, *[torch.diag_embed(root)] * (depth - 1)]
-    at_start = _balanced_gradients(projected, right, root, depth)
+    first, root = layer_roots(sigma, depth, imbalance)
+    factors = [first.unsqueeze(-1) * right, *[torch.diag_embed(root)] * (depth - 1)]
+    at_start = _gradients(projected, right, first, root, depth)
     half_way = _descend(factors, at_start, 0.5 * length)
     gradients = factor_gradients(half_way, partial_products(half_way[:-1]), projected)
     product = partial_products(_descend(factors, gradients, length))[-1]
@@ -63,12 +67,14 @@ def _descend(factors: Sequence[Tensor], gradients: Sequence[Tensor], length: flo
     return [torch.add(f, g, alpha=-length) for f, g in zip(factors, gradients, strict=True)]
 
 
-def _balanced_gradients(projected: Tensor, right: Tensor, root: Tensor, depth: int) -> list[Tensor]:
-    """Compute the gradients by the balanced factors, all but the first of which are diagonal."""
+def _gradients(
+    projected: Tensor, right: Tensor, first: Tensor, root: Tensor, depth: int
+) -> list[Tensor]:
+    """Compute the gradients by the factors, all but the first of which are diagonal."""
     core = projected @ right.mT
     powers = [torch.ones_like(root), *accumulate([root] * (depth - 1), torch.mul)]
     inside = [
-        powers[depth - j].unsqueeze(-1) * core * powers[j - 1].unsqueeze(-2)
+        powers[depth - j].unsqueeze(-1) * core * (first * powers[j - 2]).unsqueeze(-2)
         for j in range(2, depth + 1)
     ]
     return [powers[-1].unsqueeze(-1) * projected, *inside]

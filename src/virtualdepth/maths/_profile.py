@@ -42,8 +42,11 @@ def small_square(sigma: Tensor, depth: float, imbalance: Imbalance = 0.0) -> Ten
     if depth == 2:
         return 2 * sigma * (sigma / (lam + torch.hypot(lam, 2 * sigma)))
     # in units of the balanced square h, where t / h solves y (y + lam / h)^(N-1) = 1
-    balanced = torch.where(sigma > 0, sigma, 1.0).pow(2 / depth)
-    ratio = lam / balanced
+    positive = torch.where(sigma > 0, sigma, 1.0)
+    balanced = positive.pow(2 / depth)
+    # a quotient's derivative has h^2, which may underflow; that of a logarithm has not
+    log = positive.log() * (-2 / depth)
+    ratio = (lam / balanced).detach() * (log - log.detach()).exp()
     start = ratio.clamp_min(1.0).pow(1 - depth)  # never below the root
     known = (sigma > 0) & (start > 0)
     share, ratio = (torch.where(known, each, 1.0) for each in (start, ratio))
@@ -53,8 +56,8 @@ def small_square(sigma: Tensor, depth: float, imbalance: Imbalance = 0.0) -> Ten
 
 
 def _steps(depth: float) -> int:
-    """Count the steps that bring the share to rounding from every start."""
-    return 3 + int(math.log2(depth / 2) / 5)
+    """Count the steps that bring the share to 1e-12, or to rounding, from every start."""
+    return 2 if depth <= 4 else 3 + int(math.log2(depth / 2) / 5)
 
 
 def _closer(share: Tensor, ratio: Tensor, depth: float) -> Tensor:
@@ -93,10 +96,17 @@ def gain_rate(sigma: Tensor, depth: float, imbalance: Imbalance = 0.0) -> Tensor
         return layers * sigma.pow(2 - 2 / depth)
     if depth == 1:
         return torch.ones_like(sigma)
+    lam = _as_tensor(imbalance, sigma)
     if depth == 2:
-        return torch.hypot(_as_tensor(imbalance, sigma), 2 * sigma)
+        return torch.hypot(lam, 2 * sigma)
+    if depth == 3:  # the cubic, by its hyperbolic root; all terms are positive
+        scaled = 1.5 * 3**0.5 * sigma
+        power = (scaled + torch.hypot(lam.pow(1.5), scaled)).pow(4 / 3)
+        power = power.clamp_min(torch.finfo(power.dtype).tiny)
+        square = lam.square()
+        return (power + square + square * (square / power)) / 3
     small = small_square(sigma, depth, imbalance)
-    large = small + _as_tensor(imbalance, sigma)
+    large = small + lam
     return large.pow(depth - 1) * (1 + (depth - 1) * (small / large))
 
 

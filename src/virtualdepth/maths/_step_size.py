@@ -142,7 +142,7 @@ def squared_preconditioned_norm(grad: Tensor, preconditioned: Preconditioned) ->
 
 
 def relative_change(
-    preconditioner: Preconditioner, step: Tensor, *, together: bool = True, least: float = 0.0
+    preconditioner: Preconditioner, step: Tensor, *, together: bool = True, least: Imbalance = 0.0
 ) -> Tensor:
     r"""Bound the relative change of every singular value of W by a step D, to first order.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from virtualdepth.maths._kernel import kernel_inside, kernel_outside
 from virtualdepth.maths._preconditioner import Preconditioned
 from virtualdepth.maths._products import add_product_, gram
+from virtualdepth.maths._profile import Imbalance
 from virtualdepth.maths._svd import thin_svd
 
 
@@ -69,7 +70,11 @@ def _coefficients(*products: float) -> tuple[float, float]:
 
 
 def precondition_in_basis(
-    basis: Basis, grad: Tensor, depth: float, rtol: float | None = None
+    basis: Basis,
+    grad: Tensor,
+    depth: float,
+    rtol: float | None = None,
+    imbalance: Imbalance = 0.0,
 ) -> tuple[Preconditioned, Tensor]:
     r"""Compute P_W(G), (..., k, n), in a basis of W, by four products.
 
@@ -90,8 +95,10 @@ def precondition_in_basis(
     projected = left.mT @ grad
     core = projected @ rows.mT
     slopes = core.diagonal(dim1=-2, dim2=-1) * inverse
-    inside = kernel_inside(sigma, depth, scale=inverse.square()).mul_(core)
-    outside = projected.mul_(kernel_outside(sigma, depth).unsqueeze(-1))
+    if isinstance(imbalance, Tensor):  # one for each matrix, (...)
+        imbalance = imbalance.unsqueeze(-1)
+    inside = kernel_inside(sigma, depth, inverse.square(), imbalance).mul_(core)
+    outside = projected.mul_(kernel_outside(sigma, depth, imbalance).unsqueeze(-1))
     step = add_product_(outside, inside, rows)
     falling, order = sigma.sort(descending=True)
     return Preconditioned(left @ step, falling, slopes.gather(-1, order)), step

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from virtualdepth.maths._preconditioner import Preconditioned
 from virtualdepth.maths._profile import Imbalance, layer_roots
 from virtualdepth.maths.structures._protocol import Structure
-from virtualdepth.maths.structures._vectors import precondition_vectors, unit_vectors
+from virtualdepth.maths.structures._vectors import lengths, precondition_vectors, unit_vectors
 
 
 class Columns(Structure):
@@ -29,8 +28,7 @@ class Columns(Structure):
         return blocks.squeeze(-1).mT
 
     def _sizes(self, array: Tensor) -> Tensor:
-        norms: Tensor = torch.linalg.vector_norm(array, dim=-2)
-        return norms
+        return lengths(array, -2)
 
     def _preconditioned(
         self, weight: Tensor, grad: Tensor, depth: float, rtol: float | None, imbalance: Imbalance
