@@ -16,8 +16,10 @@ class Quit:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """End the process."""
-        os.write(2, f"{self.program}: interrupted\n".encode())
-        os._exit(130)
+        try:
+            os.write(2, f"{self.program}: interrupted\n".encode())
+        finally:  # also where nobody reads it any more
+            os._exit(130)
 
 
 def quit_on_interrupt(program: str) -> None:

@@ -109,3 +109,16 @@ def test_interrupt_before_anything_is_loaded(command: list[str], tmp_path: Path)
         finally:
             process.kill()
     assert (process.returncode, err) == (130, "virtualdepth verify: interrupted\n")
+
+
+@posix
+def test_interrupt_where_nobody_reads_any_more(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    code = (
+        "import os, signal; from virtualdepth._interrupt import quit_on_interrupt; "
+        "quit_on_interrupt('virtualdepth'); os.kill(os.getpid(), signal.SIGINT)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], stderr=write, timeout=300)
+    os.close(write)
+    assert found.returncode == 130

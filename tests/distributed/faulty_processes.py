@@ -149,9 +149,12 @@ LATER: dict[str, dict[str, Any]] = {
 }
 
 
-def changed(rank: int, place: Place, options: dict[str, Any], alike: bool) -> dict[str, Any]:
+def changed(
+    rank: int, place: Place, options: dict[str, Any], alike: bool, **before_that: Any
+) -> dict[str, Any]:
     """Change options between two steps, on the faulty process alone or on all."""
     trial = Trial(place, ["long"])
+    trial.optimizer.param_groups[0].update(before_that)
     trial.backward()
     trial.optimizer.step()
     if alike or rank == FAULTY:
@@ -199,6 +202,8 @@ def measure(rank: int, folder: Path) -> dict[str, Any]:
         "other option": other_option(rank, place),
         "changed": {name: changed(rank, place, each, False) for name, each in LATER.items()},
         "changed alike": {name: changed(rank, place, each, True) for name, each in LATER.items()},
+        "deepened": changed(rank, place, {"depth": 3}, False, depth=1),
+        "deepened alike": changed(rank, place, {"depth": 3}, True, depth=1),
         "overflowing": {name: overflowing(place, name) for name in SHAPES},
         "killed": killed(rank, place),  # the last: the process group does not survive it
     }

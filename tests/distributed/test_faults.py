@@ -85,6 +85,17 @@ def test_an_option_that_all_change_takes_effect(measured: list[Any], case: str) 
         assert each["changed alike"][case]["same"] == (case == "out of range")
 
 
+def test_depth_that_one_process_gives_to_what_had_none_is_told_to_all(measured: list[Any]) -> None:
+    """At depth 1 a step sends nothing of the matrices, and yet nobody is to wait."""
+    for each in survivors(measured):
+        assert re.search(
+            f"rank 0 has group 0 with depth=1 where rank {FAULTY} .* depth=3",
+            each["deepened"]["message"],
+        )
+        assert each["deepened"]["same"]
+        assert each["deepened alike"] == {"message": "none", "same": False}
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_new_weight_out_of_range_is_refused_by_all(measured: list[Any], name: str) -> None:
     found = [each["overflowing"][name] for each in survivors(measured)]

@@ -245,3 +245,61 @@ def test_an_added_group_gets_the_depth_that_its_model_was_given() -> None:
     optimizer.add_param_group({"params": [*model["body"].parameters()]})
     optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2, 2))]})
     assert [r.matrix for r in vd.routing(optimizer)] == ["2 x 3", "-", "2 of 3 x 2", "-", "-"]
+
+
+class Unusual(Optimizer):
+    """It keeps factored and quantised state, a count beside those of parameters, and asks for it.
+
+    Its loader casts nothing, as that of every optimizer with quantised state.
+    """
+
+    def __init__(self, params: Any, weight_decay: Any = None) -> None:
+        super().__init__(params, {"lr": 0.1, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        self.state["steps"] = self.state.get("steps", 0) + 1  # type: ignore[index,call-overload,operator]
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                if p not in self.state:
+                    self.state[p] = {
+                        "exp_avg_sq_row": p.new_zeros(len(p)),
+                        "codes": torch.zeros(p.shape, dtype=torch.uint8),
+                    }
+                self.state[p]["exp_avg_sq_row"] += p.grad.square().mean(1)
+                self.state[p]["codes"] += 1
+                p.sub_(group["lr"] * p.grad)
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        names = [key for group in state_dict["param_groups"] for key in group["params"]]
+        params = [p for group in self.param_groups for p in group["params"]]
+        known = dict(zip(names, params, strict=True))
+        for key, value in copy.deepcopy(state_dict["state"]).items():
+            self.state[known.get(key, key)] = value
+
+
+@pytest.mark.parametrize("on", ["gradient", "update"])
+@pytest.mark.parametrize("weight_decay", [None, (0.1, 0.2)])
+def test_an_optimizer_with_state_of_every_kind(on: Any, weight_decay: Any) -> None:
+    """The second parameter has a gradient only after a checkpoint was saved, and loaded."""
+    first, second = (nn.Parameter(random_tensor((3, 4), seed)) for seed in range(2))
+    optimizer = vd.with_depth(Unusual([first, second], weight_decay), 3, on=on)
+    for step, late in enumerate((False, False, True)):
+        first.grad = random_tensor((3, 4), step)
+        second.grad = random_tensor((3, 4), step) if late else None
+        optimizer.step()
+        optimizer.load_state_dict(optimizer.state_dict())
+    assert optimizer.state["steps"] == 3  # type: ignore[index]
+    assert [int(optimizer.state[p]["codes"][0, 0]) for p in (first, second)] == [3, 1]
+
+
+def test_a_complex_parameter_beside_matrices_is_checked_too() -> None:
+    weight = nn.Parameter(random_tensor((3, 4), 0))
+    bias = nn.Parameter(torch.ones(3, dtype=torch.cfloat))
+    optimizer = vd.with_depth(torch.optim.Adam([("w", weight), ("b", bias)], lr=0.1), 3)
+    weight.grad, bias.grad = random_tensor((3, 4), 0), torch.full_like(bias, torch.nan)
+    with pytest.raises(FloatingPointError, match="b: expected a finite new weight"):
+        optimizer.step()
+    assert_bitwise(bias.detach(), torch.ones(3, dtype=torch.cfloat))

@@ -1,6 +1,7 @@
 """Which folder a command writes to, for how long it holds it, and what it leaves alone there."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -243,3 +244,13 @@ def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path: Path) -> None:
         path.write_text("ours")
     assert (tmp_path / "notes.md").read_text() == "mine"
     assert (tmp_path / "run" / "report.md").read_text() == "ours"
+
+
+def test_an_interrupt_stays_one_where_the_folder_was_removed(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with claim_folder(tmp_path / "run", "verify") as folder:
+            shutil.rmtree(folder)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()

@@ -20,7 +20,7 @@ from virtualdepth.optim._depth_step import (
     step_on_gradient,
     step_on_update,
 )
-from virtualdepth.optim._init_state import even_out
+from virtualdepth.optim._init_state import drop_empty, even_out
 from virtualdepth.optim._loading import check_kinds, check_state, whole_load
 from virtualdepth.optim._matrices import (
     Counts,
@@ -111,8 +111,7 @@ class OptimizerWithDepth(Optimizer):
             # schedulers that count with another library leave its numbers here
             group.update({key: plain_number(value) for key, value in group.items()})
             align_counts(group, vars(self).get("_depth_counts", {}))
-        even_out(self.param_groups, self.state)
-        return self._base.state_dict(self)
+        return even_out(self._base.state_dict(self))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a checkpoint, with depth or without, as a whole or not at all.
@@ -124,7 +123,8 @@ class OptimizerWithDepth(Optimizer):
             for group in self.param_groups
         ]
         with whole_load(self):
-            check_kinds(state_dict, self.param_groups)
+            own_loader = self._base.load_state_dict is not Optimizer.load_state_dict
+            check_kinds(state_dict, self.param_groups, own_loader=own_loader)
             self._base.load_state_dict(self, state_dict)
             for number, (group, own) in enumerate(zip(self.param_groups, before, strict=True)):
                 for key, value in own.items():
@@ -134,7 +134,7 @@ class OptimizerWithDepth(Optimizer):
                 check_target_options(group, self._on)
                 check_state(group, number, self.state)
                 STEP_SCALES[group["step_scale"]].init_memory(group)
-            even_out(self.param_groups, self.state)
+            drop_empty(self.param_groups, self.state)
 
     # what waits for numbers on the host would only be cut to pieces by a compiler
     @_disable_dynamo

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
 from virtualdepth.maths import StructureName
-from virtualdepth.optim._init_state import even_out, init_state
+from virtualdepth.optim._init_state import drop_empty, even_out, init_state
 from virtualdepth.optim._loading import check_kinds, check_state, whole_load
 from virtualdepth.optim._matrices import Counts, align_counts, learn_counts, learn_names
 from virtualdepth.optim._options import (
@@ -255,8 +255,7 @@ class EndToEndSGD(Optimizer):
             # schedulers that count with another library leave its numbers here
             group.update({key: plain_number(value) for key, value in group.items()})
             align_counts(group, self._depth_counts)
-        even_out(self.param_groups, self.state)
-        return super().state_dict()
+        return even_out(super().state_dict())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a checkpoint of this class or of torch.optim.SGD, as a whole or not at all.
@@ -288,7 +287,7 @@ class EndToEndSGD(Optimizer):
                 check_values(group)
                 check_state(group, number, self.state)
                 init_state(group, number, self.state)
-            even_out(self.param_groups, self.state)
+            drop_empty(self.param_groups, self.state)
 
     @overload
     def step(self, closure: None = None) -> None: ...

@@ -69,8 +69,8 @@ class FiniteCheck:
         """Refuse numbers that are not finite among values of any kind, on any process."""
         several = dist.is_available() and dist.is_initialized()
         for value in values:
-            if isinstance(value, Tensor) and value.is_floating_point():
-                if several or value.is_sparse or not value.numel():
+            if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
+                if several or value.is_complex() or value.is_sparse or not value.numel():
                     value = entries(value)
                 self.check(name, what, value)
             elif isinstance(value, dict | list | tuple):

@@ -1,6 +1,7 @@
 """The state that a step will need, made before a checkpoint is loaded into it."""
 
 from collections.abc import MutableMapping, Sequence
+from typing import Any
 
 from torch import Tensor
 from torch.nn.parameter import is_lazy
@@ -27,18 +28,27 @@ def init_state(group: Group, number: int, states: States) -> None:
                 states[parameter].setdefault("left_origin", False)
 
 
-def even_out(groups: Sequence[Group], states: MutableMapping[Tensor, State]) -> None:
+def even_out(state_dict: dict[str, Any]) -> dict[str, Any]:
     """Give every parameter a state, if only an empty one, or none; distributed checkpoints ask so.
 
-    They also hand an empty state to each parameter of an optimizer that keeps none.
+    This is for what is saved: an optimizer may ask whether a parameter is in its state at all.
     """
-    params = [p for group in groups for p in group["params"]]
+    states = state_dict["state"]
+    params = [p for group in state_dict["param_groups"] for p in group["params"]]
     if any(states.get(p) for p in params):
         for p in params:
             states.setdefault(p, {})
     else:
         for p in params:
             states.pop(p, None)
+    return state_dict
+
+
+def drop_empty(groups: Sequence[Group], states: MutableMapping[Tensor, State]) -> None:
+    """Forget the empty states that :func:`even_out` put into a checkpoint."""
+    for p in [p for group in groups for p in group["params"]]:
+        if p in states and not states[p]:
+            del states[p]
 
 
 def _init_parameter(group: Group, number: int, index: int, states: States) -> None:

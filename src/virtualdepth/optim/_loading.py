@@ -14,8 +14,10 @@ from virtualdepth.optim._matrices import Group, State, States, matrix_of, parame
 from virtualdepth.optim.solvers import solver_of
 from virtualdepth.optim.step_scales import STEP_SCALES
 
-# tensors with these names, in the state of any optimizer, are shaped as their parameter
-_SHAPED = ("momentum_buffer", "exp_avg", "exp_avg_sq", "origin", "auto_weight_", "auto_grad_")
+# tensors with these names, in the state of any optimizer, are shaped as their parameter; not so
+# "exp_avg_sq_row", say, of those that keep factored moments
+_SHAPED = {"momentum_buffer", "exp_avg", "exp_avg_sq", "origin"}
+_POINTS = ("auto_weight_", "auto_grad_")
 
 
 @contextmanager
@@ -34,7 +36,9 @@ def whole_load(optimizer: Optimizer) -> Iterator[None]:
         raise
 
 
-def check_kinds(state_dict: Mapping[str, Any], groups: Sequence[Group]) -> None:
+def check_kinds(
+    state_dict: Mapping[str, Any], groups: Sequence[Group], *, own_loader: bool = False
+) -> None:
     """Refuse what is no state of an optimizer, and tensors that a cast to a dtype would spoil."""
     if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
         got = list(state_dict) if isinstance(state_dict, Mapping) else type(state_dict).__name__
@@ -42,6 +46,8 @@ def check_kinds(state_dict: Mapping[str, Any], groups: Sequence[Group]) -> None:
             "state_dict: expected one of an optimizer, with 'state' and 'param_groups', but got "
             f"{got}; nothing was loaded"
         )
+    if own_loader:  # without torch's casts, as classes with quantised state have it
+        return
     for number, (group, saved) in enumerate(
         zip(groups, state_dict.get("param_groups", ()), strict=False)
     ):
@@ -95,7 +101,8 @@ def _check_value(name: str, key: str, value: Any, parameter: Tensor) -> None:
     """Refuse one entry of a state."""
     if not isinstance(value, Tensor):
         return
-    if key.startswith(_SHAPED) and value.shape != parameter.shape:
+    shaped = key in _SHAPED or key.startswith(_POINTS)
+    if shaped and value.shape != parameter.shape:
         raise ValueError(
             f"{name}: expected a {key} of shape {tuple(parameter.shape)} but got "
             f"{tuple(value.shape)}; nothing was loaded"

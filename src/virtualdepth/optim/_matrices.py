@@ -132,11 +132,17 @@ class GroupStep:
     group: Group
     number: int  # of the group
     states: States  # of the optimizer
-    decay: float = 0.0  # of a matrix, for all of its layers
     matrices: list[Matrix] = field(default_factory=list)  # those with a gradient
     # the others that have one: name, parameter, gradient
     plain: list[tuple[str, Tensor, Tensor]] = field(default_factory=list)
     writes: Writes = field(default_factory=list)
+
+    @property
+    def decay(self) -> float:
+        """Lambda for each layer of a matrix together; at infinite depth lambda for all of them."""
+        # asked for by EndToEndSGD alone: in another optimizer the option may be of any kind
+        depth = float(self.group["depth"])
+        return (1.0 if math.isinf(depth) else depth) * float(self.group["weight_decay"])
 
 
 def learn_counts(group: Group, counts: Counts) -> None:
@@ -196,9 +202,7 @@ def begin_step(
     distributed: bool = False,
 ) -> GroupStep:
     """Sort the parameters of a group that have a gradient; refuse what depth cannot act on."""
-    # lambda for each layer; at infinite depth lambda for all of them
-    layers = 1.0 if math.isinf(group.get("depth", 1)) else float(group.get("depth", 1))
-    step = GroupStep(group, number, states, layers * group.get("weight_decay", 0))
+    step = GroupStep(group, number, states)
     for index, parameter in enumerate(group["params"]):
         if not parameter.requires_grad and parameter.grad is None:
             continue

@@ -21,7 +21,7 @@ class WholeStep:
 
     session: Session
     weights: dict[Tensor, Tensor] = field(default_factory=dict)
-    states: dict[Any, State] = field(default_factory=dict)
+    states: dict[Any, Any] = field(default_factory=dict)
     groups: list[State] = field(default_factory=list)  # their options
     steps: list[GroupStep] = field(default_factory=list)  # for the block to fill in
 
@@ -45,7 +45,10 @@ def whole_step(optimizer: Optimizer, *, several: bool = False) -> Iterator[Whole
             if several or p.grad is not None:
                 whole.weights[p] = p.detach().clone()
     for p, state in optimizer.state.items():
-        whole.states[p] = {key: _copied(value) for key, value in state.items()}
+        own_kind = isinstance(state, dict)  # beside parameters, torch lets any key have any value
+        whole.states[p] = (
+            {key: _copied(value) for key, value in state.items()} if own_kind else _copied(state)
+        )
     try:
         yield whole
         _check_after(optimizer, whole)

@@ -116,8 +116,8 @@ def _held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if not path.stat().st_size or not _has_files(folder):
-            with suppress(OSError):
+        with suppress(OSError):  # also where a user has removed the folder
+            if not path.stat().st_size or not _has_files(folder):
                 path.unlink()
         os.close(handle)
 

@@ -86,11 +86,11 @@ def _steps_as_planned(
     sharded = parts(agreed.groups if agreement.changed else groups)
     everything = named(agreed.groups if agreement.changed else groups)
     if agreement.changed:
-        if sharded:
-            names = [name for name, _ in everything]
-            agreement.reduce(names, [False] * len(names), [_nothing(part) for part in sharded])
-        raise PlanChanged
-    if not sharded:
+        names = [name for name, _ in everything] if sharded else []
+        agreement.reduce(names, [False] * len(names), [_nothing(part) for part in sharded])
+        raise PlanChanged  # as the sum has told all
+    if not sharded:  # one of them may want depth by now, and would wait for this process
+        agreement.reduce((), (), ())
         return compute()
     steps: list[GroupStep] = []
     summands, moving = [_nothing(part) for part in sharded], {}
