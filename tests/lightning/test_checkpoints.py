@@ -87,6 +87,10 @@ def test_checkpoint_is_plain(flavour: Flavour, trainer: Make, data: Data, tmp_pa
         "init_scale": 0.3,
         "hidden_features": [4, 3],
         "seed": 0,
+        "structure": "matrix",
+        "imbalance": 0.0,
+        "optimizer_structure": None,
+        "optimizer_imbalance": None,
     }
     for name, value in loaded.state_dict().items():
         assert torch.equal(value, module.state_dict()[name]), name
@@ -104,8 +108,10 @@ def test_hyperparameters_become_plain(flavour: Flavour) -> None:
         init_scale=np.float32(0.5),
         hidden_features=(np.int64(4), np.int64(3)),
         seed=np.int64(1),
+        imbalance=np.float64(0),
+        optimizer_imbalance=np.float32(0),
     )
-    plain = {int, float, str, list}
+    plain = {int, float, str, list, type(None)}
     assert {type(value) for value in module.hparams.values()} <= plain
     assert {type(width) for width in module.hparams["hidden_features"]} == {int}
 

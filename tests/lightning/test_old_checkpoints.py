@@ -18,6 +18,7 @@ def test_goes_on_as_then(flavour: Flavour) -> None:
 def test_loads_alone(flavour: Flavour) -> None:
     stored = torch.load(MIDDLE, weights_only=True)
     module = flavour.vd.EquivalenceModule.load_from_checkpoint(MIDDLE)
-    assert dict(module.hparams) == stored["hyper_parameters"]
+    # options that have come since are at their defaults
+    assert dict(module.hparams).items() >= stored["hyper_parameters"].items()
     for name, value in module.state_dict().items():
         assert torch.equal(value, stored["state_dict"][name]), name
