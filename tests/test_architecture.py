@@ -43,7 +43,7 @@ THIRD_PARTY = {
     "optim": {"torch"},
     "networks": {"torch"},
     "theory": {"torch", "numpy", "scipy"},
-    "completion": {"numpy", "scipy"},
+    "completion": {"torch", "numpy", "scipy"},
     "distributed": {"torch"},
     "metrics": {"torch", "torchmetrics"},
     FACADE: {"torch"},

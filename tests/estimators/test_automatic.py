@@ -143,6 +143,20 @@ def test_a_new_row_is_given_its_conditional_mean() -> None:
     np.testing.assert_allclose(nothing[0], mean, atol=1e-12)
 
 
+def test_a_constant_column_does_not_change_new_rows() -> None:
+    known = low_rank(noise=0.2).known + 2
+    wider = np.insert(known, 7, 3.5, axis=1)
+    model, other = (MatrixCompletion(random_state=0).fit(each) for each in (known, wider))
+    rows = low_rank(8, 20, 2, 80, seed=5).known + 2
+    found = other.transform(np.insert(rows, 7, 3.5, axis=1))
+    without = np.delete(found, 7, axis=1)
+    spread = np.nanstd(known)
+    np.testing.assert_allclose(without, model.transform(rows), atol=0.3 * spread)
+    np.testing.assert_array_equal(found[:, 7], 3.5)
+    hidden = np.full((1, 21), np.nan)
+    assert other.transform(hidden)[0, 7] == pytest.approx(3.5, rel=1e-2)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("factor", [1e-280, 1e-200, 1e-8, 1e150])
 def test_huge_and_tiny_numbers(factor: float) -> None:

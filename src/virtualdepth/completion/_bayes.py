@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 from virtualdepth.completion._blocks import add_ridge, balanced, inverses, multiply, squares
 from virtualdepth.completion._determined import freedom
 from virtualdepth.completion._entries import Entries
+from virtualdepth.completion._noise import SHRINKAGE, Spread, shrunk, spread_of_noises
 from virtualdepth.completion._watch import Watch, unwatched
 
 Array = NDArray[Any]
-
-# Where columns have noises of their own, the common one counts as much as this many entries.
-SHRINKAGE = 5.0
 
 
 class Prior(NamedTuple):
@@ -71,7 +69,7 @@ def variational_bayes(
 ) -> Posterior:
     """Improve on factors until a sweep changes the product by less than ``tol`` of it.
 
-    ``profiles`` are noises of the columns, (n,), of which one may be right but for a factor.
+    ``profiles``: noises of the columns, (n,), of which one may be right but for a factor.
     """
     (m, k), n = left.shape, len(right)
     u, v = balanced(left, right)
@@ -85,7 +83,7 @@ def variational_bayes(
     rows_seen, columns_seen = entries.row_counts > 0, entries.column_counts > 0
     column_squares = entries.transposed_times(entries.values**2, np.ones((m, 1)))[:, 0]
     noises: list[float] = []
-    profile, is_settled = None, False
+    spread, is_settled = Spread(np.ones(n), SHRINKAGE), False
     for sweep in range(sweeps):
         last = u, v
         weight = 1 / noise
@@ -101,16 +99,13 @@ def variational_bayes(
         # the sum of E (y - u v)^2 from those sums: no pass over the entries
         square = column_squares - 2 * np.sum(sums * v, 1)
         square = square + np.sum(grams * (squares(v) + v_covariance), (1, 2))
-        if profile is None:
-            noise = own_noises(square, entries.column_counts, floor)
-        else:
-            noise = scaled_profile(square, entries.column_counts, profile, floor)
+        noise = np.maximum(shrunk(square, entries.column_counts, spread), floor)
         noises.append(float(noise @ entries.column_counts) / entries.count)
         watch("Bayes", u, v)
         change = _change(last, (u, v)) if sweep else np.inf
         if not is_settled and (change < 10 * tol or 2 * sweep > sweeps):
             # not before: residuals under a wrong profile speak for it
-            profile = likely_profile(square, entries.column_counts, (np.ones(n), *profiles))
+            spread = spread_of_noises(square, entries.column_counts, profiles)
             is_settled = True
         elif change < tol:
             break
@@ -135,37 +130,6 @@ def _moments(factor: Array, covariance: Array) -> Prior:
     mean = factor.mean(0)
     centred = factor - mean
     return Prior(mean, centred.T @ centred / len(factor) + covariance.mean(0))
-
-
-def own_noises(square: Array, counts: Array, floor: float = 0.0) -> Array:
-    """Return the noise of each column, from expected sums of squares of its residuals, (n,)."""
-    common = max(square.sum() / counts.sum(), floor)
-    return np.asarray(np.maximum((square + SHRINKAGE * common) / (counts + SHRINKAGE), floor))
-
-
-def scaled_profile(square: Array, counts: Array, profile: Array, floor: float = 0.0) -> Array:
-    """Return the most likely multiple of a profile, (n,)."""
-    return np.asarray(np.maximum(profile * np.sum(square / profile) / counts.sum(), floor))
-
-
-def likely_profile(square: Array, counts: Array, profiles: Sequence[Array]) -> Array | None:
-    r"""Return the profile that the noises of the columns have; None if they have their own.
-
-    A multiple of a profile has one parameter, noises of their own have n. The criterion of Schwarz
-    decides: :math:`\sum_j (n_j \log s_j + q_j / s_j) + p \log \sum_j n_j`.
-    """
-    own = own_noises(square, counts, 1e-300)
-
-    def criterion(noise: Array, parameters: int) -> float:
-        cost = np.sum(counts * np.log(noise) + square / noise)
-        return float(cost + parameters * np.log(counts.sum()))
-
-    best, least = None, criterion(own, len(square))
-    for profile in profiles:
-        now = criterion(scaled_profile(square, counts, profile, 1e-300), 1)
-        if now < least:
-            best, least = profile, now
-    return best
 
 
 def _change(last: tuple[Array, Array], new: tuple[Array, Array]) -> float:

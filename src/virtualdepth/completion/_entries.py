@@ -5,11 +5,13 @@ knows. It is a list for sparse tables, and a matrix with zeros elsewhere for den
 sums, differences and norms.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
@@ -119,13 +121,25 @@ class ListedEntries(Entries):
         self.values = listed
         self._starts = np.concatenate([[0], np.cumsum(self.row_counts)]).astype(np.int32)
         self._ones = self._matrix(np.ones(len(listed)))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+            self._pattern = torch.sparse_csr_tensor(
+                torch.from_numpy(self._starts),
+                torch.from_numpy(columns),
+                torch.zeros(len(listed), dtype=torch.float64, device="cpu"),
+                size=shape,
+                device="cpu",
+                check_invariants=False,
+            )
 
     def _matrix(self, data: Array) -> csr_matrix:
         return csr_matrix((data, self.columns, self._starts), shape=self.shape, copy=False)
 
     def product(self, left: Array, right: Array) -> Array:
         """See :class:`Entries`."""
-        return self.predictions(left, right)
+        factors = torch.from_numpy(left), torch.from_numpy(right).mT
+        sampled = torch.sparse.sampled_addmm(self._pattern, *factors, beta=0.0)
+        return np.asarray(sampled.values().numpy())
 
     def times(self, data: Array, right: Array) -> Array:
         """See :class:`Entries`."""

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from virtualdepth.completion._bayes import SHRINKAGE, Posterior
+from virtualdepth.completion._bayes import Posterior
 from virtualdepth.completion._blocks import effective_size
 from virtualdepth.completion._entries import Entries
+from virtualdepth.completion._noise import SHRINKAGE, Spread, shrunk
 
 Array = NDArray[Any]
 
@@ -70,14 +71,13 @@ def plain_solution_of(
     """Return factors of which nothing more is known than how they fit."""
     left, right = factors
     residual = (entries.listed - entries.predictions(left, right)) ** 2
-    common = float(np.mean(residual))
     sums = np.bincount(entries.columns, residual, minlength=entries.shape[1])
     return Solution(
         left=left,
         right=right,
         left_covariance=None,
         right_covariance=None,
-        noise=(sums + SHRINKAGE * common) / (entries.column_counts + SHRINKAGE),
+        noise=shrunk(sums, entries.column_counts, Spread(np.ones(len(sums)), SHRINKAGE)),
         error=0.0,
         rank=effective_size(left, right),
         exact=False,

@@ -126,12 +126,11 @@ def filled_rows(learned: Learned, values: Array, mask: Array) -> Array:
     mean = learned.centre + learned.right @ learned.prior.mean
     values_of, vectors = np.linalg.eigh(learned.prior.covariance)
     features = learned.right @ (vectors * np.maximum(values_of, 0) ** 0.5)
-    noise = learned.noise
-    if (noise > 0).all():
-        unit, size = noise**0.5, 1.0
-    else:  # exact: least squares, in units of the columns
-        unit, size = np.sum(features**2, 1) ** 0.5, 0.0
-        unit = np.where(unit > 0, unit, 1)
+    # without noise: least squares, in units of the columns
+    size = float((learned.noise > 0).any())
+    unit = learned.noise**0.5 if size else np.sum(features**2, 1) ** 0.5
+    # a constant column has no noise, no features, and says nothing of the others
+    unit = np.where(unit > 0, unit, 1)
     known = np.where(mask, values - mean, 0) / unit
     found = complete_rows(
         torch.from_numpy(np.ascontiguousarray(known)),
