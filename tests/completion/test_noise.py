@@ -19,8 +19,8 @@ def draws(prior: float, count: int = 30, columns: int = 4000) -> tuple[np.ndarra
 def test_the_count_of_the_prior_is_found(prior: float) -> None:
     _, square = draws(prior)
     found = spread_of_noises(square, np.full(4000, 30))
-    assert found.count == pytest.approx(prior, rel=0.2)
-    excess = polygamma(1, found.count / 2) + polygamma(1, 15)
+    assert found.degrees == pytest.approx(prior, rel=0.2)
+    excess = polygamma(1, found.degrees / 2) + polygamma(1, 15)
     assert np.var(np.log(square), ddof=1) == pytest.approx(excess, rel=1e-6)
 
 
@@ -28,7 +28,7 @@ def test_equal_noises_are_pooled() -> None:
     square = 60 * np.linspace(0.9, 1.1, 40)  # less spread than by chance
     counts = np.full(40, 30)
     found = spread_of_noises(square, counts)
-    assert found.count == np.inf
+    assert found.degrees == np.inf
     np.testing.assert_allclose(shrunk(square, counts, found), square.sum() / 1200, rtol=1e-12)
 
 
@@ -37,7 +37,7 @@ def test_the_profile_that_explains_the_noises_is_taken() -> None:
     square = profile * np.random.default_rng(0).chisquare(30, 40)
     found = spread_of_noises(square, np.full(40, 30), (np.flip(profile), profile))
     assert found.profile is profile
-    assert found.count > 50
+    assert found.degrees > 50
 
 
 def test_shrinking_lowers_the_error() -> None:
@@ -50,10 +50,10 @@ def test_shrinking_lowers_the_error() -> None:
             np.mean((shrunk(square, counts, Spread(best.profile, count)) / noise - 1) ** 2)
         )
 
-    assert error(best.count) < 0.97 * min(error(0.0), error(np.inf))
+    assert error(best.degrees) < 0.97 * min(error(0.0), error(np.inf))
 
 
 @pytest.mark.parametrize("columns", [1, 2])
 def test_few_columns(columns: int) -> None:
     found = spread_of_noises(np.full(columns, 3.0), np.full(columns, 1))
-    assert found.count == np.inf
+    assert found.degrees == np.inf

@@ -27,11 +27,11 @@ class Spread(NamedTuple):
 
     Attributes:
         profile: what they are multiples of, (n,).
-        count: the degrees of freedom d_0 of the prior: how many entries the common one counts as.
+        degrees: d_0 of the prior: how many entries the common one counts as.
     """
 
     profile: Array
-    count: float
+    degrees: float
 
 
 def spread_of_noises(square: Array, counts: Array, profiles: Sequence[Array] = ()) -> Spread:
