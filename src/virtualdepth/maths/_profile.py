@@ -56,8 +56,9 @@ def small_square(sigma: Tensor, depth: float, imbalance: Imbalance = 0.0) -> Ten
 
 
 def _steps(depth: float) -> int:
-    """Count the steps that bring the share to 1e-12, or to rounding, from every start."""
-    return 2 if depth <= 4 else 3 + int(math.log2(depth / 2) / 5)
+    """Count the steps that bring the share to rounding from every start."""
+    # after two steps 2e-14 are left at depth 3, 7e-13 at depth 4
+    return 2 if depth <= 3 else 3 + int(math.log2(depth / 2) / 5)
 
 
 def _closer(share: Tensor, ratio: Tensor, depth: float) -> Tensor:

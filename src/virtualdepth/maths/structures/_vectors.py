@@ -45,7 +45,7 @@ def precondition_vectors(
     slopes = torch.linalg.vecdot(weight, grad, dim=dim).unsqueeze(dim) * inverse
     outside = kernel_outside(norms, depth, imbalance)
     inside = gain_rate(norms, depth, imbalance) - outside
-    direction = torch.addcmul(outside * grad, inside * slopes * inverse, weight)
+    direction = (outside * grad).addcmul_(inside * slopes * inverse, weight)
     bound = None
     if not is_balanced(imbalance):
         # a zero moves along the gradient itself
