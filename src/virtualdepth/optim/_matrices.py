@@ -135,14 +135,8 @@ class GroupStep:
     matrices: list[Matrix] = field(default_factory=list)  # those with a gradient
     # the others that have one: name, parameter, gradient
     plain: list[tuple[str, Tensor, Tensor]] = field(default_factory=list)
+    decay: float = 0.0  # what multiplies W where weight decay is added to the direction
     writes: Writes = field(default_factory=list)
-
-    @property
-    def decay(self) -> float:
-        """Lambda for each layer of a matrix together; at infinite depth lambda for all of them."""
-        # asked for by EndToEndSGD alone: in another optimizer the option may be of any kind
-        depth = float(self.group["depth"])
-        return (1.0 if math.isinf(depth) else depth) * float(self.group["weight_decay"])
 
 
 def learn_counts(group: Group, counts: Counts) -> None:

@@ -1,5 +1,6 @@
 """One step: find the matrices, compute, check that all is finite, write. Or write nothing."""
 
+import math
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -91,6 +92,9 @@ def _compute(
     for number, group in enumerate(groups):
         check_changed(group, number, session.checked, check_group)
         step = begin_step(group, number, states, session.caches, distributed=True)
+        # that of each layer; at infinite depth, where the rule is divided by N, that of all
+        depth = float(group["depth"])
+        step.decay = float(group["weight_decay"]) * (depth if math.isfinite(depth) else 1.0)
         if without:
             step.matrices = [each for each in step.matrices if each.parameter not in without]
         if group["origin"] is not None:
