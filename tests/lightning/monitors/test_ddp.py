@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import socket
 import subprocess
@@ -88,3 +89,13 @@ def test_rank_zero_alone_logs_what_one_process_would(
 def test_a_product_that_one_process_does_not_use_is_recorded(on_two: Path) -> None:
     """Both take part in the average: neither waits for the other."""
     assert json.loads((on_two / "uneven.json").read_text()) == [0, 1]
+
+
+@pytest.mark.slow
+def test_what_fails_on_one_process_alone_lets_none_wait(on_two: Path) -> None:
+    found = json.loads((on_two / "fail_on_one.json").read_text())
+    # step 3 has no loss on one process: neither it nor the one before it can be checked
+    assert found["descent"] == [0, 1, 4, 5]
+    # step 1 was not seen: nothing is known of its interval, and what follows is right again
+    assert [math.isnan(error) for error in found["errors"]] == [i in (0, 2) for i in range(8)]
+    assert max(found["errors"][3:]) < 0.01

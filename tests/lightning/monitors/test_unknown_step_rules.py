@@ -1,7 +1,9 @@
 """Steps that the theory does not describe are told by the option that makes them so."""
 
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.lightning.conftest import Flavour
 from tests.lightning.monitors.models import around, rule, single
@@ -62,3 +64,26 @@ def test_layers_that_theory_knows_are_kept_beside_others(
     }
     assert "one layer is left out: step_scale: expected 'raw' but got 'unit'" in caplog.text
     assert "no record of net.late at step 2: step_scale: expected 'raw'" in caplog.text
+
+
+def test_an_interval_with_a_step_that_theory_does_not_know_has_no_prediction(
+    flavour: Flavour, trainer: Make, data: Data
+) -> None:
+    class Change(flavour.pl.Callback):
+        def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+            group = trainer.optimizers[0].param_groups[0]
+            group["step_scale"] = "unit" if trainer.current_epoch == 2 else "raw"
+
+    monitor = flavour.vd.DynamicsMonitor(interval=2)
+    trainer(max_epochs=6, callbacks=[monitor, Change()]).fit(
+        around(flavour, single(), rule(3, lr=0.001)), datamodule=flavour.vd.TensorDataModule(*data)
+    )
+    (series,) = monitor.series.values()
+    assert series["step"] == [0, 2, 4, 6]
+    first, before, unknown, after = series["relative_error"]
+    assert math.isnan(first)
+    assert math.isnan(unknown)
+    assert 0 < before < 0.1
+    assert 0 < after < 0.1
+    measured, theory = (np.array(series[key]) for key in ("sigma", "theory"))
+    assert theory[2] - theory[1] == pytest.approx(measured[2] - measured[1], rel=1e-12, abs=1e-15)

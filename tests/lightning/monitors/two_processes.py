@@ -99,9 +99,58 @@ def fit_unevenly(package: str, ours: str, folder: Path) -> None:
         (folder / "uneven.json").write_text(json.dumps(monitor.series["first"]["step"]))
 
 
+def fail_on_one(package: str, ours: str, folder: Path) -> None:
+    """Let the second process alone meet an error in a hook, and return no loss in one step."""
+    pl, vd = importlib.import_module(package), importlib.import_module(ours)
+
+    class Manual(pl.LightningModule):
+        automatic_optimization = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.deep = DeepLinear.from_weight(torch.eye(3, 5, dtype=torch.float64), 2)
+
+        def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Any:
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            loss = (self.deep(batch[0]) - batch[1]).square().sum(-1).mean() / 2
+            self.manual_backward(loss)
+            optimizer.step()
+            skips = self.global_rank == 1 and self.current_epoch == 3
+            return None if skips else {"loss": loss}
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.01)
+
+    class Spoil(pl.Callback):
+        def on_before_optimizer_step(self, trainer: Any, *_: Any) -> None:
+            if trainer.global_rank == 1 and trainer.global_step == 1:
+                for collector in dynamics._collectors:
+                    collector._error = ValueError("spoiled")
+
+    dynamics, descent = vd.DynamicsMonitor("deep", interval=1), vd.LossDescentMonitor("deep")
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp",
+        max_epochs=7,
+        callbacks=[Spoil(), dynamics, descent],
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+    trainer.fit(Manual(), DataLoader(TensorDataset(*problem()), batch_size=4))
+    if trainer.is_global_zero:
+        errors = dynamics.series["deep"]["relative_error"]
+        found = {"descent": descent.series["deep"]["step"], "errors": errors}
+        (folder / "fail_on_one.json").write_text(json.dumps(found))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     for package, ours in zip(sys.argv[2::2], sys.argv[3::2], strict=True):
         fit(package, ours, Path(sys.argv[1]) / package, 2)
     fit_unevenly(sys.argv[2], sys.argv[3], Path(sys.argv[1]))
+    fail_on_one(sys.argv[2], sys.argv[3], Path(sys.argv[1]))

@@ -64,7 +64,8 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
 
     Attributes:
         series: layer -> columns "step", "names", "sigma", "theory" (of those names),
-            "relative_error" (of all singular values; NaN at the first record).
+            "relative_error" (of all singular values; NaN at the first record,
+            and where a step of the interval could not be predicted: there theory follows the run).
 
     Raises:
         ValueError: if ``interval`` or ``top_k`` is not a positive integer.
@@ -132,6 +133,9 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
         grad = torch.where(finite, grad, 0.0)
         downhill = -grad if rule.ascends else grad
         self._prediction_of(rule).add_step(downhill, rule.lr, rule.decay)
+
+    def _miss(self, rule: StepRule) -> None:
+        self._prediction_of(rule).miss_step()
 
     def _prediction_of(self, rule: StepRule) -> PredictedSpectrum:
         """Return the prediction of a layer; a new one where its structure has changed."""

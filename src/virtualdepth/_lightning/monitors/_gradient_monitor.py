@@ -109,14 +109,16 @@ class GradientMonitor(IntervalMonitor):
                     self._look(trainer, rule, collector)
 
     def _look(self, trainer: "Trainer", rule: StepRule, collector: GradientCollector) -> None:
-        grad = collector.take()
-        if rule.layer.is_product and trainer.world_size > 1:
-            grad = _mean_over_processes(trainer, rule.layer, grad)
-        if grad is None:
-            return
-        self._last[rule.layer.name] = trainer.global_step
-        if trainer.is_global_zero:
-            self._observe(trainer, rule, grad)
+        try:
+            grad = _take(trainer, rule.layer, collector)
+            if grad is None:
+                return
+            self._last[rule.layer.name] = trainer.global_step
+            if trainer.is_global_zero:
+                self._observe(trainer, rule, grad)
+        except Exception:
+            self._miss(rule)
+            raise
 
     def on_train_end(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Tell of the layers that no gradient has reached."""
@@ -151,6 +153,9 @@ class GradientMonitor(IntervalMonitor):
         """Look at ``rule.layer`` and its gradient, shaped as W; called on rank 0."""
         raise NotImplementedError
 
+    def _miss(self, rule: StepRule) -> None:
+        """Learn of a step that could not be looked at."""
+
 
 def _check_signals(layer: WatchedLayer) -> None:
     if isinstance(layer.module, DeepLinear) and layer.module.signal_size:
@@ -171,13 +176,25 @@ def _is_in_one_graph(layer: WatchedLayer, root: "LightningModule") -> bool:
     return any(getattr(context, "fullgraph", False) for context in contexts)
 
 
-def _mean_over_processes(
-    trainer: "Trainer", layer: WatchedLayer, grad: Tensor | None
-) -> Tensor | None:
-    """Average dl/dW, (m, n), of a product; a process that has not used it counts as zero."""
-    used = torch.tensor(float(grad is not None), device=layer.weights[0].device)
+def _take(trainer: "Trainer", layer: WatchedLayer, collector: GradientCollector) -> Tensor | None:
+    """Take dl/dW, averaged over the processes; one that has not used W counts as zero."""
+    if not layer.is_product or trainer.world_size == 1:
+        return collector.take()
+    grad, error = None, None
+    try:
+        grad = collector.take()
+    except Exception as caught:  # the other processes wait for this one
+        error = caught
     # all processes have to take part in an average, or none
-    if not trainer.strategy.reduce(used, reduce_op="sum").item():
+    counts = torch.tensor([grad is not None, error is not None], dtype=torch.float32)
+    used, failed = trainer.strategy.reduce(
+        counts.to(layer.weights[0].device), reduce_op="sum"
+    ).tolist()
+    if error is not None:
+        raise error
+    if failed:
+        raise RuntimeError(f"the gradient of {layer.name!r} is not known on {failed:.0f} processes")
+    if not used:
         return None
     if grad is None:
         grad = widened(torch.zeros_like(layer.array()))

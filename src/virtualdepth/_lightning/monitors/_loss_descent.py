@@ -133,18 +133,26 @@ class LossDescentMixin(GradientMonitor):
         self._losses.append(self._loss_of(trainer, pl_module, outputs))
         if trainer.global_step == self._step:
             return  # batches are accumulated
-        losses = [loss for loss in self._losses if loss is not None]
-        complete = len(losses) == len(self._losses)
+        loss = self._mean_loss(trainer)
         self._losses.clear()
-        if not complete:  # a batch was skipped: what the steps around it do to the loss is unknown
+        if loss is None:  # what the steps around a skipped batch do to the loss is unknown
             self._pending = None
             return
-        loss: Tensor = trainer.strategy.reduce(torch.stack(losses).sum(), reduce_op="mean")
         if self._pending is not None and trainer.is_global_zero:
             with self._never_ending_the_run(trainer, self._watched[0].name):
                 self._check(trainer, *self._pending, loss)
         observed = self._last.get(self._watched[0].name) == self._step
         self._pending = (self._step, loss.item(), self._guaranteed) if observed else None
+
+    def _mean_loss(self, trainer: "Trainer") -> Tensor | None:
+        """Average the loss over the processes; None if one of them has skipped a batch."""
+        losses = [loss for loss in self._losses if loss is not None]
+        missing = torch.tensor(float(len(self._losses) - len(losses)))
+        # all processes take part in the average, or none
+        if trainer.strategy.reduce(missing.to(trainer.strategy.root_device), reduce_op="sum"):
+            return None
+        mean: Tensor = trainer.strategy.reduce(torch.stack(losses).sum(), reduce_op="mean")
+        return mean
 
     def _loss_of(
         self, trainer: "Trainer", pl_module: "LightningModule", outputs: Any

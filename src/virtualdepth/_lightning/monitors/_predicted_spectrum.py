@@ -44,7 +44,8 @@ class Comparison(NamedTuple):
 
     Attributes:
         sigma: measured now.
-        theory: measured at first, plus every change predicted since.
+        theory: measured at first, plus every change predicted since; the measured one where a step
+            is not known.
         relative_error: ||predicted change - measured change|| / ||measured change|| since the last
             record; NaN without one, or where nothing moved by more than rounding.
     """
@@ -71,6 +72,7 @@ class PredictedSpectrum:
         self._triples = SingularTriples(structure)
         self._last: tuple[Tensor, Tensor] | None = None  # sigma and theory
         self._sums: StepSums | None = None
+        self._missed = False  # whether a step since the last record is not in the sums
 
     @property
     def structure(self) -> StructureName:
@@ -83,6 +85,10 @@ class PredictedSpectrum:
             self._sums = StepSums(0, torch.zeros_like(grad), torch.zeros_like(grad))
         self._sums.add(grad, lr, decay)
 
+    def miss_step(self) -> None:
+        """Learn of a step that is not known: the interval has no prediction."""
+        self._missed = True
+
     def compare(self, array: Tensor, depth: float, imbalance: float = 0.0) -> Comparison:
         """Measure W, as it is stored, compare with the prediction, and begin the next interval."""
         begin = self._triples.basis
@@ -91,8 +97,12 @@ class PredictedSpectrum:
         shape, sigma = sigma.shape, sigma.flatten()
         end = self._triples.basis
         sums, self._sums = self._sums, None
+        missed, self._missed = self._missed, False
         if self._last is None or begin is None or end is None:
             found = Comparison(sigma, sigma, float("nan"))
+        elif missed:
+            before, theory = self._last
+            found = Comparison(sigma, theory + (sigma - before), float("nan"))
         elif sums is None:
             found = Comparison(sigma, self._last[1], float("nan"))
         else:
@@ -129,6 +139,7 @@ class PredictedSpectrum:
             "basis": self._triples.basis,
             "last": self._last,
             "sums": None if self._sums is None else asdict(self._sums),
+            "missed": self._missed,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -137,6 +148,7 @@ class PredictedSpectrum:
         self._triples = SingularTriples(state.get("structure", "matrix"), state["basis"])
         self._last = state["last"]
         self._sums = None if state["sums"] is None else StepSums(**state["sums"])
+        self._missed = state.get("missed", False)
 
 
 def _zero(blocks: Tensor) -> float:
