@@ -266,6 +266,7 @@ class Unusual(Optimizer):
                 if p not in self.state:
                     self.state[p] = {
                         "exp_avg_sq_row": p.new_zeros(len(p)),
+                        "exp_avg": p.new_zeros(2, p.shape[1]),  # projected to a rank of 2
                         "codes": torch.zeros(p.shape, dtype=torch.uint8),
                     }
                 self.state[p]["exp_avg_sq_row"] += p.grad.square().mean(1)

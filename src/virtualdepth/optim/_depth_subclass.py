@@ -132,7 +132,7 @@ class OptimizerWithDepth(Optimizer):
                 if "depth" not in group:
                     _complete(self, group)
                 check_target_options(group, self._on)
-                check_state(group, number, self.state)
+                check_state(group, number, self.state, of=self._base)
                 STEP_SCALES[group["step_scale"]].init_memory(group)
             drop_empty(self.param_groups, self.state)
 

@@ -14,8 +14,8 @@ from virtualdepth.optim._matrices import Group, State, States, matrix_of, parame
 from virtualdepth.optim.solvers import solver_of
 from virtualdepth.optim.step_scales import STEP_SCALES
 
-# tensors with these names, in the state of any optimizer, are shaped as their parameter; not so
-# "exp_avg_sq_row", say, of those that keep factored moments
+# tensors with these names, in the state of torch's optimizers and of ours, are shaped as their
+# parameter; others may keep a projection of it under the same name
 _SHAPED = {"momentum_buffer", "exp_avg", "exp_avg_sq", "origin"}
 _POINTS = ("auto_weight_", "auto_grad_")
 
@@ -66,13 +66,19 @@ def _is_kind(value: Tensor, parameter: Tensor) -> bool:
     return len(set(kinds)) == 1
 
 
-def check_state(group: Group, number: int, states: States) -> None:
+def check_state(
+    group: Group, number: int, states: States, *, of: type[Optimizer] = Optimizer
+) -> None:
     """Refuse state of a group that has another shape than a step needs, or is not finite."""
     scale = STEP_SCALES[group["step_scale"]]
+    shaped = _SHAPED if of.__module__.startswith("torch.") else set()
     for index, parameter in enumerate(group["params"]):
         state, name = states.get(parameter, {}), parameter_name(group, number, index)
         for key, value in state.items():
-            _check_value(name, key, value, parameter)
+            if isinstance(value, Tensor):
+                if key in shaped or key.startswith(_POINTS):
+                    _check_shape(name, key, value, parameter)
+                _check_finite(name, key, value)
         _check_complete(name, state, scale.state_keys)
         if "origin" in state:
             _check_complete(name, state, {"origin", "left_origin"})
@@ -97,16 +103,15 @@ def _check_complete(name: str, state: State, keys: Iterable[str]) -> None:
         )
 
 
-def _check_value(name: str, key: str, value: Any, parameter: Tensor) -> None:
-    """Refuse one entry of a state."""
-    if not isinstance(value, Tensor):
-        return
-    shaped = key in _SHAPED or key.startswith(_POINTS)
-    if shaped and value.shape != parameter.shape:
+def _check_shape(name: str, key: str, value: Tensor, parameter: Tensor) -> None:
+    if value.shape != parameter.shape:
         raise ValueError(
             f"{name}: expected a {key} of shape {tuple(parameter.shape)} but got "
             f"{tuple(value.shape)}; nothing was loaded"
         )
+
+
+def _check_finite(name: str, key: str, value: Tensor) -> None:
     floating = value.is_floating_point() or value.is_complex()
     if floating and value.ndim and not torch.isfinite(entries(value)).all():
         raise ValueError(

@@ -123,13 +123,13 @@ def give_depth(
     """Give depth to all of several optimizers, or to none if one is refused."""
     check_depth_options(options)
     completed = [_completed(optimizer, options, choice) for optimizer in optimizers]
-    for optimizer, (groups, counts) in zip(optimizers, completed, strict=True):
+    made = [class_with_depth(type(optimizer), choice["on"]) for optimizer in optimizers]
+    for optimizer, deep, (groups, counts) in zip(optimizers, made, completed, strict=True):
         for group, complete in zip(optimizer.param_groups, groups, strict=True):
             group.update(complete)
         optimizer.defaults.update(options)
         patched_by_scheduler = vars(optimizer).pop("step", None) is not None
-        made = class_with_depth(type(optimizer), choice["on"])
-        optimizer.__class__ = made
+        optimizer.__class__ = deep
         remember_counts(optimizer, counts)
         if patched_by_scheduler:
             _let_schedulers_count(optimizer)
