@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from virtualdepth import plotting
+from virtualdepth.maths import STRUCTURES, StructureName
 
 STEPS = [0, 10, 20]
 NAN = float("nan")
@@ -50,6 +51,19 @@ def test_fourteen_names_can_be_told_apart() -> None:
     plotting.plot_singular_values(ax, STEPS, values)
     looks = {(line.get_color(), line.get_linestyle()) for line in ax.get_lines()}
     assert len(looks) == 14
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_the_axis_says_what_the_sizes_are(structure: StructureName) -> None:
+    ax = plotting.plot_singular_values(axes(), STEPS, {1: [3.0, 2.0, 1.0]}, structure=structure)
+    sizes = {
+        "matrix": "singular value",
+        "rows": "norm of a row",
+        "columns": "norm of a column",
+        "diagonal": "absolute entry",
+        "circulant": "size at a frequency",
+    }
+    assert ax.get_ylabel() == sizes[structure]
 
 
 def test_effective_ranks() -> None:

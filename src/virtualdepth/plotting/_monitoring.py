@@ -5,11 +5,19 @@ from itertools import cycle
 
 from matplotlib.axes import Axes
 
+from virtualdepth.maths import StructureName
 from virtualdepth.plotting._style import PALETTE, draw_grid
 
 Curve = Sequence[float]
 
 _DASHES = (0, (4, 2))
+_SIZES: Mapping[StructureName, str] = {
+    "matrix": "singular value",
+    "rows": "norm of a row",
+    "columns": "norm of a column",
+    "diagonal": "absolute entry",
+    "circulant": "size at a frequency",
+}
 
 
 def plot_singular_values(
@@ -17,8 +25,12 @@ def plot_singular_values(
     steps: Sequence[int],
     values: Mapping[int, Curve],
     theory: Mapping[int, Curve] | None = None,
+    *,
+    structure: StructureName = "matrix",
 ) -> Axes:
     """Draw singular values over steps, and those that theory predicts as dashes over them.
+
+    Of another structure than "matrix" they are the sizes of its blocks; the axis says which.
 
     A name keeps its colour where its singular value crosses another. Colours repeat after seven
     names, with dotted lines.
@@ -28,6 +40,7 @@ def plot_singular_values(
         steps: of the records, rising.
         values: name -> one singular value per record, NaN where it was not recorded.
         theory: the predicted ones, in the same form.
+        structure: of the weight, see :class:`virtualdepth.EndToEndSGD`.
 
     Returns:
         ``ax``.
@@ -48,7 +61,7 @@ def plot_singular_values(
         ax.plot(steps, curve, color=_color(name), linewidth=1.2, linestyle=_DASHES)
     if theory:
         ax.plot([], [], color="0.3", linewidth=1.2, linestyle=_DASHES, label="theory")
-    ax.set_ylabel("singular value")
+    ax.set_ylabel(_SIZES[structure])
     ax.set_ylim(bottom=0)
     _finish(ax, steps)
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

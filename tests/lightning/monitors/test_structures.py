@@ -135,6 +135,34 @@ def test_descent(
     assert monitor.violations == 0
 
 
+def test_layers_without_a_balance_are_left_out(
+    flavour: Flavour, trainer: Make, data: Data, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = vd.DeepLinear.from_weight(single().weight.detach(), 3, structure="rows")
+    monitor = flavour.vd.BalancednessMonitor(interval=1)
+    run(flavour, trainer, around(flavour, network), data, 3, monitor)
+    assert monitor.series == {}
+    [told] = [each.getMessage() for each in caplog.records if "virtualdepth" in each.name]
+    assert "structure: expected 'matrix' but got 'rows'" in told
+
+
+@EACH
+def test_figures_say_what_the_sizes_are(
+    flavour: Flavour, trainer: Make, data: Data, structure: str
+) -> None:
+    monitors = [flavour.vd.SpectrumMonitor(interval=1), flavour.vd.DynamicsMonitor(interval=1)]
+    module = around(flavour, single(), rule(2, FINE, structure=structure))
+    run(flavour, trainer, module, data, 2, *monitors)
+    label = {"matrix": "singular value", "rows": "norm of a row", "diagonal": "absolute entry"}
+    for monitor, name in zip(monitors, ("spectrum", "dynamics"), strict=True):
+        again = type(monitor)(interval=1)
+        again.load_state_dict(monitor.state_dict())
+        for each in (monitor, again):
+            shown = each.figures()[f"{name}/net"].axes[0].get_ylabel()
+            assert shown == label.get(structure, shown)
+            assert (shown == "singular value") == (structure == "matrix")
+
+
 def test_alignment_names_the_structure(flavour: Flavour, trainer: Make, data: Data) -> None:
     module = around(flavour, single(), rule(2, structure="rows"))
     with pytest.raises(ValueError, match=r"structure: expected 'matrix' but got 'rows' \(layer"):

@@ -46,8 +46,8 @@ class AlignmentMixin(GradientMonitor):
         ValueError: if ``interval`` is not a positive integer.
 
     :meth:`setup` raises ValueError where a pattern matches nothing. A layer with another
-    ``structure`` than "matrix" is left out; where none is left, :meth:`on_train_start` raises
-    ValueError.
+    ``structure`` than "matrix" is left out, and the user is told once; where none is left,
+    :meth:`on_train_start` raises ValueError.
 
     >>> from virtualdepth.lightning import AlignmentMonitor
     >>> AlignmentMonitor("head", interval=100).layers
@@ -73,7 +73,7 @@ class AlignmentMixin(GradientMonitor):
         self._append(layer.name, {"step": step, **values})
         self._log(trainer, step, f"alignment/{layer.name}", values)
 
-    def _draw(self, ax: "Axes", series: Series) -> None:
+    def _draw(self, ax: "Axes", name: str, series: Series) -> None:
         from virtualdepth import plotting
 
         plotting.plot_alignment(ax, series["step"], series["diagonal"], series["off_diagonal"])

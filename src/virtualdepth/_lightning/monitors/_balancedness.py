@@ -20,7 +20,8 @@ class BalancednessMixin(LayerMonitor):
     Gradient flow keeps the defects constant; gradient descent changes them by O(lr^2) a step. The
     theory assumes that they are small.
 
-    Layers of an imbalance have one constant defect. Layers of another structure are left out.
+    Layers of an imbalance have one constant defect. A layer with another ``structure`` than
+    "matrix" is left out, and the user is told once.
 
     Logged every ``interval`` optimizer steps, at the start and at the end:
     ``balance/<layer>/pair_<j>``, and ``balance/<layer>/relative_<j>``, the defect divided by
@@ -70,7 +71,7 @@ class BalancednessMixin(LayerMonitor):
             values[f"pair_{pair}"], values[f"relative_{pair}"] = defects
         self._log(trainer, step, f"balance/{layer.name}", values)
 
-    def _draw(self, ax: "Axes", series: Series) -> None:
+    def _draw(self, ax: "Axes", name: str, series: Series) -> None:
         from virtualdepth import plotting
 
         plotting.plot_balancedness(ax, series["step"], series["relative"])

@@ -174,12 +174,13 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
             values["relative_error"] = error
         self._log(trainer, step, f"dynamics/{layer.name}", values)
 
-    def _draw(self, ax: "Axes", series: Series) -> None:
+    def _draw(self, ax: "Axes", name: str, series: Series) -> None:
         from virtualdepth import plotting
 
         curves = curves_by_name(series["names"], series["sigma"])
         theory = curves_by_name(series["names"], series["theory"])
-        plotting.plot_singular_values(ax, series["step"], curves, theory)
+        structure = self._predictions[name].structure
+        plotting.plot_singular_values(ax, series["step"], curves, theory, structure=structure)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the series, the bases and the sums of the current interval, for a checkpoint."""

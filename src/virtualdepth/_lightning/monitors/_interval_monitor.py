@@ -118,11 +118,11 @@ class IntervalMonitor(Callback):
         found = {}
         for name, series in self.series.items():
             figure, ax = new_figure(name, legend_width=self._legend_width)
-            self._draw(ax, series)
+            self._draw(ax, name, series)
             found[f"{self._prefix}/{name}"] = figure
         return found
 
-    def _draw(self, ax: "Axes", series: Series) -> None:
+    def _draw(self, ax: "Axes", name: str, series: Series) -> None:
         """Draw the series of one layer."""
         raise NotImplementedError
 

@@ -107,7 +107,7 @@ class SpectrumMixin(LayerMonitor):
         self._log(trainer, step, f"spectrum/{layer.name}", {**curves, **measures})
 
     def figures(self) -> dict[str, "Figure"]:
-        """Draw the singular values of each layer, and the effective ranks of all.
+        """Draw the singular values, or sizes, of each layer, and the effective ranks of all.
 
         Returns:
             ``spectrum/<layer>`` and ``effective_rank``.
@@ -121,11 +121,12 @@ class SpectrumMixin(LayerMonitor):
             found["effective_rank"] = figure
         return found
 
-    def _draw(self, ax: "Axes", series: Series) -> None:
+    def _draw(self, ax: "Axes", name: str, series: Series) -> None:
         from virtualdepth import plotting
 
         curves = curves_by_name(series["names"], series["sigma"])
-        plotting.plot_singular_values(ax, series["step"], curves)
+        structure = self._triples[name].structure
+        plotting.plot_singular_values(ax, series["step"], curves, structure=structure)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the series and the singular bases, for a checkpoint."""
