@@ -32,6 +32,7 @@ PARTS = [
 
 
 @posix
+@pytest.mark.slow
 def test_a_part_without_its_package_names_the_extra() -> None:
     # None in sys.modules makes an import fail as if the package were not installed
     script = (

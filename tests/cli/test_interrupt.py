@@ -47,6 +47,7 @@ def read_until(text: str, end: int) -> str:
 
 
 @posix
+@pytest.mark.slow
 def test_interrupt_keeps_what_is_finished(terminal: tuple[int, int], tmp_path: Path) -> None:
     # the second learning rate would take a million steps
     arguments = ["verify", "--data", "synthetic", "--time", "1", "--lrs", "0.1,0.000001"]

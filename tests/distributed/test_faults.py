@@ -7,6 +7,8 @@ import pytest
 from tests.distributed.faulty_processes import FAULTS, FAULTY, LATER, PROCESSES, SHAPES, measure
 from tests.distributed.gloo import measured_once
 
+pytestmark = pytest.mark.slow
+
 REFUSED = {
     "NaN, gram": f"FloatingPointError: rank {FAULTY}: long: expected a finite gradient",
     "Inf, owner": f"FloatingPointError: rank {FAULTY}: square: expected a finite gradient",
