@@ -18,6 +18,11 @@ from virtualdepth.optim.step_scales import STEP_SCALES
 
 Closure = Callable[[], Any] | None
 
+# By what optimizers tell that they multiply W by 1 - lr * weight_decay, apart from the gradient:
+# options of torch, pytorch_optimizer and timm, or else the beginning of a class's name
+_DECOUPLED = ("decoupled_weight_decay", "weight_decouple", "decoupled_decay")
+_DECOUPLED_CLASSES = ("AdamW", "Adafactor", "Lion", "Muon", "SGDW")
+
 
 def step_on_gradient(optimizer: Optimizer, inner: Callable[..., Any], closure: Closure) -> Any:
     """Let the optimizer see P_W(G) in place of G."""
@@ -37,7 +42,11 @@ def step_on_gradient(optimizer: Optimizer, inner: Callable[..., Any], closure: C
 
 
 def step_on_update(optimizer: Optimizer, inner: Callable[..., Any], closure: Closure) -> Any:
-    """Let the optimizer take its step, and move W by P_W of it instead."""
+    """Let the optimizer take its step, and move W by P_W of it instead.
+
+    A decay that is apart from the gradient acts on W itself: P_W would shield from it just the
+    small singular values.
+    """
     several = isinstance(optimizer, LBFGS)  # which evaluates the closure several times
     loss = None
     if closure is not None and not several:
@@ -49,9 +58,10 @@ def step_on_update(optimizer: Optimizer, inner: Callable[..., Any], closure: Clo
         whole.steps = _precondition(optimizer, whole, on="update")
         with torch.no_grad():
             for step in whole.steps:
+                kept = _kept(optimizer, step.group)
                 for matrix in step.matrices:
                     assert matrix.direction is not None
-                    matrix.parameter.copy_(matrix.weight + matrix.direction)
+                    matrix.parameter.copy_(matrix.weight * kept + matrix.direction)
     return result if several else loss
 
 
@@ -67,16 +77,27 @@ def _precondition(
             check_changed(group, number, whole.session.checked, check)
             step, lr = begin_step(group, number, {}), group.get("lr", 1.0)
             if on == "update":
-                lr = 1.0
+                lr, kept = 1.0, _kept(optimizer, group)
                 for matrix in step.matrices:
                     matrix.weight = whole.weights[matrix.parameter]
-                    matrix.grad = matrix.parameter - matrix.weight
+                    matrix.grad = matrix.parameter - matrix.weight * kept
             STEP_SCALES[group["step_scale"]].compute(step, finite, lr=lr, rounded=True)
             if on == "gradient":
                 for matrix in step.matrices:
                     _shape_as_gradient(matrix, finite)
             steps.append(step)
     return steps
+
+
+def _kept(optimizer: Optimizer, group: Group) -> float:
+    """Return what share of W a decay apart from the gradient leaves; 1 if there is none."""
+    decay, lr = group.get("weight_decay"), group.get("lr")
+    if not decay or not isinstance(decay, Real | Tensor) or not isinstance(lr, Real | Tensor):
+        return 1.0
+    told = [group[flag] for flag in _DECOUPLED if flag in group]
+    bases = type(optimizer).__mro__[1:]  # without the class made here, "SGDWithDepth"
+    named = any(base.__name__.startswith(_DECOUPLED_CLASSES) for base in bases)
+    return 1 - float(lr) * float(decay) if any(told or [named]) else 1.0
 
 
 @torch.no_grad()

@@ -57,6 +57,11 @@ def with_depth(
       :math:`P_{W}(W_\mathrm{new} - W)` instead. Choose it for optimizers that normalise, like
       Adam: they would undo most of a preconditioner on their gradients.
 
+    A weight decay apart from the gradient (of AdamW, Muon, Adafactor, Lion, SGDW) acts on W itself
+    in both modes, W -> (1 - lr lambda) W, once and not N times: P_W would shield from it just the
+    small singular values. A decay that the optimizer adds to the gradient (of SGD, Adam) passes
+    through what the gradient passes through.
+
     Neither is what Adam does to the factors of a deep network. No rule on W alone does that.
 
     A step that raises, or would leave a weight or state that is not finite, changes nothing. For
