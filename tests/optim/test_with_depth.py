@@ -16,10 +16,10 @@ from torch.optim import lr_scheduler
 import virtualdepth as vd
 
 MATRICES = {
-    "Muon": lambda params: torch.optim.Muon(params, lr=0.02),
+    "Muon": lambda params: torch.optim.Muon(params, lr=0.02, weight_decay=0),
     "SGD": lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9),
     "Adam": lambda params: torch.optim.Adam(params, lr=0.01),
-    "AdamW, fused": lambda params: torch.optim.AdamW(params, lr=0.01, fused=True),
+    "AdamW, fused": lambda params: torch.optim.AdamW(params, lr=0.01, weight_decay=0, fused=True),
     "RMSprop": lambda params: torch.optim.RMSprop(params, lr=0.01),
     "Adagrad": lambda params: torch.optim.Adagrad(params, lr=0.01),
     "Lion": lambda params: pytorch_optimizer.Lion(params, lr=0.01),
