@@ -12,7 +12,8 @@ from tests.optim.test_resume import MAKE, Make, network
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-pytestmark = pytest.mark.usefixtures("float64")
+# each takes a second; all of them take longer than what else is known of resuming
+pytestmark = [pytest.mark.usefixtures("float64"), pytest.mark.slow]
 
 KEEP_STATE = {name: make for name, make in MAKE.items() if not name.startswith("no state")}
 BATCHES = 3  # of an epoch
