@@ -12,12 +12,14 @@ from tests.maths.matrices import gaussian, orthonormal
 from tests.maths.test_range import agree
 from torch import Tensor
 
-from virtualdepth import balanced_factors, end_to_end_product, precondition
+from virtualdepth import balanced_factors, depth_kernel, end_to_end_product, precondition
 from virtualdepth.maths import (
     STRUCTURES,
     StructureName,
+    _pieces,
     preconditioned_gradient,
     preconditioner,
+    unit_scale,
     unit_step,
 )
 
@@ -225,9 +227,19 @@ def test_ways_without_a_decomposition_are_the_rule_of_the_blocks(
         expected = kind.from_blocks(blocks.direction, like=weight)
         torch.testing.assert_close(found.direction, expected)
         sizes, slopes = blocks.singular_values.flatten(), blocks.slopes.flatten()
-        torch.testing.assert_close(found.singular_values.flatten(), sizes)
-        torch.testing.assert_close(found.slopes.flatten(), slopes)
         torch.testing.assert_close(kind.sizes(weight).flatten(), sizes)
+        if structure == "matrix":  # each has a scale of its own
+            continue
+        gains, least = depth_kernel(sizes, sizes, depth, imbalance), imbalance ** (depth / 2)
+        shares = gains * slopes.abs() / (sizes + least)
+        speed = float(shares[(sizes > 1e-3 * sizes.max()) | (depth >= 2)].max())
+        if imbalance > 0:
+            eighth = torch.linalg.svdvals(blocks.direction).pow(8).sum(-1).pow(1 / 8)
+            speed = max(speed, float(eighth.max() / (sizes.max() + least)))
+        for lr in (1e-9, 1e9):
+            scale = min(1 / float(gains[sizes.argmax()]), 0.05 / (lr * speed))
+            found_scale = float(unit_scale(found, depth, lr, 0.05, imbalance))
+            assert found_scale == pytest.approx(scale, rel=1e-12, abs=0)
 
 
 @pytest.mark.parametrize(("structure", "shape"), CASES)
@@ -335,3 +347,28 @@ def test_half_precision_is_computed_in_single() -> None:
         torch.testing.assert_close(found, single.to(torch.bfloat16))
         layers = balanced_factors(weight, 2, structure=structure)
         assert [layer.dtype for layer in layers] == [torch.bfloat16] * 2
+
+
+@pytest.mark.parametrize("imbalance", [0.0, 0.3])
+@pytest.mark.parametrize("depth", [1.5, 3])
+@pytest.mark.parametrize(("structure", "shape"), [case for case in CASES if case[0] != "matrix"])
+def test_pieces_of_a_large_array_are_the_array(
+    structure: StructureName,
+    shape: tuple[int, ...],
+    depth: float,
+    imbalance: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weight, grad = weight_and_grad(shape)
+    weight = torch.where(weight > 0.5, 0.0, weight)  # some stand still without an imbalance
+    found = []
+    for size in (2**19, 40):  # five numbers of float64 in a piece
+        monkeypatch.setattr(_pieces, "_PIECE", size)
+        each = preconditioned_gradient(weight, grad, depth, None, imbalance, structure)
+        scale = unit_scale(each, depth, 1e9, 0.05, imbalance)
+        inputs = weight.clone().requires_grad_(), grad.clone().requires_grad_()
+        moved = precondition(*inputs, depth, structure=structure, imbalance=imbalance)
+        found.append((each.direction, scale, *torch.autograd.grad(moved.sum(), inputs)))
+    assert len(_pieces.pieces(torch.zeros(12))) == 2  # float32 has half the bytes
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-13, atol=0, equal_nan=True)

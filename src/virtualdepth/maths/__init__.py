@@ -54,7 +54,7 @@ from virtualdepth.maths._quasi_newton import (
     quasi_newton,
     secants,
 )
-from virtualdepth.maths._range import Units, in_units, is_ordinary, times_power
+from virtualdepth.maths._range import Peaks, Units, in_units, is_ordinary, times_power
 from virtualdepth.maths._singular_values import singular_values
 from virtualdepth.maths._start import gaussian_start
 from virtualdepth.maths._step_size import (
@@ -94,6 +94,7 @@ __all__ = [
     "Form",
     "GramPreconditioner",
     "LinAlgError",
+    "Peaks",
     "Preconditioned",
     "Preconditioner",
     "Secant",

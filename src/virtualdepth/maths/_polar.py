@@ -14,7 +14,7 @@ from torch import Tensor
 
 from virtualdepth.maths._preconditioner import Preconditioned
 from virtualdepth.maths._products import gram
-from virtualdepth.maths._range import in_units
+from virtualdepth.maths._range import Peaks, in_units
 
 
 def polar_factor(wide: Tensor, smallest: float) -> Tensor:
@@ -45,7 +45,12 @@ def polar_factor(wide: Tensor, smallest: float) -> Tensor:
 
 
 def polar_gradient(
-    weight: Tensor, grad: Tensor, depth: float, rtol: float | None = None
+    weight: Tensor,
+    grad: Tensor,
+    depth: float,
+    rtol: float | None = None,
+    *,
+    peaks: Peaks = None,
 ) -> Preconditioned:
     r"""Compute :math:`P_W(G) = W O^\top G + G\, O^\top W` at depth 2, without a decomposition.
 
@@ -57,7 +62,7 @@ def polar_gradient(
         P_W(G), (..., m, n), with empty singular values and slopes, which are not known here.
     """
     del rtol
-    weight, grad, units = in_units(weight, grad, depth)
+    weight, grad, units = in_units(weight, grad, depth, peaks=peaks)
     tall = weight.shape[-2] > weight.shape[-1]
     wide, wide_grad = (x.mT if tall else x for x in (weight, grad))
     factor = polar_factor(wide, math.sqrt(torch.finfo(wide.dtype).eps))

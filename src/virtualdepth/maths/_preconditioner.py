@@ -3,7 +3,7 @@
 Source: arXiv 1802.06509, Theorem 1 (the rule), Claim 1 (its spectrum), Claim 2 (single outputs).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +13,18 @@ from virtualdepth.maths._kernel import kernel_inside, kernel_outside
 from virtualdepth.maths._profile import Imbalance
 from virtualdepth.maths._range import Units, out_of_unit
 from virtualdepth.maths._svd import SVD, thin_svd
+
+
+class Extent(NamedTuple):
+    """How large W is, and how fast it moves along P_W(G), in the units of both.
+
+    Attributes:
+        largest: sigma_1, (...), of all blocks of another structure than "matrix".
+        speed: of what moves fastest, relative to its size, (...).
+    """
+
+    largest: Tensor
+    speed: Tensor
 
 
 class Preconditioned(NamedTuple):
@@ -26,18 +38,24 @@ class Preconditioned(NamedTuple):
         scaled_singular_values: sigma of W, (..., min(m, n)), falling; those within rtol are 0.
         scaled_slopes: the loss's derivatives along them, <G, u_r v_r^T>, (..., min(m, n)).
         units: of W and G; None for 1.
-        scaled_bound: on the spectral norms of the blocks of P_W(G), with an imbalance and a
-            structure other than "matrix"; else None.
+        extent: of a structure other than "matrix"; else None.
 
-    Of a structure other than "matrix" the direction has the parameter's shape, the singular values
-    and slopes of all of its blocks lie in one dimension, in no order, and the rest is one number.
+    Of a structure other than "matrix" the direction has the parameter's shape, and singular values
+    and slopes are empty: its blocks may be as many as its entries, and a step asks for no more than
+    their extent, or not even for that.
     """
 
     scaled_direction: Tensor
     scaled_singular_values: Tensor
     scaled_slopes: Tensor
     units: Units | None = None
-    scaled_bound: Tensor | None = None
+    extent: Callable[[], Extent] | None = None
+
+    @classmethod
+    def of_blocks(cls, direction: Tensor, extent: Callable[[], Extent]) -> "Preconditioned":
+        """Make that of a structure other than "matrix"."""
+        unknown = direction.new_empty(0)
+        return cls(direction, unknown, unknown, extent=extent)
 
     @property
     def direction(self) -> Tensor:
@@ -64,8 +82,7 @@ class Preconditioned(NamedTuple):
             weight, grad, gain, shares = self.units
             each_share = shares if isinstance(shares, Tensor) else [shares] * count
             units = [Units(a, b, gain, x) for a, b, x in zip(weight, grad, each_share, strict=True)]
-        bounds = [None] * count if self.scaled_bound is None else self.scaled_bound
-        return [Preconditioned(*each) for each in zip(*self[:3], units, bounds, strict=True)]
+        return [Preconditioned(*each) for each in zip(*self[:3], units, strict=True)]
 
 
 class Preconditioner(NamedTuple):

@@ -94,7 +94,7 @@ def gain_rate(sigma: Tensor, depth: float, imbalance: Imbalance = 0.0) -> Tensor
     """
     if is_balanced(imbalance):
         layers = 1.0 if math.isinf(depth) else depth
-        return layers * sigma.pow(2 - 2 / depth)
+        return layers * _power(sigma, 2 - 2 / depth)
     if depth == 1:
         return torch.ones_like(sigma)
     lam = _as_tensor(imbalance, sigma)
@@ -102,13 +102,24 @@ def gain_rate(sigma: Tensor, depth: float, imbalance: Imbalance = 0.0) -> Tensor
         return torch.hypot(lam, 2 * sigma)
     if depth == 3:  # the cubic, by its hyperbolic root; all terms are positive
         scaled = 1.5 * 3**0.5 * sigma
-        power = (scaled + torch.hypot(lam.pow(1.5), scaled)).pow(4 / 3)
-        power = power.clamp_min(torch.finfo(power.dtype).tiny)
+        # no quotient below is 0 / 0
+        shift = lam.pow(1.5).clamp_min(torch.finfo(lam.dtype).tiny ** 0.75)
+        power = _power(scaled + torch.hypot(shift, scaled), 4 / 3)
         square = lam.square()
         return (power + square + square * (square / power)) / 3
     small = small_square(sigma, depth, imbalance)
     large = small + lam
     return large.pow(depth - 1) * (1 + (depth - 1) * (small / large))
+
+
+def _power(values: Tensor, exponent: float) -> Tensor:
+    """Raise values >= 0 to an exponent from 0 to 2, faster than torch does and as exactly."""
+    rest = exponent - 1
+    if rest <= 0 or values.requires_grad:  # the derivative of a logarithm at 0 is infinite
+        return values.pow(exponent)
+    if rest in {0.5, 1.0}:  # of these torch takes no logarithms either
+        return values * values.pow(rest)
+    return values * (values.log2() * rest).exp2()
 
 
 def least_size(depth: float, imbalance: Imbalance) -> Imbalance:

@@ -47,6 +47,10 @@ def _least_size(depth: float, imbalance: float, dtype: torch.dtype) -> float:
     return float(2 ** min(max(exponent, math.log2(info.tiny)), math.log2(info.max) - 1))
 
 
+# the largest entries of W and G in absolute value, or None where they are not known yet
+Peaks = tuple[float, float] | None
+
+
 class Units(NamedTuple):
     """Units of W and G: W = 2^a W', G = 2^b G', with the largest entries of W' and G' near 1.
 
@@ -77,14 +81,13 @@ class Units(NamedTuple):
 
 
 def in_units(
-    weight: Tensor, grad: Tensor, depth: float, imbalance: float = 0.0
+    weight: Tensor, grad: Tensor, depth: float, imbalance: float = 0.0, peaks: Peaks = None
 ) -> tuple[Tensor, Tensor, "Units | None"]:
     """Bring W and G, (..., m, n), near 1 in float32 or float64; no units where a CPU needs none."""
     dtype = torch.promote_types(torch.promote_types(weight.dtype, grad.dtype), torch.float32)
     weight, grad = weight.to(dtype), grad.to(dtype)
     if weight.ndim == 2 and weight.device.type == HOST and weight.numel():
-        pairs = [torch.aminmax(matrix) for matrix in (weight, grad)]
-        size, grad_size = (max(-low.item(), high.item()) for low, high in pairs)
+        size, grad_size = peaks or (_size(weight), _size(grad))
         if is_ordinary(size, grad_size, depth, dtype, imbalance):
             return weight, grad, None
     gain, bound = gain_exponent(depth), ordinary_exponent(dtype)
@@ -97,6 +100,11 @@ def in_units(
     a, b = (torch.where(extreme, each, 0.0) for each in (a, b))
     units = Units(a, b, gain, imbalance_in(a, depth, imbalance))
     return *units.scaled(weight, grad), units
+
+
+def _size(matrix: Tensor) -> float:
+    low, high = torch.aminmax(matrix)
+    return float(max(-low.item(), high.item()))
 
 
 def imbalance_in(unit: Tensor, depth: float, imbalance: float) -> Imbalance:

@@ -5,11 +5,18 @@ scales of W. A step that changes a singular value by a large share of itself los
 rank: it ends at a higher effective rank than the flow.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from virtualdepth.maths._kernel import gain_exponent, layer_count, times_gain
-from virtualdepth.maths._preconditioner import Preconditioned, Preconditioner, spectral_bound
+from virtualdepth.maths._preconditioner import (
+    Extent,
+    Preconditioned,
+    Preconditioner,
+    spectral_bound,
+)
 from virtualdepth.maths._profile import Imbalance, gain_rate, is_balanced, least_size
 from virtualdepth.maths._range import times_power
 
@@ -40,6 +47,43 @@ def relative_speed(
         return _shares(speeds, sigma + least_size(depth, imbalance)).amax(-1)
     speed: Tensor = times_gain(slopes, sigma, exponent, layer_count(depth)).amax(-1)
     return speed
+
+
+def extent_of(preconditioned: Preconditioned, depth: float, imbalance: Imbalance) -> Extent:
+    """Find the extent of P_W(G), given its singular values and slopes."""
+    step, sigma, slopes, *_ = preconditioned
+    largest, speed = sigma.amax(-1), relative_speed(sigma, slopes, depth, imbalance)
+    if not is_balanced(imbalance):
+        # slopes along singular vectors do not tell how far zeros, which have none, move
+        whole = _shares(spectral_bound(step), largest + least_size(depth, imbalance))
+        speed = torch.maximum(speed, whole)
+    return Extent(largest, speed)
+
+
+def largest_share(
+    sizes: Tensor, along: Tensor, whole: Tensor, largest: Tensor, depth: float, imbalance: Imbalance
+) -> Tensor:
+    """Find the speed in an :class:`Extent` of blocks of one singular value each; one number.
+
+    Args:
+        sizes: the singular values.
+        along: how fast they move.
+        whole: the norms of the blocks of P_W(G).
+        largest: of all sizes.
+        depth: number of layers N.
+        imbalance: lambda.
+
+    Returns:
+        The speed, relative to the size.
+    """
+    least = least_size(depth, imbalance)
+    if depth < 2:
+        along = torch.where(sizes > _NEGLIGIBLE * largest, along, 0.0)
+    # no change of nothing is 0
+    share = (along / (sizes + least).clamp_min(torch.finfo(sizes.dtype).tiny)).amax()
+    if is_balanced(imbalance):
+        return share
+    return torch.maximum(share, whole.amax() / (largest + least))
 
 
 def unit_scale(
@@ -110,18 +154,14 @@ def _unit_bounds(
     imbalance: float,
 ) -> tuple[Tensor, Tensor]:
     """Compute both terms of the unit scale, (...), in the units of W and G; 0 for zeros."""
-    step, sigma, slopes, units, bound = preconditioned
-    largest = sigma.amax(-1)
+    units = preconditioned.units
+    there = imbalance if units is None else units.imbalance
+    find = preconditioned.extent or partial(extent_of, preconditioned, depth, there)
+    largest, speed = find()
     if is_balanced(imbalance):
         top = layer_count(depth) * largest.pow(gain_exponent(depth))
-        speed = relative_speed(sigma, slopes, depth)
     else:
-        there = imbalance if units is None else units.imbalance
         top = gain_rate(largest, depth, there)
-        # slopes along singular vectors do not tell how far zeros, which have none, move
-        bound = spectral_bound(step) if bound is None else bound
-        whole = _shares(bound, largest + least_size(depth, there))
-        speed = torch.maximum(relative_speed(sigma, slopes, depth, there), whole)
     moves = top > 0
     return torch.where(moves, 1 / top, 0.0), torch.where(moves, cap / (lr * speed), 0.0)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from virtualdepth.distributed import check_not_flattened, is_distributed
-from virtualdepth.maths import STRUCTURES, Preconditioned, Structure, StructureName
+from virtualdepth.maths import STRUCTURES, Peaks, Preconditioned, Structure, StructureName
 from virtualdepth.optim._finite_check import Peak
 
 Group = dict[str, Any]
@@ -116,6 +116,7 @@ class Matrix:
     direction: Tensor | None = None  # what the parameter moves along, shaped as the parameter
     weight_peak: Peak = math.inf  # the largest entry of the weight, in absolute value
     direction_peak: Peak = math.inf  # and of the direction
+    peaks: Peaks = None  # of weight and gradient, unless reading them would wait for a device
     new_state: State = field(default_factory=dict)  # written once the step is taken
     outcome: Any = None  # what a solver that moves the parameter itself hands to its commit
 

@@ -13,7 +13,7 @@ from virtualdepth.maths._checks import widened
 from virtualdepth.maths._defects import defects
 from virtualdepth.maths._preconditioner import Preconditioned, preconditioner
 from virtualdepth.maths._profile import Imbalance, layer_roots
-from virtualdepth.maths._range import imbalance_in, in_unit, in_units, out_of_unit, unit_of
+from virtualdepth.maths._range import Peaks, imbalance_in, in_unit, in_units, out_of_unit, unit_of
 from virtualdepth.maths._singular_values import scaled_singular_values
 from virtualdepth.maths._svd import thin_svd
 from virtualdepth.maths.structures._protocol import Form, Structure, polar_layers
@@ -46,10 +46,12 @@ class Matrix(Structure):
         depth: float,
         rtol: float | None = None,
         imbalance: float = 0.0,
+        *,
+        peaks: Peaks = None,
     ) -> Preconditioned:
         """Compute P_W(G) of each matrix, in units of its own."""
         # the optimizers check before, and multiply by the learning rate before they round
-        weight, grad, units = in_units(weight, grad, depth, imbalance)
+        weight, grad, units = in_units(weight, grad, depth, imbalance, peaks)
         there = imbalance if units is None else units.imbalance
         found = preconditioner(weight, depth, rtol, there).apply(grad)
         return found if units is None else found._replace(units=units)

@@ -1,6 +1,7 @@
 """What every structure has: a transform to blocks and back, and all that follows from it."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar, Literal
 
@@ -9,9 +10,18 @@ from torch import Tensor
 
 from virtualdepth.maths._chain import check_some
 from virtualdepth.maths._checks import check_real, widened
-from virtualdepth.maths._preconditioner import Preconditioned, preconditioner, spectral_bound
-from virtualdepth.maths._profile import Imbalance, is_balanced, layer_roots
-from virtualdepth.maths._range import Units, frobenius_norm, in_unit, in_units, out_of_unit, unit_of
+from virtualdepth.maths._preconditioner import Extent, Preconditioned, preconditioner
+from virtualdepth.maths._profile import Imbalance, layer_roots
+from virtualdepth.maths._range import (
+    Peaks,
+    Units,
+    frobenius_norm,
+    in_unit,
+    in_units,
+    out_of_unit,
+    unit_of,
+)
+from virtualdepth.maths._step_size import extent_of
 from virtualdepth.maths._svd import thin_svd
 
 Form = Literal["svd", "polar"]
@@ -77,9 +87,11 @@ class Structure:
         depth: float,
         rtol: float | None = None,
         imbalance: float = 0.0,
+        *,
+        peaks: Peaks = None,
     ) -> Preconditioned:
         """Compute P_W(G) in float64 if an input is, else float32; nothing is checked."""
-        weight, grad, units, imbalance_there = units_of_all(weight, grad, depth, imbalance)
+        weight, grad, units, imbalance_there = units_of_all(weight, grad, depth, imbalance, peaks)
         found = self._preconditioned(weight, grad, depth, rtol, imbalance_there)
         return found._replace(units=units)
 
@@ -88,10 +100,10 @@ class Structure:
     ) -> Preconditioned:
         """Compute P_W(G) of numbers in the ordinary range, without their units."""
         metric = preconditioner(self.to_blocks(weight), depth, rtol, imbalance)
-        direction, sizes, slopes, *_ = metric.apply(self.to_blocks(grad))
-        bound = None if is_balanced(imbalance) else spectral_bound(direction).amax()
-        direction = self.from_blocks(direction, like=weight)
-        return Preconditioned(direction, sizes.flatten(), slopes.flatten(), scaled_bound=bound)
+        found = metric.apply(self.to_blocks(grad))
+        direction = self.from_blocks(found.scaled_direction, like=weight)
+        extent = partial(_extent_of_blocks, found, depth, imbalance)
+        return Preconditioned.of_blocks(direction, extent)
 
     def factors(
         self,
@@ -155,12 +167,21 @@ class Structure:
         return self.from_blocks(product, like=factors[0])
 
 
+def _extent_of_blocks(found: Preconditioned, depth: float, imbalance: Imbalance) -> Extent:
+    step, sizes, slopes, *_ = found
+    largest, speeds = extent_of(
+        Preconditioned(step, sizes.flatten(), slopes.flatten()), depth, imbalance
+    )
+    return Extent(largest, speeds.amax())
+
+
 def units_of_all(
-    weight: Tensor, grad: Tensor, depth: float, imbalance: float
+    weight: Tensor, grad: Tensor, depth: float, imbalance: float, peaks: Peaks = None
 ) -> tuple[Tensor, Tensor, Units | None, Imbalance]:
     """Bring W and G near 1, by one unit for all blocks; return the imbalance there last."""
     shape = weight.shape
-    weight, grad, units = in_units(weight.reshape(1, -1), grad.reshape(1, -1), depth, imbalance)
+    flat = weight.reshape(1, -1), grad.reshape(1, -1)
+    weight, grad, units = in_units(*flat, depth, imbalance, peaks)
     there = imbalance if units is None else units.imbalance
     return weight.reshape(shape), grad.reshape(shape), units, there
 

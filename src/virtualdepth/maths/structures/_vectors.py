@@ -1,20 +1,25 @@
 """Blocks of one row or one column: P_W(G) in closed form, without a decomposition."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from virtualdepth.maths._checks import may_hold
 from virtualdepth.maths._kernel import kernel_outside
-from virtualdepth.maths._preconditioner import Preconditioned
+from virtualdepth.maths._pieces import by_pieces, pieces
+from virtualdepth.maths._preconditioner import Extent, Preconditioned
 from virtualdepth.maths._profile import Imbalance, gain_rate, is_balanced
 from virtualdepth.maths._range import ordinary_exponent
+from virtualdepth.maths._step_size import largest_share
 
 
 def lengths(vectors: Tensor, dim: int) -> Tensor:
     """Compute norms of vectors along ``dim``, 1 long there: no square leaves the range."""
-    norms: Tensor = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
+    squares = _dots(vectors, vectors, dim)
+    positive = squares > 0  # the derivative of a root at 0 is infinite
+    norms = torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)
     bound = 2.0 ** ordinary_exponent(norms.dtype)
     if may_hold((norms < 1 / bound) | (norms > bound)):
         peaks = torch.linalg.vector_norm(vectors, ord=math.inf, dim=dim, keepdim=True)
@@ -32,39 +37,80 @@ def unit_vectors(vectors: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 def precondition_vectors(
     weight: Tensor, grad: Tensor, dim: int, depth: float, imbalance: Imbalance
 ) -> Preconditioned:
-    r"""Compute P_w(g) of the vectors w along ``dim``, in the ordinary range.
+    r"""Compute P_w(g) of the vectors w along ``dim``, -1 or -2, in the ordinary range.
 
     .. math:: P_w(g) = K(s, 0)\, g + (K(s, s) - K(s, 0))\, \hat w\, \langle \hat w, g \rangle,
         \qquad s = \|w\|
 
     Returns:
-        P_w(g), with the norms as singular values.
+        P_w(g), (..., m, n), and how to find its extent.
     """
     norms = lengths(weight, dim)
     inverse = 1 / torch.where(norms > 0, norms, 1.0)
-    slopes = torch.linalg.vecdot(weight, grad, dim=dim).unsqueeze(dim) * inverse
+    slopes = _dots(weight, grad, dim) * inverse
     outside = kernel_outside(norms, depth, imbalance)
-    inside = gain_rate(norms, depth, imbalance) - outside
-    direction = (outside * grad).addcmul_(inside * slopes * inverse, weight)
-    bound = None
+    rates = gain_rate(norms, depth, imbalance)
+    inside = (rates - outside) * slopes * inverse
+
+    def moved(weight: Tensor, grad: Tensor, outside: Tensor, inside: Tensor) -> Tensor:
+        return (outside * grad).addcmul_(inside, weight)
+
+    direction = by_pieces(moved, weight, grad, outside, inside, dim=_across(weight, dim))
+    extent = partial(
+        _extent_of_vectors, direction, dim, norms, (rates * slopes).abs(), depth, imbalance
+    )
+    return Preconditioned.of_blocks(direction, extent)
+
+
+def _extent_of_vectors(
+    direction: Tensor, dim: int, norms: Tensor, along: Tensor, depth: float, imbalance: Imbalance
+) -> Extent:
+    largest, whole = norms.amax(), along
     if not is_balanced(imbalance):
-        # a zero moves along the gradient itself
-        slopes = torch.where(norms > 0, slopes, -lengths(grad, dim))
-        bound = lengths(direction, dim).amax()
-    return Preconditioned(direction, norms.flatten(), slopes.flatten(), scaled_bound=bound)
+        whole = lengths(direction, dim)
+        along = torch.where(norms > 0, along, whole)  # a zero moves along the gradient itself
+    return Extent(largest, largest_share(norms, along, whole, largest, depth, imbalance))
+
+
+def _dots(one: Tensor, other: Tensor, dim: int) -> Tensor:
+    """Multiply vectors along ``dim``, 1 long there."""
+    across = _across(one, dim)
+    dots = [torch.linalg.vecdot(*each, dim=dim) for each in pieces(one, other, dim=across)]
+    return torch.cat([each.unsqueeze(dim) for each in dots], across)
+
+
+def _across(vectors: Tensor, dim: int) -> int:
+    """Find a dimension along which vectors along ``dim`` are not cut."""
+    return 0 if vectors.ndim > 2 else -3 - dim
 
 
 def precondition_numbers(
     weight: Tensor, grad: Tensor, depth: float, imbalance: Imbalance
 ) -> Preconditioned:
     """Compute P_w(g) = K(|w|, |w|) g of numbers, real or complex, in the ordinary range."""
-    sizes = weight.abs()
-    direction = gain_rate(sizes, depth, imbalance) * grad
-    slopes = (torch.sgn(weight).conj() * grad).real
-    bound = None
-    if not is_balanced(imbalance):
-        zeros = sizes == 0
-        if may_hold(zeros):  # they move along the gradient itself
-            slopes = torch.where(zeros, -grad.abs(), slopes)
-        bound = direction.abs().amax()
-    return Preconditioned(direction, sizes.flatten(), slopes.flatten(), scaled_bound=bound)
+
+    def moved(weight: Tensor, grad: Tensor) -> Tensor:
+        return gain_rate(weight.abs(), depth, imbalance) * grad
+
+    weight, grad, shape = weight.flatten(), grad.flatten(), weight.shape
+    direction = by_pieces(moved, weight, grad)
+    extent = partial(_extent_of_numbers, weight, direction, depth, imbalance)
+    return Preconditioned.of_blocks(direction.reshape(shape), extent)
+
+
+def _extent_of_numbers(
+    weight: Tensor, direction: Tensor, depth: float, imbalance: Imbalance
+) -> Extent:
+    largest = torch.stack([w.abs().amax() for (w,) in pieces(weight)]).amax()
+    shares = []
+    for w, d in pieces(weight, direction):
+        sizes = w.abs()
+        if w.is_complex():  # a frequency may turn without becoming larger
+            tiny = torch.finfo(sizes.dtype).tiny
+            along = (w.conj() * d).real.abs() / sizes.clamp_min(tiny)
+            whole = along if is_balanced(imbalance) else d.abs()
+            along = torch.where(sizes > 0, along, whole)
+        else:
+            along = whole = d.abs()
+        shares.append(largest_share(sizes, along, whole, largest, depth, imbalance))
+    return Extent(largest, torch.stack(shares).amax())

@@ -58,8 +58,10 @@ def solve(matrices: Sequence[Matrix], finite: FiniteCheck) -> None:
     for matrix in matrices:
         together.setdefault(solver_of(matrix), []).append(matrix)
     for matrix in matrices:
-        matrix.weight_peak = finite.check(matrix.name, matrix.kind, matrix.weight)
-        finite.check(matrix.name, "gradient", matrix.grad)
+        weight = matrix.weight_peak = finite.check(matrix.name, matrix.kind, matrix.weight)
+        grad = finite.check(matrix.name, "gradient", matrix.grad)
+        if isinstance(weight, float) and isinstance(grad, float):
+            matrix.peaks = weight, grad
     for solver, members in together.items():
         if not solver.maskable:
             finite.raise_pending()  # it reads numbers: on a device too, the step waits here

@@ -39,7 +39,8 @@ class StackedSolver(Solver):
         try:
             gradient = self.gradient or first.view.structure.preconditioned
             options = map(first.group.__getitem__, self.options)
-            found = gradient(weight, grad, float(first.group["depth"]), *options)
+            depth = float(first.group["depth"])
+            found = gradient(weight, grad, depth, *options, peaks=first.peaks if alone else None)
         except LinAlgError as error:
             if alone:
                 raise LinAlgError(f"{first.name}: {error}") from error
