@@ -61,3 +61,28 @@ class TestImbalance(EndToEndContract):
     own_option: ClassVar[tuple[str, Any]] = ("imbalance", 0.5)
     bad_option: ClassVar[tuple[str, Any]] = ("imbalance", float("nan"))
     dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.float64)
+
+
+class TestPreconditionFrequency(EndToEndContract):
+    options: ClassVar[dict[str, Any]] = {"precondition_frequency": 2}
+    variants: ClassVar[dict[str, dict[str, Any]]] = {
+        "raw": {"lr": 0.05, "depth": 3, "precondition_frequency": 2},
+        "unit": {
+            "lr": 0.05,
+            "depth": 2.5,
+            "precondition_frequency": 3,
+            "step_scale": "unit",
+            "momentum": 0.9,
+        },
+    }
+    own_option: ClassVar[tuple[str, Any]] = ("precondition_frequency", 7)
+    bad_option: ClassVar[tuple[str, Any]] = ("precondition_frequency", 0)
+    refused_options: ClassVar[list[tuple[str, Any]]] = [
+        ("precondition_freqency", 2),
+        ("solver", "tracked"),
+        ("step_scale", "auto"),
+    ]
+    # its state is shaped as singular vectors, not as the parameter
+    test_every_shape_in_every_precision: ClassVar[None] = None
+    # which step decomposes a matrix depends on how many there are
+    test_an_added_group_trains_from_then_on: ClassVar[None] = None

@@ -43,6 +43,24 @@ class TestAdamOnUpdate(WithoutSchedules, AdamContract):
     on = "update"
 
 
+class KeptBasisContract(AdamContract):
+    variants: ClassVar[Variants] = {
+        "kept basis": {"lr": 0.01, "depth": 3, "precondition_frequency": 3}
+    }
+    # its state is shaped as singular vectors, not as the parameter
+    test_every_shape_in_every_precision: ClassVar[None] = None
+    # which step decomposes a matrix depends on how many there are
+    test_an_added_group_trains_from_then_on: ClassVar[None] = None
+
+
+class TestKeptBasisOnGradient(WithoutSchedules, KeptBasisContract):
+    on = "gradient"
+
+
+class TestKeptBasisOnUpdate(WithoutSchedules, KeptBasisContract):
+    on = "update"
+
+
 class AdamWContract(WithDepthContract):
     torch_class: ClassVar[type[Optimizer]] = torch.optim.AdamW
     variants: ClassVar[Variants] = {"unit": {"lr": 0.01, "depth": 2.5, "step_scale": "unit"}}

@@ -8,7 +8,16 @@ from torch.optim import Optimizer
 
 import virtualdepth as vd
 
-OURS = ("depth", "step_scale", "cap", "solver", "rtol", "structure", "imbalance")
+OURS = (
+    "depth",
+    "step_scale",
+    "cap",
+    "solver",
+    "rtol",
+    "structure",
+    "imbalance",
+    "precondition_frequency",
+)
 
 
 class WithDepthContract(OptimizerContract):

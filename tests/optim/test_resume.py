@@ -71,6 +71,10 @@ ALIKE: dict[str, dict[str, Any]] = {
     "imbalance, layers": {"imbalance": 0.1, "solver": "layers"},
     "origin, imbalance": {"origin": "init", "imbalance": 1e-3, "step_scale": "unit"},
     "origin, circulant": {"origin": "init", "structure": "circulant", "momentum": 0.9},
+    "kept basis": {"precondition_frequency": 3},
+    "kept basis, unit": {"precondition_frequency": 4, "step_scale": "unit", "momentum": 0.9},
+    "kept basis, circulant": {"precondition_frequency": 3, "structure": "circulant"},
+    "kept basis, origin": {"precondition_frequency": 3, "origin": "init", "imbalance": 1e-3},
     "origin, tracked": {"origin": "init", "solver": "tracked", "step_scale": "rms"},
 }
 # options of the matrices alone, with the vectors in a plain group
@@ -90,6 +94,8 @@ GIVEN_DEPTH: dict[str, tuple[Callable[[Any], Optimizer], dict[str, Any]]] = {
         {"structure": "columns", "imbalance": 0.1},
     ),
     "AdamW": (partial(torch.optim.AdamW, lr=0.01, amsgrad=True), {}),
+    "AdamW, kept basis": (partial(torch.optim.AdamW, lr=0.01), {"precondition_frequency": 3}),
+    "SGD, kept basis": (partial(torch.optim.SGD, lr=0.05), {"precondition_frequency": 3}),
 }
 
 

@@ -43,6 +43,7 @@ class VirtualDepthMixin(Callback):
         rtol: see :class:`virtualdepth.EndToEndSGD`.
         structure: see :class:`virtualdepth.EndToEndSGD`.
         imbalance: see :class:`virtualdepth.EndToEndSGD`.
+        precondition_frequency: see :class:`virtualdepth.EndToEndSGD`.
 
     Raises:
         TypeError: if ``depth`` is not a real number.
@@ -69,6 +70,7 @@ class VirtualDepthMixin(Callback):
         rtol: float | None = None,
         structure: StructureName = "matrix",
         imbalance: float = 0.0,
+        precondition_frequency: int = 1,
     ) -> None:
         super().__init__()
         self.depth = check_depth(depth)
@@ -82,10 +84,12 @@ class VirtualDepthMixin(Callback):
         self.rtol = rtol
         self.structure = structure
         self.imbalance = imbalance
+        self.precondition_frequency = precondition_frequency
 
     @property
     def _options(self) -> dict[str, Any]:
-        names = ("depth", "step_scale", "cap", "solver", "rtol", "structure", "imbalance")
+        names = ["depth", "step_scale", "cap", "solver", "rtol", "structure", "imbalance"]
+        names += ["precondition_frequency"]
         return {name: getattr(self, name) for name in names}
 
     def setup(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:

@@ -42,6 +42,7 @@ from virtualdepth.maths._precondition import precondition, preconditioned_gradie
 from virtualdepth.maths._preconditioner import (
     Preconditioned,
     Preconditioner,
+    SingularBasis,
     block_svd,
     preconditioner,
 )
@@ -98,6 +99,7 @@ __all__ = [
     "Preconditioned",
     "Preconditioner",
     "Secant",
+    "SingularBasis",
     "Structure",
     "StructureName",
     "Units",

@@ -165,6 +165,20 @@ def times_gain(values: Tensor, sigma: Tensor, exponent: float, factor: float = 1
     return torch.where(extreme, half * values * half * factor, gain * values)
 
 
+def kernel_parts(
+    sigma: Tensor, depth: float, rtol: float | None = None, imbalance: Imbalance = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut sigma, (..., k), at rtol; return it, K(sigma, 0), (..., k, 1), and K less that."""
+    if rtol is None:
+        rtol = torch.finfo(sigma.dtype).eps
+    sigma = torch.where(sigma > rtol * sigma[..., :1], sigma, 0.0)
+    if isinstance(imbalance, Tensor):  # one for each matrix, (...)
+        imbalance = imbalance.unsqueeze(-1)
+    # K(sigma, 0) acts on the null space of W, where the thin SVD has no basis
+    outside = kernel_outside(sigma, depth, imbalance).unsqueeze(-1)
+    return sigma, outside, kernel_inside(sigma, depth, imbalance=imbalance)
+
+
 def kernel_outside(sigma: Tensor, depth: float, imbalance: Imbalance = 0.0) -> Tensor:
     """Evaluate K(sigma, 0) = (t + lambda)^{N-1}, which acts between W and its null space."""
     if isinstance(imbalance, Tensor) or imbalance != 0:

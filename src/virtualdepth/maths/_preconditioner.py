@@ -1,15 +1,16 @@
-"""P_W, the preconditioner of the end-to-end rule, exactly, by one thin SVD of W.
+"""P_W, the preconditioner of the end-to-end rule, in the singular basis of W: by one thin SVD.
 
 Source: arXiv 1802.06509, Theorem 1 (the rule), Claim 1 (its spectrum), Claim 2 (single outputs).
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._kernel import kernel_inside, kernel_outside
+from virtualdepth.maths._kernel import kernel_parts
 from virtualdepth.maths._profile import Imbalance
 from virtualdepth.maths._range import Units, out_of_unit
 from virtualdepth.maths._svd import SVD, thin_svd
@@ -106,7 +107,7 @@ class Preconditioner(NamedTuple):
 
     def apply(self, grad: Tensor) -> Preconditioned:
         """Compute P_W(G) = U [inside o (U^T G V) V^T + outside o (U^T G)], G (..., m, n)."""
-        projected = self._project(grad)
+        projected = self.left.mH @ (grad.mH if self.tall else grad)
         core = projected @ self.right.mH
         direction = self.left @ ((self.inside * core) @ self.right + self.outside * projected)
         # a copy: a view would keep all of core for as long as the slopes are kept
@@ -144,6 +145,70 @@ class Preconditioner(NamedTuple):
         return self.left.mH @ (matrix.mH if self.tall else matrix)
 
 
+@dataclass(slots=True, eq=False)
+class SingularBasis:
+    """The thin SVD of W, (..., m, n), or of W^T if W is tall; k = min(m, n).
+
+    Attributes:
+        left: U, (..., k, k).
+        singular_values: sigma, (..., k), falling.
+        right: V^T, (..., k, max(m, n)).
+        tall: whether m > n.
+    """
+
+    left: Tensor
+    singular_values: Tensor
+    right: Tensor
+    tall: bool
+    # the last P, and its options: of a depth that is no integer the kernel costs like the products
+    _built: Preconditioner | None = None
+    _options: tuple[Any, ...] = ()
+
+    def preconditioner(
+        self, depth: float, rtol: float | None = None, imbalance: Imbalance = 0.0
+    ) -> Preconditioner:
+        """Build P of the matrix that has this basis."""
+        options = (depth, rtol, imbalance)
+        if self._built is not None and self._options == options:
+            return self._built
+        sigma, outside, inside = kernel_parts(self.singular_values, depth, rtol, imbalance)
+        built = Preconditioner(self.left, sigma, self.right, outside, inside, self.tall)
+        if not isinstance(imbalance, Tensor):
+            self._built, self._options = built, options
+        return built
+
+    def with_values(self, singular_values: Tensor) -> "SingularBasis":
+        """Replace sigma, (..., k)."""
+        return SingularBasis(self.left, singular_values, self.right, self.tall)
+
+    def built_tensors(self) -> list[Tensor]:
+        """List what it holds beside the basis."""
+        return [] if self._built is None else [self._built.inside]
+
+    def real(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return U, sigma and V^T to be kept: complex numbers as pairs, in a last dimension."""
+        left, right = (
+            torch.view_as_real(each) if each.is_complex() else each
+            for each in (self.left, self.right)
+        )
+        return left, self.singular_values, right
+
+    @classmethod
+    def from_real(
+        cls, left: Tensor, sizes: Tensor, right: Tensor, *, tall: bool
+    ) -> "SingularBasis":
+        """Undo :meth:`real`."""
+        if left.ndim == sizes.ndim + 2:
+            left, right = torch.view_as_complex(left), torch.view_as_complex(right)
+        return cls(left, sizes, right, tall)
+
+
+def singular_basis(weight: Tensor) -> SingularBasis:
+    """Decompose a finite W, (..., m, n), real or complex, in the ordinary range."""
+    tall = weight.shape[-2] > weight.shape[-1]
+    return SingularBasis(*block_svd(weight.mH if tall else weight), tall)
+
+
 def preconditioner(
     weight: Tensor, depth: float, rtol: float | None = None, imbalance: Imbalance = 0.0
 ) -> Preconditioner:
@@ -151,14 +216,7 @@ def preconditioner(
     tall = weight.shape[-2] > weight.shape[-1]
     wide = weight.mH if tall else weight
     u, sigma, vh = _row_svd(wide) if wide.shape[-2] == 1 else thin_svd(wide)
-    if rtol is None:
-        rtol = torch.finfo(sigma.dtype).eps
-    sigma = torch.where(sigma > rtol * sigma[..., :1], sigma, 0.0)
-    if isinstance(imbalance, Tensor):  # one for each matrix, (...)
-        imbalance = imbalance.unsqueeze(-1)
-    # K(sigma, 0) acts on the null space of W, where the thin SVD has no basis
-    outside = kernel_outside(sigma, depth, imbalance).unsqueeze(-1)
-    inside = kernel_inside(sigma, depth, imbalance=imbalance)
+    sigma, outside, inside = kernel_parts(sigma, depth, rtol, imbalance)
     return Preconditioner(u, sigma, vh, outside, inside, tall)
 
 

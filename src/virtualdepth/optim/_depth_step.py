@@ -75,7 +75,8 @@ def _precondition(
     with without_autocast(optimizer.param_groups):
         for number, group in enumerate(optimizer.param_groups):
             check_changed(group, number, whole.session.checked, check)
-            step, lr = begin_step(group, number, {}), group.get("lr", 1.0)
+            step = begin_step(group, number, optimizer.state, whole.session.caches)
+            lr = group.get("lr", 1.0)
             if on == "update":
                 lr, kept = 1.0, _kept(optimizer, group)
                 for matrix in step.matrices:

@@ -21,7 +21,7 @@ from virtualdepth.optim._depth_step import (
     step_on_update,
 )
 from virtualdepth.optim._init_state import drop_empty, even_out
-from virtualdepth.optim._loading import check_kinds, check_state, whole_load
+from virtualdepth.optim._loading import check_kinds, check_state, keep_precision, whole_load
 from virtualdepth.optim._matrices import (
     Counts,
     Group,
@@ -35,7 +35,16 @@ from virtualdepth.optim._step import Session
 from virtualdepth.optim.step_scales import STEP_SCALES
 
 # the options of `with_depth`
-OURS = ("depth", "step_scale", "cap", "solver", "rtol", "structure", "imbalance")
+OURS = (
+    "depth",
+    "step_scale",
+    "cap",
+    "solver",
+    "rtol",
+    "structure",
+    "imbalance",
+    "precondition_frequency",
+)
 
 _made: dict[tuple[type[Optimizer], str], type[Optimizer]] = {}
 
@@ -80,6 +89,9 @@ class OptimizerWithDepth(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._base.__setstate__(self, state)
+        session = vars(self).get("_depth_session")
+        if isinstance(session, Session):
+            session.caches.clear()  # of another state
         for group in self.param_groups:
             if "matrix_counts" in group:
                 learn_counts(group, vars(self).setdefault("_depth_counts", {}))
@@ -126,6 +138,7 @@ class OptimizerWithDepth(Optimizer):
             own_loader = self._base.load_state_dict is not Optimizer.load_state_dict
             check_kinds(state_dict, self.param_groups, own_loader=own_loader)
             self._base.load_state_dict(self, state_dict)
+            keep_precision(state_dict, self.param_groups, self.state)
             for number, (group, own) in enumerate(zip(self.param_groups, before, strict=True)):
                 for key, value in own.items():
                     group.setdefault(key, value)

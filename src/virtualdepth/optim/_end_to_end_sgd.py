@@ -14,7 +14,7 @@ from torch.optim.optimizer import ParamsT
 
 from virtualdepth.maths import StructureName
 from virtualdepth.optim._init_state import drop_empty, even_out, init_state
-from virtualdepth.optim._loading import check_kinds, check_state, whole_load
+from virtualdepth.optim._loading import check_kinds, check_state, keep_precision, whole_load
 from virtualdepth.optim._matrices import Counts, align_counts, learn_counts, learn_names
 from virtualdepth.optim._options import (
     OPTIONS,
@@ -95,17 +95,15 @@ class EndToEndSGD(Optimizer):
 
             - "svd": P_W(G) exactly, by one thin SVD a step. No state.
             - "layers": the discrete network of N layers (integer, 2 <= N <= 1000), as balanced
-              factors in the state. It is gradient descent on the factors, not its limit of small
-              rates.
+              factors in the state: gradient descent on the factors, not its limit of small rates.
               Momentum and decay act on each factor. A step takes 3 (N - 1) matrix products. If
               something else changes the weight, the next step makes new balanced factors, with
               momenta of zero. :func:`virtualdepth.routing` counts how often.
-            - "tracked": singular vectors in the state that follow W. A step that moves W by a third
-              of a percent takes 8 to 15 matrix products, one that moves it by a percent 14 to 24.
-              If the vectors cannot follow, an SVD replaces them. The error of P_W(G) is estimated
-              at each step; it was below 1e-3 of P_W(G) in runs on a CPU. On other devices it is
-              known one step late that W moved too far, or was changed by something else. That one
-              step may be wrong by a tenth or more.
+            - "tracked": singular vectors in the state that follow W, by 8 to 15 matrix products in
+              a step that moves W by a third of a percent, and 14 to 24 where by a percent. If they
+              cannot follow, an SVD replaces them. The error of P_W(G) is estimated at each step; it
+              was below 1e-3 in runs on a CPU. On other devices it is known one step late that W
+              moved too far, or was changed. That one step may be wrong by a tenth or more.
             - "polar": depth 2 without a decomposition, by 24 to 30 matrix products. Its error is at
               most about the root of the machine epsilon, relative to the largest eigenvalue of P_W.
             - "auto": the optimizer chooses; it never chooses "layers".
@@ -115,13 +113,11 @@ class EndToEndSGD(Optimizer):
 
             - None: W itself.
             - "init": the change W - W(0), where W(0) is W at the first step. So the change of a
-              pretrained layer has the bias to low rank, and decay pulls W to W(0). With
-              ``imbalance`` the change starts at exactly zero. Without, a change of zero would never
-              move, so a small random start is added to W once. Its standard deviation is
-              ``origin_scale / sqrt(n)`` (an option of the group, 1e-3). It is the same in every
-              run. Half precision is refused, because its rounding is larger than the change.
-        structure: the blocks that the rule acts in. N layers with such blocks move their product
-            by P of each block.
+              pretrained layer has the bias to low rank, and decay pulls W to W(0). Without
+              ``imbalance`` a change of zero would never move, so a small random start is added to W
+              once, the same in every run. Its standard deviation is ``origin_scale / sqrt(n)`` (an
+              option of the group, 1e-3). Half precision is refused: its rounding is larger.
+        structure: the blocks that the rule acts in, as N layers with such blocks would.
 
             - "matrix": the matrix W.
             - "rows" or "columns": each row, or column, of W by itself; the layers are N - 1 gates
@@ -136,12 +132,16 @@ class EndToEndSGD(Optimizer):
         imbalance: lambda >= 0, how much smaller one layer is than the N - 1 others. The layers have
             squared singular values t and, N - 1 times, :math:`t + \lambda`, where
             :math:`\sigma^2 = t (t + \lambda)^{N-1}`. Gradient flow conserves lambda. P of a zero
-            matrix is :math:`\lambda^{N-1} G`, so that zero matrices move: zero-initialised layers,
-            and the change since an ``origin``, need no random start. At 0 the layers are balanced;
-            at large lambda the rule is plain gradient descent at the rate
-            :math:`\eta \lambda^{N-1}`. The unit is that of a singular value to the power 2 / N.
+            matrix is :math:`\lambda^{N-1} G`: zero-initialised layers, and the change since an
+            ``origin``, need no random start. At 0 the layers are balanced; at large lambda the rule
+            is plain gradient descent. The unit is that of a singular value to the power 2 / N.
             Under "unit" the cap counts from :math:`\sigma_r + \lambda^{N/2}`. See
             :func:`virtualdepth.depth_kernel`.
+        precondition_frequency: W is decomposed at every so many steps. Between, P acts in the last
+            basis: P_{W'}(G) of the W' of that step, by four matrix products. At 1 every step is
+            exact. Matrices take turns, so that steps take equal time. A change of W from outside,
+            or of ``depth``, is seen at once; on a device a write to ``p.data`` is not. The state
+            keeps the basis. Rows, columns and numbers have none: there the option changes nothing.
         **others: the other options of a group, see :meth:`add_param_group`.
 
     Raises:
@@ -181,6 +181,7 @@ class EndToEndSGD(Optimizer):
         origin: OriginName | None = None,
         structure: StructureName = "matrix",
         imbalance: float = 0.0,
+        precondition_frequency: int = 1,
         **others: Any,
     ) -> None:
         check_names(others)
@@ -279,11 +280,11 @@ class EndToEndSGD(Optimizer):
         with whole_load(self):
             check_kinds(state_dict, self.param_groups)
             super().load_state_dict(state_dict)
+            keep_precision(state_dict, self.param_groups, self.state)
             for number, (group, own) in enumerate(zip(self.param_groups, options, strict=True)):
                 for key in _TORCH_ONLY:
                     group.pop(key, None)
-                for key, value in own.items():
-                    group.setdefault(key, value)
+                group.update({**own, **group})
                 check_values(group)
                 check_state(group, number, self.state)
                 init_state(group, number, self.state)

@@ -57,10 +57,10 @@ def _init_parameter(group: Group, number: int, index: int, states: States) -> No
     matrix = matrix_of(group, number, index, states)
     if matrix is not None and is_distributed(parameter):
         matrix = None  # a step refuses it, unless a checkpoint's solver is replaced before
-    served = matrix is not None and solver_of(matrix) is solver
-    if group["momentum"] != 0 and not (served and solver.moves_parameter):
+    own = None if matrix is None else solver_of(matrix)
+    if group["momentum"] != 0 and not (own is solver and solver.moves_parameter):
         init_momentum(states[parameter], parameter)
-    if matrix is not None and served:
-        solver.init(matrix)
+    if matrix is not None and own is not None and own.keeps_state:
+        own.init(matrix)
     elif solver.keeps_state:
         solver.init_other(states[parameter])

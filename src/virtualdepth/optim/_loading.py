@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from virtualdepth.optim._finite_check import entries
 from virtualdepth.optim._matrices import Group, State, States, matrix_of, parameter_name
-from virtualdepth.optim.solvers import solver_of
+from virtualdepth.optim.solvers import BASIS_KEYS, solver_of
 from virtualdepth.optim.step_scales import STEP_SCALES
 
 # tensors with these names, in the state of torch's optimizers and of ours, are shaped as their
@@ -64,6 +64,15 @@ def check_kinds(
 def _is_kind(value: Tensor, parameter: Tensor) -> bool:
     kinds = ((each.is_floating_point(), each.is_complex()) for each in (value, parameter))
     return len(set(kinds)) == 1
+
+
+def keep_precision(state_dict: Mapping[str, Any], groups: Sequence[Group], states: States) -> None:
+    """Undo torch's cast of singular bases to the dtype of their parameters, which may be half."""
+    for group, saved in zip(groups, state_dict["param_groups"], strict=True):
+        for parameter, key in zip(group["params"], saved["params"], strict=True):
+            for name, value in state_dict["state"].get(key, {}).items():
+                if name in BASIS_KEYS and isinstance(value, Tensor):
+                    states[parameter][name] = value.to(parameter.device)
 
 
 def check_state(

@@ -118,12 +118,17 @@ class Matrix:
     direction_peak: Peak = math.inf  # and of the direction
     peaks: Peaks = None  # of weight and gradient, unless reading them would wait for a device
     new_state: State = field(default_factory=dict)  # written once the step is taken
-    outcome: Any = None  # what a solver that moves the parameter itself hands to its commit
+    outcome: Any = None  # what a solver hands to what it does once the step is taken
 
     @property
     def state(self) -> State:
         """The parameter's state; asking for it makes one."""
         return self.states[self.parameter]
+
+    @property
+    def decomposes(self) -> bool:
+        """Whether P_W takes a decomposition: not of rows, columns and numbers."""
+        return self.view.structure.decomposes(self.view.split(self.parameter).shape)
 
 
 @dataclass(slots=True)

@@ -99,6 +99,7 @@ OPTIONS: Mapping[str, Option] = {
     "rtol": Option(None, lambda _, value: check_rtol(value)),
     "structure": Option("matrix", _one_of(tuple(STRUCTURES))),
     "imbalance": Option(0.0, lambda _, value: check_imbalance(value)),
+    "precondition_frequency": Option(1, _count),
     "origin": Option(None, _one_of((None, *get_args(OriginName)))),
     "origin_scale": Option(1e-3, _positive, agreed=False),
     "scheme": Option("auto", _one_of(get_args(SchemeName))),
@@ -162,7 +163,7 @@ def check_depth_options(group: Mapping[str, Any]) -> None:
     )
     solver.check_options(group)
     check_imbalance(group.get("imbalance", 0.0), group["depth"])
-    for name in ("structure", "imbalance"):
+    for name in ("structure", "imbalance", "precondition_frequency"):
         _check_taken(group, name)
 
 

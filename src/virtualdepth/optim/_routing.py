@@ -28,6 +28,8 @@ class Route:
         structure: the blocks that depth acts in, see :class:`virtualdepth.EndToEndSGD`; "-" for a
             plain parameter.
         imbalance: how much smaller one layer is than the others; 0 for a plain parameter.
+        precondition_frequency: at every how many steps W is decomposed; 1 where no decomposition is
+            needed.
         solver: "svd", "polar", "tracked" or "layers"; "closed form" for a single row or column;
             "eigh", of sums of W^T W, with the scheme "gram"; "plain" for torch's own step.
         state_bytes: what the optimizer keeps for it now, in this process.
@@ -47,6 +49,7 @@ class Route:
     step_bytes: int = 0
     structure: str = "-"
     imbalance: float = 0.0
+    precondition_frequency: int = 1
     note: str = ""
 
 
@@ -58,6 +61,10 @@ _COLUMNS: Mapping[str, tuple[str, Collection[object]]] = {
     "depth": ("depth", ()),
     "structure": ("structure", ("-", OPTIONS["structure"].default)),
     "imbalance": ("imbalance", (OPTIONS["imbalance"].default,)),
+    "precondition_frequency": (
+        "precondition_frequency",
+        (OPTIONS["precondition_frequency"].default,),
+    ),
     "solver": ("solver", ()),
     "state_bytes": ("state_bytes", ()),
     "scheme": ("scheme", ("-",)),
@@ -151,7 +158,7 @@ def _route(optimizer: Optimizer, number: int, index: int, plan: Plan | None) -> 
     parameter = group["params"][index]
     state = optimizer.state.get(parameter, {})
     shown, depth, label, note = "-", 1.0, "plain", ""
-    structure, imbalance = "-", 0.0
+    structure, imbalance, frequency = "-", 0.0, 1
     tensors = [value for value in state.values() if isinstance(value, Tensor)]
     session = getattr(optimizer, "_depth_session", None)
     caches = session.caches if isinstance(session, Session) else None
@@ -162,6 +169,8 @@ def _route(optimizer: Optimizer, number: int, index: int, plan: Plan | None) -> 
         structure, imbalance = (
             group.get(name, OPTIONS[name].default) for name in ("structure", "imbalance")
         )
+        if matrix.decomposes:
+            frequency = group.get("precondition_frequency", 1)
         shown = f"{count} of " * (count > 1) + f"{rows} x {columns}"
         note = solver_of(matrix).note(state)
         tensors += solver_of(matrix).cached_tensors(matrix)
@@ -174,6 +183,7 @@ def _route(optimizer: Optimizer, number: int, index: int, plan: Plan | None) -> 
         sum(local_part(value).nbytes for value in tensors),
         structure=structure,
         imbalance=float(imbalance),
+        precondition_frequency=frequency,
         note=note,
     )
     if plan is None:

@@ -155,4 +155,7 @@ def _commit_matrices(step: GroupStep, finite: FiniteCheck) -> None:
         where.update(what)
     for matrix in step.matrices:
         if matrix.new_state and not idle:
+            solver = solver_of(matrix)
+            solver.init(matrix)
             finite.write(matrix.state, matrix.new_state)
+            solver.moved(matrix)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.utils._pytree import tree_map_only
 
 from virtualdepth.optim._matrices import GroupStep, State
 from virtualdepth.optim._step import Session
+from virtualdepth.optim.solvers import solver_of
 
 
 @dataclass
@@ -59,6 +61,10 @@ def whole_step(optimizer: Optimizer, *, several: bool = False) -> Iterator[Whole
     for step in whole.steps:
         for where, values in step.writes:
             where.update(values)
+        for matrix in filter(attrgetter("new_state"), step.matrices):
+            # now that the optimizer has made its own
+            matrix.state.update(matrix.new_state)
+            solver_of(matrix).moved(matrix)
 
 
 def _copied(value: Any) -> Any:

@@ -47,6 +47,7 @@ def with_depth(
     rtol: float | None = None,
     structure: StructureName = "matrix",
     imbalance: float = 0.0,
+    precondition_frequency: int = 1,
 ) -> OptimizerT:
     r"""Give depth to an optimizer, in place. Schedulers may be made before or after.
 
@@ -87,6 +88,7 @@ def with_depth(
         rtol: as in :class:`virtualdepth.EndToEndSGD`.
         structure: as in :class:`virtualdepth.EndToEndSGD`.
         imbalance: as in :class:`virtualdepth.EndToEndSGD`.
+        precondition_frequency: as in :class:`virtualdepth.EndToEndSGD`.
 
     Returns:
         ``optimizer``.

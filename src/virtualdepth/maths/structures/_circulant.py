@@ -7,6 +7,7 @@ which one half is enough.
 """
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -48,6 +49,10 @@ class Circulant(Structure):
             channels = blocks.movedim((-2, -1), (0, 1))
             array = torch.fft.irfftn(channels, s=like.shape[2:], dim=_tail(like))
         return array
+
+    def decomposes(self, shape: Sequence[int]) -> bool:
+        """Tell whether frequencies are matrices of more than a row or a column."""
+        return len(shape) >= _CHANNELS and min(shape[:2]) > 1
 
     def norm(self, blocks: Tensor, like: Tensor) -> Tensor:
         """Compute the Frobenius norm of a circulant matrix, which has each entry k times."""

@@ -11,12 +11,17 @@ from torch.nn.functional import pad
 from virtualdepth.maths._chain import check_chain, layer_sizes
 from virtualdepth.maths._checks import widened
 from virtualdepth.maths._defects import defects
-from virtualdepth.maths._preconditioner import Preconditioned, preconditioner
+from virtualdepth.maths._preconditioner import (
+    Preconditioned,
+    SingularBasis,
+    preconditioner,
+    singular_basis,
+)
 from virtualdepth.maths._profile import Imbalance, layer_roots
 from virtualdepth.maths._range import Peaks, imbalance_in, in_unit, in_units, out_of_unit, unit_of
 from virtualdepth.maths._singular_values import scaled_singular_values
 from virtualdepth.maths._svd import thin_svd
-from virtualdepth.maths.structures._protocol import Form, Structure, polar_layers
+from virtualdepth.maths.structures._protocol import Form, Structure, kept, polar_layers
 
 
 class Matrix(Structure):
@@ -55,6 +60,33 @@ class Matrix(Structure):
         there = imbalance if units is None else units.imbalance
         found = preconditioner(weight, depth, rtol, there).apply(grad)
         return found if units is None else found._replace(units=units)
+
+    def decomposes(self, shape: Sequence[int]) -> bool:
+        """Tell whether the matrices have more than a row or a column."""
+        return min(shape[-2:]) > 1
+
+    def singular_basis(self, weight: Tensor) -> SingularBasis:
+        """Decompose each matrix."""
+        weight = widened(weight)
+        unit = unit_of(weight)
+        found = singular_basis(in_unit(weight, unit))
+        return kept(found, out_of_unit(found.singular_values, unit))
+
+    def preconditioned_in(
+        self,
+        basis: SingularBasis,
+        grad: Tensor,
+        depth: float,
+        rtol: float | None = None,
+        imbalance: float = 0.0,
+    ) -> Preconditioned:
+        """Compute P(G) of each matrix, in units of its own."""
+        sizes, grad, units = in_units(basis.singular_values.unsqueeze(-2), grad, depth, imbalance)
+        if units is None:
+            return basis.preconditioner(depth, rtol, imbalance).apply(grad)
+        there = basis.with_values(sizes.squeeze(-2))
+        found = there.preconditioner(depth, rtol, units.imbalance).apply(grad)
+        return found._replace(units=units)
 
     def factors(
         self,

@@ -10,7 +10,14 @@ from torch import Tensor
 
 from virtualdepth.maths._chain import check_some
 from virtualdepth.maths._checks import check_real, widened
-from virtualdepth.maths._preconditioner import Extent, Preconditioned, preconditioner
+from virtualdepth.maths._preconditioner import (
+    Extent,
+    Preconditioned,
+    Preconditioner,
+    SingularBasis,
+    preconditioner,
+    singular_basis,
+)
 from virtualdepth.maths._profile import Imbalance, layer_roots
 from virtualdepth.maths._range import (
     Peaks,
@@ -100,10 +107,41 @@ class Structure:
     ) -> Preconditioned:
         """Compute P_W(G) of numbers in the ordinary range, without their units."""
         metric = preconditioner(self.to_blocks(weight), depth, rtol, imbalance)
+        return self._applied(metric, grad, depth, imbalance)
+
+    def _applied(
+        self, metric: Preconditioner, grad: Tensor, depth: float, imbalance: Imbalance
+    ) -> Preconditioned:
+        """Apply P of each block to the blocks of G."""
         found = metric.apply(self.to_blocks(grad))
-        direction = self.from_blocks(found.scaled_direction, like=weight)
+        direction = self.from_blocks(found.scaled_direction, like=grad)
         extent = partial(_extent_of_blocks, found, depth, imbalance)
         return Preconditioned.of_blocks(direction, extent)
+
+    def decomposes(self, shape: Sequence[int]) -> bool:
+        """Tell whether its blocks of a parameter are matrices, which take an SVD."""
+        return False
+
+    def singular_basis(self, weight: Tensor) -> SingularBasis:
+        """Decompose the blocks of W, (..., m, n), for P to act there in later steps too."""
+        weight = widened(weight)
+        unit = unit_of(weight.reshape(1, -1))
+        found = singular_basis(self.to_blocks(in_unit(weight, unit)))
+        return kept(found, out_of_unit(found.singular_values, unit))
+
+    def preconditioned_in(
+        self,
+        basis: SingularBasis,
+        grad: Tensor,
+        depth: float,
+        rtol: float | None = None,
+        imbalance: float = 0.0,
+    ) -> Preconditioned:
+        """Compute P(G) of the W that had this basis."""
+        sizes, grad, units, there = units_of_all(basis.singular_values, grad, depth, imbalance)
+        basis = basis if units is None else basis.with_values(sizes)
+        found = self._applied(basis.preconditioner(depth, rtol, there), grad, depth, there)
+        return found._replace(units=units)
 
     def factors(
         self,
@@ -179,11 +217,17 @@ def units_of_all(
     weight: Tensor, grad: Tensor, depth: float, imbalance: float, peaks: Peaks = None
 ) -> tuple[Tensor, Tensor, Units | None, Imbalance]:
     """Bring W and G near 1, by one unit for all blocks; return the imbalance there last."""
-    shape = weight.shape
+    shapes = weight.shape, grad.shape
     flat = weight.reshape(1, -1), grad.reshape(1, -1)
     weight, grad, units = in_units(*flat, depth, imbalance, peaks)
     there = imbalance if units is None else units.imbalance
-    return weight.reshape(shape), grad.reshape(shape), units, there
+    return weight.reshape(shapes[0]), grad.reshape(shapes[1]), units, there
+
+
+def kept(basis: SingularBasis, singular_values: Tensor) -> SingularBasis:
+    """Lay a basis out as it is after a checkpoint: products of another layout round differently."""
+    left, right = basis.left.contiguous(), basis.right.contiguous()
+    return SingularBasis(left, singular_values, right, basis.tall)
 
 
 def polar_layers(

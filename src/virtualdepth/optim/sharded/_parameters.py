@@ -145,6 +145,12 @@ def check_sharded_options(name: str, group: Mapping[str, Any]) -> None:
     why = "needs the whole of it on one process; leave it unsharded, or give its group depth=1"
     check_able(group, "solver", lambda solver: solver.sharded, where=where, why=why)
     check_able(group, "step_scale", lambda scale: scale.sharded, where=where, why=why)
+    if group["precondition_frequency"] != 1:
+        raise ValueError(
+            f"precondition_frequency: expected 1{where} but got "
+            f"{group['precondition_frequency']!r}, for which each process would have to keep a "
+            "basis of the whole of it; leave it unsharded, or give its group 1"
+        )
     if group["origin"] is not None:
         raise ValueError(f"origin: expected None{where} but got {group['origin']!r}, which {why}")
 

@@ -6,12 +6,14 @@ from typing import Literal
 from virtualdepth.optim._finite_check import FiniteCheck
 from virtualdepth.optim._matrices import Matrix
 from virtualdepth.optim.solvers._exact import ExactSolver
+from virtualdepth.optim.solvers._kept_basis import BASIS_KEYS, KeptBasisSolver
 from virtualdepth.optim.solvers._layers import LayersSolver
 from virtualdepth.optim.solvers._polar import PolarSolver
 from virtualdepth.optim.solvers._protocol import DEFAULT, Knows, Solver
 from virtualdepth.optim.solvers._tracked import TrackedSolver
 
 __all__ = [
+    "BASIS_KEYS",
     "DEFAULT",
     "SOLVERS",
     "Knows",
@@ -28,6 +30,8 @@ SolverName = Literal["auto", "svd", "polar", "tracked", "layers"]
 StatelessSolverName = Literal["auto", "svd", "polar"]
 
 EXACT = ExactSolver()
+# the same where W is decomposed every so many steps only
+KEPT_BASIS = KeptBasisSolver()
 
 SOLVERS: Mapping[SolverName, Solver] = {
     "auto": EXACT,
@@ -41,6 +45,8 @@ SOLVERS: Mapping[SolverName, Solver] = {
 def solver_of(matrix: Matrix) -> Solver:
     """Choose the solver of one parameter."""
     solver = SOLVERS[matrix.group.get("solver", DEFAULT)]
+    if solver is EXACT and matrix.group.get("precondition_frequency", 1) > 1:
+        return KEPT_BASIS if matrix.decomposes else EXACT
     return EXACT if solver.closed_form and 1 in matrix.view.shape else solver
 
 
@@ -49,7 +55,7 @@ def solver_label(matrix: Matrix) -> str:
     solver = solver_of(matrix)
     if solver.closed_form and 1 in matrix.view.blocks(matrix.parameter)[1:]:
         return "closed form"
-    return "svd" if solver is EXACT else str(matrix.group["solver"])
+    return "svd" if solver in (EXACT, KEPT_BASIS) else str(matrix.group["solver"])
 
 
 def solve(matrices: Sequence[Matrix], finite: FiniteCheck) -> None:

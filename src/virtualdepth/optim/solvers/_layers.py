@@ -56,7 +56,10 @@ class LayersSolver(Solver):
     closed_form: ClassVar[bool] = False
     keeps_state: ClassVar[bool] = True
     maskable: ClassVar[bool] = False
-    cannot: ClassVar[Mapping[str, str]] = {"structure": "keeps layers that are whole matrices"}
+    cannot: ClassVar[Mapping[str, str]] = {
+        "structure": "keeps layers that are whole matrices",
+        "precondition_frequency": "decomposes nothing but a weight that was changed from outside",
+    }
 
     def check_options(self, group: Mapping[str, Any]) -> None:
         """Refuse a depth that is no number of layers, and what acts on P_W(G)."""
@@ -162,8 +165,8 @@ class LayersSolver(Solver):
 
     def cached_tensors(self, matrix: Matrix) -> list[Tensor]:
         """List the partial products but for the first, which is a factor."""
-        cache: _Cache | None = matrix.caches.get(matrix.parameter)
-        return [] if cache is None else cache.products[1:]
+        cache = matrix.caches.get(matrix.parameter)
+        return cache.products[1:] if isinstance(cache, _Cache) else []
 
 
 def _sizes(matrix: Matrix) -> list[int]:
@@ -198,7 +201,8 @@ def _network(matrix: Matrix) -> Network:
     # the group's blocks may have changed since: other matrices, of the same W
     factored = state["layers_factored"] and probe.shape == weight.shape[:-1]
     # writes to p.data do not count as such, and a copy or checkpoint starts its count anew
-    last: _Cache | None = matrix.caches.get(p)
+    cache = matrix.caches.get(p)
+    last = cache if isinstance(cache, _Cache) else None  # of another solver until now
     written = last is not None and last.version != p._version
     if (probe.dtype, probe.device) != (weight.dtype, weight.device):
         # the model was moved, or its precision changed: W is the same but for rounding

@@ -16,6 +16,7 @@ class PolarSolver(StackedSolver):
     cannot: ClassVar[Mapping[str, str]] = {
         "structure": "acts on whole matrices",
         "imbalance": "finds U V^T of W, and not the root of W W^T + imbalance^2 / 4",
+        "precondition_frequency": "decomposes nothing",
     }
 
     def check_options(self, group: Mapping[str, Any]) -> None:

@@ -66,6 +66,9 @@ class Solver:
         """Move the parameter, if the solver does that itself."""
         raise NotImplementedError
 
+    def moved(self, matrix: Matrix) -> None:
+        """Note what it must know of the parameter after the step, if it keeps state."""
+
     def note(self, state: State) -> str:
         """Say what a user should know of one parameter: a line for the routing table, or none."""
         return ""

@@ -48,6 +48,7 @@ class TrackedSolver(Solver):
     cannot: ClassVar[Mapping[str, str]] = {
         "structure": "acts on whole matrices",
         "imbalance": "follows the singular vectors of W, which has none where it starts from zero",
+        "precondition_frequency": "decomposes W when the singular vectors cannot follow",
     }
 
     def check(self, matrix: Matrix) -> None:
