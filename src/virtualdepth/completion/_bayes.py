@@ -8,6 +8,7 @@ Raiko, Ilin and Karhunen (2007); with means, as in Salakhutdinov and Mnih (2008)
 """
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,12 @@ from virtualdepth.completion._watch import Watch, unwatched
 Array = NDArray[Any]
 
 
+# Columns with fewer entries than this for each direction do not tell their own noise.
+FEW = 20
+# A direction whose mean square is less than this part of the noise is needless.
+NEEDLESS = 1e-3
+
+
 class Prior(NamedTuple):
     """What is known of a row of a factor before its entries: mean (k,) and covariance (k, k)."""
 
@@ -34,9 +41,14 @@ class Prior(NamedTuple):
         ridge = 1e-9 * np.trace(self.covariance) + 1e-300
         return np.asarray(inverses(add_ridge(self.covariance[None].copy(), ridge))[0])
 
+    def divergence(self, covariances: Array) -> float:
+        """Return the sum of KL(row, prior) over rows of these covariances and of its moments."""
+        precision = np.linalg.slogdet(self.precision)[1]
+        return float(-0.5 * np.sum(np.linalg.slogdet(covariances)[1] + precision))
+
 
 class Posterior(NamedTuple):
-    """Means and covariances of the rows of both factors, the noise, and the prior of a new row.
+    """Means and covariances of the rows of both factors, the noise, and the priors of rows.
 
     Attributes:
         left: (m, k).
@@ -44,7 +56,8 @@ class Posterior(NamedTuple):
         right: (n, k).
         right_covariance: (n, k, k).
         noise: variance of an entry of each column, (n,).
-        prior: of the rows of ``left``.
+        prior: of a row of ``left``.
+        right_prior: of a row of ``right``.
         noises: the mean noise after each sweep.
     """
 
@@ -54,6 +67,7 @@ class Posterior(NamedTuple):
     right_covariance: Array
     noise: Array
     prior: Prior
+    right_prior: Prior
     noises: list[float]
 
 
@@ -69,47 +83,141 @@ def variational_bayes(
 ) -> Posterior:
     """Improve on factors until a sweep changes the product by less than ``tol`` of it.
 
-    ``profiles``: noises of the columns, (n,), of which one may be right but for a factor.
+    ``profiles``: noises of the columns, (n,), of which one may be right but for a factor. The bound
+    decides between them and equality where columns have too few entries to tell their own noise.
     """
-    (m, k), n = left.shape, len(right)
-    u, v = balanced(left, right)
-    floor = 1e-18 * float(np.mean(entries.listed**2)) + 1e-300
-    rest = float(np.sum((entries.values - entries.product(u, v)) ** 2))
-    first = rest / max(entries.count - freedom(m, n, k), 0.1 * entries.count)
-    noise = np.full(n, max(first, floor))
-    v_covariance = np.zeros((n, k, k))
-    left_prior = _second_moment(u)
-    right_prior = _second_moment(v)
-    rows_seen, columns_seen = entries.row_counts > 0, entries.column_counts > 0
-    column_squares = entries.transposed_times(entries.values**2, np.ones((m, 1)))[:, 0]
-    noises: list[float] = []
-    spread, is_settled = Spread(np.ones(n), SHRINKAGE), False
-    for sweep in range(sweeps):
-        last = u, v
-        weight = 1 / noise
-        u, u_covariance = _posterior_of_rows(entries, v, v_covariance, weight, left_prior)
-        left_prior = _moments(u[rows_seen], u_covariance[rows_seen])
+    chain = _Chain(entries, left, right, watch)
+    half = max(sweeps // 2, 1)
+    chain.run(half, 10 * tol)
+    if profiles and entries.count < FEW * right.size:
+        options = [chain.copy(Spread(each, np.inf)) for each in (chain.spread.profile, *profiles)]
+        for option in options:
+            option.run(half, 10 * tol)
+        chain = max(options, key=_Chain.bound)
+    # not before: residuals under a wrong profile speak for it
+    chain.spread = spread_of_noises(chain.square, entries.column_counts, chain.spread.profile)
+    chain.drop()
+    chain.run(max(sweeps - half, 1), tol)
+    chain.drop()
+    return chain.posterior()
+
+
+class _Chain:
+    """Factors, priors and noise on their way to a posterior.
+
+    Attributes:
+        spread: how the noises of the columns differ.
+        square: the sum of E (y - u v)^2 over each column, (n,).
+    """
+
+    spread: Spread
+    square: Array
+
+    def __init__(self, entries: Entries, left: Array, right: Array, watch: Watch) -> None:
+        (m, k), n = left.shape, len(right)
+        self.entries, self.watch = entries, watch
+        self.u, self.v = balanced(left, right)
+        self.floor = 1e-18 * float(np.mean(entries.listed**2)) + 1e-300
+        rest = float(np.sum((entries.values - entries.product(self.u, self.v)) ** 2))
+        first = rest / max(entries.count - freedom(m, n, k), 0.1 * entries.count)
+        self.noise = np.full(n, max(first, self.floor))
+        self.v_covariance = np.zeros((n, k, k))
+        self.left_prior, self.right_prior = _second_moment(self.u), _second_moment(self.v)
+        self.rows_seen, self.columns_seen = entries.row_counts > 0, entries.column_counts > 0
+        self.column_squares = entries.transposed_times(entries.values**2, np.ones((m, 1)))[:, 0]
+        self.noises: list[float] = []
+        self.spread = Spread(np.ones(n), SHRINKAGE)
+
+    def copy(self, spread: Spread) -> "_Chain":
+        """Return one that goes on from here with another spread."""
+        new = copy(self)  # arrays are replaced, never changed
+        new.spread = spread
+        return new
+
+    def run(self, sweeps: int, tol: float) -> None:
+        """Sweep so many times, or until the product changes by less than ``tol`` of it."""
+        for sweep in range(sweeps):
+            last = self.u, self.v
+            self.sweep()
+            self.watch("Bayes", self.u, self.v)
+            if sweep and _change(last, (self.u, self.v)) < tol:
+                break
+
+    def sweep(self) -> None:
+        """Update rows, columns, noise, and the priors."""
+        entries, weight = self.entries, 1 / self.noise
+        self.u, self.u_covariance = _posterior_of_rows(
+            entries, self.v, self.v_covariance, weight, self.left_prior
+        )
+        self.left_prior = _moments(self.u[self.rows_seen], self.u_covariance[self.rows_seen])
         # the columns: their noise is a factor
-        grams = entries.column_grams(squares(u) + u_covariance)
-        sums = entries.transposed_times(entries.values, u)
-        precision = right_prior.precision
-        v_covariance = inverses(weight[:, None, None] * grams + precision)
-        v = multiply(v_covariance, weight[:, None] * sums + precision @ right_prior.mean)
-        right_prior = _moments(v[columns_seen], v_covariance[columns_seen])
+        grams = entries.column_grams(squares(self.u) + self.u_covariance)
+        sums = entries.transposed_times(entries.values, self.u)
+        precision = self.right_prior.precision
+        self.v_covariance = inverses(weight[:, None, None] * grams + precision)
+        target = weight[:, None] * sums + precision @ self.right_prior.mean
+        self.v = multiply(self.v_covariance, target)
+        self.right_prior = _moments(self.v[self.columns_seen], self.v_covariance[self.columns_seen])
         # the sum of E (y - u v)^2 from those sums: no pass over the entries
-        square = column_squares - 2 * np.sum(sums * v, 1)
-        square = square + np.sum(grams * (squares(v) + v_covariance), (1, 2))
-        noise = np.maximum(shrunk(square, entries.column_counts, spread), floor)
-        noises.append(float(noise @ entries.column_counts) / entries.count)
-        watch("Bayes", u, v)
-        change = _change(last, (u, v)) if sweep else np.inf
-        if not is_settled and (change < 10 * tol or 2 * sweep > sweeps):
-            # not before: residuals under a wrong profile speak for it
-            spread = spread_of_noises(square, entries.column_counts, profiles)
-            is_settled = True
-        elif change < tol:
-            break
-    return Posterior(u, u_covariance, v, v_covariance, noise, left_prior, noises)
+        square = self.column_squares - 2 * np.sum(sums * self.v, 1)
+        self.square = square + np.sum(grams * (squares(self.v) + self.v_covariance), (1, 2))
+        noise = shrunk(self.square, entries.column_counts, self.spread)
+        self.noise = np.maximum(noise, self.floor)
+        self.noises = [*self.noises, float(self.noise @ entries.column_counts) / entries.count]
+
+    def drop(self) -> None:
+        """Turn to directions that are independent on both sides, and leave out the needless."""
+        turn, back, sizes = _common_directions(self.left_prior, self.right_prior)
+        kept = sizes > NEEDLESS * np.mean(self.noise)
+        kept[0] = True
+        turn, back = turn[:, kept], back[:, kept]
+        self.u, self.u_covariance, self.left_prior = _turned(
+            self.u, self.u_covariance, self.left_prior, turn
+        )
+        self.v, self.v_covariance, self.right_prior = _turned(
+            self.v, self.v_covariance, self.right_prior, back
+        )
+
+    def bound(self) -> float:
+        """Return the lower bound of the log of the evidence, but for a constant."""
+        fit = self.entries.column_counts @ np.log(self.noise) + np.sum(self.square / self.noise)
+        rows = self.left_prior.divergence(self.u_covariance[self.rows_seen])
+        columns = self.right_prior.divergence(self.v_covariance[self.columns_seen])
+        return float(-0.5 * fit - rows - columns)
+
+    def posterior(self) -> Posterior:
+        """Return what was found."""
+        return Posterior(
+            self.u,
+            self.u_covariance,
+            self.v,
+            self.v_covariance,
+            self.noise,
+            self.left_prior,
+            self.right_prior,
+            self.noises,
+        )
+
+
+def _common_directions(left: Prior, right: Prior) -> tuple[Array, Array, Array]:
+    """Return T, T^-T, (k, k), and the mean squares of (T^T u)_i (T^-1 v)_i, the largest first.
+
+    Both turned moments are diagonal, and the same.
+    """
+    moments = [prior.covariance + np.outer(prior.mean, prior.mean) for prior in (left, right)]
+    values, vectors = np.linalg.eigh(moments[0])
+    root = vectors * np.maximum(values, 1e-14 * values[-1]) ** 0.5
+    sizes, rotation = np.linalg.eigh(root.T @ moments[1] @ root)
+    sizes, rotation = sizes[::-1], rotation[:, ::-1]
+    quarter = np.maximum(sizes, 1e-14 * sizes[0]) ** 0.25
+    return np.linalg.inv(root).T @ (rotation * quarter), root @ (rotation / quarter), sizes
+
+
+def _turned(
+    rows: Array, covariance: Array, prior: Prior, turn: Array
+) -> tuple[Array, Array, Prior]:
+    new = Prior(turn.T @ prior.mean, turn.T @ prior.covariance @ turn)
+    return rows @ turn, turn.T @ covariance @ turn, new
 
 
 def _posterior_of_rows(

@@ -24,6 +24,8 @@ Array = NDArray[Any]
 MARGIN = 1.02
 # A gap of this ratio is worth a Gauss-Newton, and again when it has grown by GROWTH.
 GAP, GROWTH = 4.0, 2.5
+# With a gap of CLEAR and ABUNDANT entries for each degree of freedom, a residual is noise.
+CLEAR, ABUNDANT = 8.0, 2.0
 # Another direction pays while it lowers the mean square per degree of freedom by this factor.
 GAIN = 0.6
 
@@ -51,6 +53,7 @@ class Search:
     Attributes:
         exact: an exact fit, if any.
         guess: the point of the largest gap.
+        fit: the last fit of least squares.
         eps: eps of each point.
         ranks: the rank of the largest gap of each point.
         gaps: its ratio.
@@ -59,6 +62,7 @@ class Search:
 
     exact: Exact | None = None
     guess: Guess | None = None
+    fit: LowRank | None = None
     eps: list[float] = field(default_factory=list)
     ranks: list[int] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
@@ -92,13 +96,17 @@ def search(entries: Entries, path: Path, goal: float, watch: Watch = unwatched) 
             found.guess = Guess(point.u * point.sigma, point.v, rank, gap)
         if rank and gap > max(GAP, GROWTH * tried):
             tried = gap
-            found.exact, residual = fit_exactly(entries, point.v[:, :rank], goal)
+            found.exact, found.fit = fit_exactly(entries, point.v[:, :rank], goal)
+            residual = found.fit.residual if found.fit else np.inf
             found.residuals.append(residual)
             if found.exact:
                 return found
             same = abs(residual - floors.get(rank, np.inf)) < 1e-2 * residual
             floors[rank] = residual
-            if same and entries.count > 1.3 * freedom(m, n, rank):  # noise: the same residual again
+            # noise: the same residual again, or many entries and a clear rank
+            if (same and entries.count > 1.3 * freedom(m, n, rank)) or (
+                gap > CLEAR and entries.count > ABUNDANT * freedom(m, n, rank)
+            ):
                 found.guess = Guess(point.u * point.sigma, point.v, rank, gap)
                 break
         if (fell >= 4 and peak > 3) or _is_flat(found, point):
@@ -121,17 +129,16 @@ def _is_flat(found: Search, point: Point) -> bool:
     return far and max(recent) < 1.1 * min(recent)
 
 
-def fit_exactly(entries: Entries, right: Array, goal: float) -> tuple[Exact | None, float]:
+def fit_exactly(entries: Entries, right: Array, goal: float) -> tuple[Exact | None, LowRank | None]:
     """Fit at the rank of ``right``; where that is exact, at the smallest rank below that still is.
 
-    Return also the relative residual of the first fit.
+    Return also the first fit, if there was one.
     """
     part = core(entries, right.shape[1])
     if part.entries.count <= part.freedom(right.shape[1]):
-        return None, np.inf
-    fit = gauss_newton(part.entries, right)
-    first = fit.residual
-    if first >= goal:
+        return None, None
+    first = fit = gauss_newton(part.entries, right)
+    if first.residual >= goal:
         return None, first
     while fit.right.shape[1] > 1:
         rotation = np.linalg.svd(np.linalg.qr(fit.left)[1], full_matrices=False)[2]
@@ -157,7 +164,9 @@ def pursue(entries: Entries, found: Search, goal: float) -> Search:
     m, n = inside.shape
     if inside.count <= part.freedom(rank):
         return found
-    fit = gauss_newton(inside, found.guess.right[:, :rank])
+    fit = found.fit
+    if fit is None or fit.right.shape[1] != rank:
+        fit = gauss_newton(inside, found.guess.right[:, :rank])
     random = np.random.default_rng(0)
     while fit.residual >= goal:
         k = fit.right.shape[1]
@@ -174,9 +183,12 @@ def pursue(entries: Entries, found: Search, goal: float) -> Search:
     k = fit.right.shape[1]
     if fit.residual < goal:
         found.exact = Exact(fit, core(inside, k))
-    elif k > rank:  # the rank that the residual asked for, and what was found there
+    elif k > rank or inside.count > ABUNDANT * freedom(m, n, k):
+        # the rank that the residual asked for, and what was found there
         data = inside.values - inside.product(fit.left, fit.right)
         nothing = (np.zeros_like(fit.left), fit.right)
-        u, sigma, v = leading_of_sum(inside, (fit.left, fit.right), nothing, data, k + 3, random)
+        u, sigma, v = leading_of_sum(
+            inside, (fit.left, fit.right), nothing, data, k + max(3, k // 2), random
+        )
         found.guess = Guess(u * sigma, v, k, found.guess.gap)
     return found

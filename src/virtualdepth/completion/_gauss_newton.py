@@ -21,6 +21,9 @@ Array = NDArray[Any]
 
 # Up to this many unknowns the reduced matrix is formed and factored.
 DIRECT = 1500
+# A step of less damping than this is nearly that of Newton: where it gains less than this part of
+# the cost, the minimum is reached.
+FREE, LEAST_GAIN = 5e-3, 1e-3
 
 
 class LowRank(NamedTuple):
@@ -34,7 +37,10 @@ class LowRank(NamedTuple):
 def gauss_newton(
     entries: Entries, right: Array, *, goal: float = 1e-13, steps: int = 25, inner: int = 300
 ) -> LowRank:
-    """Minimise from the row space of ``right``, (n, r), while each six steps gain a tenth."""
+    """Minimise from the row space of ``right``, (n, r), while steps gain.
+
+    It ends where six steps gain less than a tenth, or one that was hardly damped a thousandth.
+    """
     v = np.linalg.qr(right)[0]
     norm = np.linalg.norm(entries.values)
     u = fitted_rows(entries, v)
@@ -56,8 +62,10 @@ def gauss_newton(
         else:
             break
         u, v, residual = new_u, new, new_residual
-        damping = max(damping / 10, 1e-16)
         costs.append(cost)
+        if damping < FREE and cost > (1 - LEAST_GAIN) * costs[-2]:
+            break
+        damping = max(damping / 10, 1e-16)
     return LowRank(u, v, costs[-1])
 
 
@@ -114,19 +122,29 @@ def _step_solver(
 
 def reduced_matrix(entries: Entries, u: Array, v: Array) -> Array:
     """Return the Gauss-Newton matrix of V after U was eliminated, (n r, n r), as a whole."""
+    n, r = v.shape
+    coupling = eliminated(entries, u, v, 1e-13 * np.sum(v**2) / n * np.eye(r))[0]
+    matrix: Array = -(coupling @ coupling.T)
+    at = np.arange(n)
+    matrix.reshape(n, r, n, r)[at, :, at, :] += entries.column_grams(squares(u))
+    return matrix
+
+
+def eliminated(entries: Entries, u: Array, v: Array, precision: Array) -> tuple[Array, Array]:
+    r"""Return the coupling K of V to U, (n r, m r), and H, (m, r, r).
+
+    :math:`H_i^\top H_i` is the inverse of the matrix of row i of U, which ``precision``, (r, r) or
+    (m, r, r), is added to. :math:`K K^\top` is what the elimination of U takes from that of V.
+    """
     (m, r), n = u.shape, len(v)
-    grams = add_ridge(entries.row_grams(squares(v)), 1e-13 * np.sum(v**2) / n)
-    half = np.linalg.inv(np.linalg.cholesky(grams))
+    half = np.linalg.inv(np.linalg.cholesky(entries.row_grams(squares(v)) + precision))
     whitened = multiply(half[entries.rows], v[entries.columns])
     blocks = squares_of(u[entries.rows], whitened)
     inner = np.arange(r)
     at_rows = (entries.columns[:, None] * r + inner).repeat(r, 1).ravel()
     at_columns = np.tile(entries.rows[:, None] * r + inner, r).ravel()
-    coupling = csr_matrix((blocks.ravel(), (at_rows, at_columns)), shape=(n * r, m * r)).toarray()
-    matrix: Array = -(coupling @ coupling.T)
-    at = np.arange(n)
-    matrix.reshape(n, r, n, r)[at, :, at, :] += entries.column_grams(squares(u))
-    return matrix
+    sparse = csr_matrix((blocks.ravel(), (at_rows, at_columns)), shape=(n * r, m * r))
+    return sparse.toarray(), half
 
 
 def squares_of(first: Array, second: Array) -> Array:

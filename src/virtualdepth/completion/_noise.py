@@ -6,7 +6,6 @@ have a scaled inverse chi squared prior with d_0 degrees of freedom; their logar
 Bayes methods", Stat. Appl. Genet. Mol. Biol. 3, 2004, section 6.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,23 +33,20 @@ class Spread(NamedTuple):
     degrees: float
 
 
-def spread_of_noises(square: Array, counts: Array, profiles: Sequence[Array] = ()) -> Spread:
-    """Return the spread about the profile, or about equality, from which the noises differ least.
+def spread_of_noises(square: Array, counts: Array, profile: Array) -> Spread:
+    """Return how far the noises of columns spread about a profile, (n,).
 
     ``square``, (n,), holds the sums of squares of the residuals of each column.
     """
-    options = []
-    for profile in (np.ones(len(square)), *profiles):
-        half = counts / 2
-        logs = np.log(np.maximum(square / counts / profile, 1e-300)) - digamma(half) + np.log(half)
-        excess = np.var(logs, ddof=1) if len(logs) > 1 else 0.0
-        options.append((float(excess - np.mean(polygamma(1, half))), profile))
-    excess, profile = min(options, key=lambda option: option[0])
+    half = counts / 2
+    logs = np.log(np.maximum(square / counts / profile, 1e-300)) - digamma(half) + np.log(half)
+    excess = np.var(logs, ddof=1) if len(logs) > 1 else 0.0
+    excess = float(excess - np.mean(polygamma(1, half)))
     if excess <= LEAST:
         return Spread(profile, np.inf)
     low, high = 1 / LARGEST, 2 / LEAST
-    half = brentq(lambda x: polygamma(1, x) - min(excess, LARGEST), low, high)
-    return Spread(profile, 2 * half)
+    half_degrees = brentq(lambda x: polygamma(1, x) - min(excess, LARGEST), low, high)
+    return Spread(profile, 2 * half_degrees)
 
 
 def shrunk(square: Array, counts: Array, spread: Spread) -> Array:

@@ -231,7 +231,7 @@ def chosen_solution(recipe: Recipe, finding: Finding | None) -> Solution:
     choice = choose(entries, {**methods, **recipe.others}, parts)
     if choice.factors.posterior is not None:
         recipe.note("noise", choice.factors.posterior.noises)
-        return bayes_solution(choice.factors.posterior, choice.errors, recipe.history)
+        return bayes_solution(entries, choice.factors.posterior, choice.errors, recipe.history)
     return plain_solution(recipe, choice)
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from virtualdepth.completion._bayes import Posterior
 from virtualdepth.completion._blocks import effective_size
 from virtualdepth.completion._entries import Entries
+from virtualdepth.completion._joint import joint_covariances
 from virtualdepth.completion._noise import SHRINKAGE, Spread, shrunk
 
 Array = NDArray[Any]
@@ -46,14 +47,18 @@ class Solution(NamedTuple):
 
 
 def bayes_solution(
-    posterior: Posterior, errors: dict[str, float], history: dict[str, list[float]]
+    entries: Entries,
+    posterior: Posterior,
+    errors: dict[str, float],
+    history: dict[str, list[float]],
 ) -> Solution:
     """Return the posterior as a solution."""
+    rows, columns = joint_covariances(entries, posterior)
     return Solution(
         left=posterior.left,
         right=posterior.right,
-        left_covariance=posterior.left_covariance,
-        right_covariance=posterior.right_covariance,
+        left_covariance=rows,
+        right_covariance=columns,
         noise=posterior.noise,
         error=0.0,
         rank=effective_size(posterior.left, posterior.right),

@@ -113,7 +113,7 @@ def complete_table(
             if exact is not None:
                 return Completed(units, exact_solution(recipe, exact), False)
             if finding is not None and is_settled(recipe, finding):
-                solution = bayes_solution(finding.posterior, {}, recipe.history)
+                solution = bayes_solution(z, finding.posterior, {}, recipe.history)
                 return Completed(units, solution, False)
             found.append(finding)
             if not recipe.is_small:
