@@ -20,6 +20,19 @@ def texts(ax: Axes) -> list[str]:
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
+@pytest.mark.parametrize("spans", [(1e3, 10.0), (10.0, 1e3)])
+def test_losses_of_panels_that_share_an_axis(spans: tuple[float, float]) -> None:
+    panels = Figure().subplots(1, 2, sharey=True)
+    for ax, span in zip(panels, spans, strict=True):
+        losses = np.geomspace(2.0, 2.0 / span, 50).tolist()
+        plot_losses(ax, TIME, losses, losses)
+    for ax in panels:
+        low, high = ax.get_ylim()
+        assert ax.get_yscale() == "log"
+        assert 0 < low <= 2.0 / max(spans)
+        assert high >= 2.0
+
+
 @pytest.mark.parametrize("smallest", [0.5, 0.03, 1e-3, 1e-9])
 def test_losses(smallest: float) -> None:
     single = np.geomspace(2.0, smallest, 50)

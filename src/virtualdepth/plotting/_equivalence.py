@@ -48,7 +48,8 @@ def plot_losses(
     losses = [*single, *deep]
     if max(losses) > 100 * min(losses):
         ax.set_yscale("log")
-    else:
+        ax.autoscale(axis="y")
+    elif ax.get_yscale() == "linear":  # not made logarithmic by a panel that shares the axis
         ax.set_ylim(0, 1.05 * max(losses))
     ax.set_xlim(time[0], time[-1])
     ax.locator_params(axis="x", nbins=5)

@@ -1,15 +1,17 @@
 """Gaps, shares, errors, and the turn of the kernel."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from virtualdepth.maths import StructureName
 from virtualdepth.plotting import COLORS, color_cycle
 from virtualdepth_lab.reproduce.drawing import DEPTH_COLORS, panels
 from virtualdepth_lab.reproduce.result import Record, Reproduction
 from virtualdepth_lab.reproduce.rows import grouped, where
+from virtualdepth_lab.reproduce.structures.problem import GROUP_SIZE, GROUPS, LENGTH, MEASURED
 from virtualdepth_lab.reproduce.structures.slopes import RATES
 
 METHODS = {
@@ -20,10 +22,10 @@ METHODS = {
     "convex": (COLORS["grey"], "s--"),
     "reweighted": (COLORS["green"], "s--"),
 }
-TITLES = {
-    "diagonal": "few entries (diagonal)",
-    "rows": "few groups (rows)",
-    "circulant": "few frequencies (circulant)",
+PANELS: Mapping[StructureName, tuple[str, str]] = {  # title, and what is active
+    "diagonal": ("few entries (diagonal)", f"active entries of {LENGTH}"),
+    "rows": ("few groups (rows)", f"active groups of {GROUPS}, {GROUP_SIZE} numbers each"),
+    "circulant": ("few frequencies (circulant)", f"active frequencies of {LENGTH // 2 - 1}"),
 }
 
 
@@ -48,13 +50,15 @@ def draw(result: Reproduction) -> dict[str, Figure]:
 
 
 def _recovery(rows: list[Record]) -> Figure:
-    figure, [axes] = panels(1, len(TITLES), size=(4.0, 3.6), sharey=True)
-    for ax, (structure, title) in zip(axes, TITLES.items(), strict=True):
+    figure, [axes] = panels(1, len(PANELS), size=(4.0, 3.6), sharey=True)
+    for ax, (structure, (title, active)) in zip(axes, PANELS.items(), strict=True):
         for method, (color, style) in METHODS.items():
             points = grouped(where(rows, structure=structure, method=method), "active")
             shares = [100 * fmean(row["share"] for row in runs) for runs in points.values()]
-            ax.plot([active for (active,) in points], shares, style, color=color, label=method)
-        ax.set(title=title, xlabel="active blocks", ylim=(-4, 104))
+            counts = [count for (count,) in points]
+            ax.plot(counts, shares, style, color=color, label=method)
+        ax.set(title=title, xlabel=f"{active}; {MEASURED[structure]} measured", ylim=(-4, 104))
+        ax.set_xticks(counts)
     axes[0].set_ylabel("share of draws found, %")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(METHODS), frameon=False)
@@ -106,7 +110,7 @@ def _slopes(rows: list[Record]) -> Figure:
         structures.items(), color_cycle(len(structures)), strict=True
     ):
         for number, row in enumerate(runs):
-            label = structure if number == 0 else None
+            label = structure.replace("u^2 - v^2", "$u^2 - v^2$") if number == 0 else None
             ax.plot(RATES, row["gaps"], "o-", color=color, linewidth=0.8, markersize=3, label=label)
     ends = [max(row["gaps"][0] for row in rows), min(row["gaps"][0] for row in rows)]
     for end in ends:

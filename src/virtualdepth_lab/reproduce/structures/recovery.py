@@ -60,14 +60,14 @@ def _errors(signals: Signals, steps: int, progress: Progress) -> Iterator[tuple[
 def follow_rule(signals: Signals, depth: float, imbalance: float, steps: int) -> Tensor:
     """Train all draws as one weight, from zero; return their coefficients, shaped as the truth.
 
-    The draws share no block, so none moves another. The rate is 2 over the largest gain of a block
-    of norm 1 and the smoothness of the loss; with this momentum 3.8 would be the limit.
+    The draws share no block, so none moves another. The rate is 1 over the largest gain of a block
+    of norm 1 and the smoothness of the loss; blocks may overshoot, so twice that can diverge.
     """
     smoothness = float(torch.linalg.matrix_norm(signals.weight_maps, 2).max()) ** 2
     weights = descend_by_rule(
         torch.zeros_like(signals.weight(signals.truth)),
         signals.gradient,
-        lr=2 / (depth * smoothness),
+        lr=1 / (depth * smoothness),
         depth=depth,
         structure=signals.structure,
         imbalance=imbalance,

@@ -52,7 +52,7 @@ def _rows(config: ReproduceConfig, progress: Progress) -> Iterator[Record]:
     quick, seeds = config.quick, config.seeds
     progress("slopes")
     yield from slope_rows(seeds[:1], (2,) if quick else (2, 3))
-    yield from recovery_rows(seeds, 2 if quick else 10, 50 if quick else 2000, progress)
+    yield from recovery_rows(seeds, 2 if quick else 10, 50 if quick else 4000, progress)
     yield from feature_rows(seeds, 100 if quick else 3000, progress)
     progress("lazy to rich")
     yield from lazy_rows(seeds, LAMBDAS[1::2] if quick else LAMBDAS, (2,) if quick else (2, 3))
