@@ -116,15 +116,26 @@ def errors_at(
     }
 
 
-def structured(place: Place) -> dict[str, float]:
+def structured(place: Place, depths: Sequence[float] = (1.5, 3)) -> dict[str, float]:
     """Blocks of every structure, and unequal layers, by the plan's own choice."""
     weights = [well_conditioned(shape) for shape in SHAPES]
-    unequal: dict[str, Any] = {"depths": (1.5, 3), "imbalance": 0.1, "momentum": 0.9}
+    unequal: dict[str, Any] = {"depths": depths, "imbalance": 0.1, "momentum": 0.9}
     return {
         f"{structure}, {scale}": after_steps(
             place, weights, structure=structure, step_scale=scale, **unequal
         )
         for structure, scale in product(STRUCTURES, ("raw", "unit"))
+    }
+
+
+def very_unequal(place: Place) -> dict[str, float]:
+    """Sums of squares are in range where the layers, or powers of them, are not."""
+    weights = [well_conditioned((41, 3)), well_conditioned((3, 41))]
+    return {
+        f"{depth}, {imbalance:g}": after_steps(
+            place, weights, depths=[depth], steps=1, imbalance=imbalance
+        )
+        for depth, imbalance in ((3, 1e-12), (3, 1e12), (50, 1e6))
     }
 
 

@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from tests.distributed.equality import Place, errors_at, traffic, trained
+from tests.distributed.equality import (
+    Place,
+    errors_at,
+    structured,
+    traffic,
+    trained,
+    very_unequal,
+)
 from tests.distributed.refusals import refused_on_grids
 from tests.maths.matrices import gaussian
 from torch import nn
@@ -15,6 +22,7 @@ from torch.distributed.tensor.parallel import (
     RowwiseParallel,
     parallelize_module,
 )
+from torch.nn.parallel import DistributedDataParallel
 
 from virtualdepth.optim import EndToEndSGD, routing
 
@@ -30,6 +38,8 @@ PLACES: dict[str, tuple[tuple[int, ...], list[Any], tuple[str, ...]]] = {
     "rows, twice": (GRID, [Shard(0), Shard(0)], ("gram", "gather")),
     "blocks": (GRID, [Shard(0), Shard(1)], ("gather",)),
 }
+# where blocks are cut, and where sums tell P_W
+STRUCTURED, VERY_UNEQUAL = ("blocks", "copies of rows"), ("columns", "copies of rows")
 
 
 def network() -> nn.Sequential:
@@ -65,6 +75,30 @@ def trained_models(rank: int, flat: DeviceMesh, grid: DeviceMesh) -> dict[str, f
             half,
             {"depth": 3, "momentum": 0.9, "weight_decay": 0.1},
         ),
+        "replicated, rows": trained(
+            DistributedDataParallel(network()),
+            network(),
+            slice(rank, None, 4),
+            {"depth": 3, "structure": "rows", "imbalance": 0.1, "step_scale": "unit"},
+        ),
+        "replicated, unequal": trained(
+            DistributedDataParallel(network()),
+            network(),
+            slice(rank, None, 4),
+            {"depth": 2.5, "imbalance": 0.1, "momentum": 0.9},
+        ),
+        "fully_shard, diagonal": trained(
+            fully_shard(network(), mesh=flat),
+            network(),
+            slice(rank, None, 4),
+            {"depth": 3, "structure": "diagonal", "imbalance": 0.1, "step_scale": "unit"},
+        ),
+        "hybrid, circulant": trained(
+            fully_shard(network(), mesh=grid),
+            network(),
+            slice(rank, None, 4),
+            {"depth": 3, "structure": "circulant", "imbalance": 0.1, "momentum": 0.9},
+        ),
     }
 
 
@@ -81,6 +115,8 @@ def measure(rank: int, folder: Path) -> dict[str, Any]:
             name: errors_at(place, PLACES[name][2], ("momentum", "unit"), depths=[3])
             for name, place in places.items()
         },
+        "structured": {name: structured(places[name], depths=(3,)) for name in STRUCTURED},
+        "very unequal": {name: very_unequal(places[name]) for name in VERY_UNEQUAL},
         "models": trained_models(rank, meshes[FLAT], meshes[GRID]),
         "traffic": {
             "gram": traffic(places["rows"], [(41, 3), (50, 4)]),

@@ -4,7 +4,13 @@ import re
 from typing import Any
 
 import pytest
-from tests.distributed.four_processes import PLACES, PROCESSES, measure
+from tests.distributed.four_processes import (
+    PLACES,
+    PROCESSES,
+    STRUCTURED,
+    VERY_UNEQUAL,
+    measure,
+)
 from tests.distributed.gloo import measured_once
 
 pytestmark = pytest.mark.slow
@@ -21,8 +27,34 @@ def test_parts_move_as_the_whole(measured: list[Any], where: str) -> None:
         assert {case: error for case, error in rank["errors"][where].items() if error > 1e-12} == {}
 
 
+@pytest.mark.parametrize("where", STRUCTURED)
+def test_structures_and_unequal_layers_move_as_the_whole(measured: list[Any], where: str) -> None:
+    for rank in measured:
+        errors = rank["structured"][where]
+        assert len(errors) == 10
+        assert {case: error for case, error in errors.items() if error > 1e-12} == {}
+
+
+@pytest.mark.parametrize("where", VERY_UNEQUAL)
+def test_imbalances_of_any_size(measured: list[Any], where: str) -> None:
+    for rank in measured:
+        errors = rank["very unequal"][where]
+        assert len(errors) == 3
+        assert {case: error for case, error in errors.items() if error > 1e-12} == {}
+
+
 @pytest.mark.parametrize(
-    "kind", ["fully_shard", "hybrid", "tensor parallel", "fully_shard x tensor parallel"]
+    "kind",
+    [
+        "fully_shard",
+        "hybrid",
+        "tensor parallel",
+        "fully_shard x tensor parallel",
+        "replicated, rows",
+        "replicated, unequal",
+        "fully_shard, diagonal",
+        "hybrid, circulant",
+    ],
 )
 def test_models_train_as_on_one_process(measured: list[Any], kind: str) -> None:
     assert all(rank["models"][kind] < 1e-12 for rank in measured)

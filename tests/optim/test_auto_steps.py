@@ -13,7 +13,7 @@ from torch import Tensor
 
 import virtualdepth as vd
 from virtualdepth.maths import balanced_factors, end_to_end_product
-from virtualdepth.maths._reference import factor_gradients_literally, precondition_literally
+from virtualdepth.maths._reference import factor_gradients_literally
 
 FLOOR = 1e-2
 SHAPES = {"one": [(3, 3)], "two": [(3, 3), (2, 2)]}
@@ -22,13 +22,17 @@ SHAPES = {"one": [(3, 3)], "two": [(3, 3), (2, 2)]}
 class Quadratic:
     """<R, H R> / 2 of the residuals R of all matrices, or that of its sine, which is not convex."""
 
-    def __init__(self, shapes: list[tuple[int, int]], wavy: bool) -> None:
+    def __init__(
+        self, shapes: list[tuple[int, int]], wavy: bool, *, from_zero: bool = False
+    ) -> None:
         self.shapes, self.wavy = shapes, wavy
         size = sum(m * n for m, n in shapes)
         root = gaussian(size, size, seed=1)
         self.hessian = root @ root.T / size + 0.05 * torch.eye(size, dtype=torch.float64)
         self.targets = [2 * torch.eye(*s).double() + 0.3 * gaussian(*s, seed=2) for s in shapes]
         self.starts = [t + 0.3 * gaussian(*t.shape, seed=3) for t in self.targets]
+        if from_zero:
+            self.starts = [torch.zeros_like(t) for t in self.targets]
 
     def loss(self, weights: list[Tensor]) -> Tensor:
         pairs = zip(weights, self.targets, strict=True)
@@ -42,11 +46,20 @@ class Quadratic:
         return list(torch.autograd.grad(loss, leaves)), loss.item()
 
 
-def dense(weights: list[Tensor], depth: int) -> Tensor:
+def motion(weight: Tensor, grad: Tensor, depth: int, imbalance: float) -> Tensor:
+    """P_W(G), as the layers of a network move their product."""
+    layers = balanced_factors(weight, depth, imbalance=imbalance)
+    moved = torch.zeros_like(weight)
+    for j, velocity in enumerate(factor_gradients_literally(layers, grad)):
+        moved += end_to_end_product([*layers[:j], velocity, *layers[j + 1 :]])
+    return moved
+
+
+def dense(weights: list[Tensor], depth: int, imbalance: float) -> Tensor:
     blocks = []
     for weight in weights:
         basis = torch.eye(weight.numel(), dtype=torch.float64).view(-1, *weight.shape)
-        columns = [precondition_literally(weight, e, depth).flatten() for e in basis]
+        columns = [motion(weight, e, depth, imbalance).flatten() for e in basis]
         blocks.append(torch.stack(columns))
     return torch.block_diag(*blocks)
 
@@ -78,36 +91,49 @@ def inverse_hessian(points: list[tuple[Tensor, Tensor]], metric: Tensor) -> Tens
     return inverse
 
 
-def speed(weights: list[Tensor], flow: list[Tensor]) -> float:
-    """Of the singular values, relative, along the flow."""
+def speed(weights: list[Tensor], flow: list[Tensor], least: float) -> float:
+    """Of the singular values, relative, along the flow; with an imbalance also of zeros."""
     fastest = 0.0
     for weight, direction in zip(weights, flow, strict=True):
         u, sigma, vh = torch.linalg.svd(weight)
-        fastest = max(fastest, float(((u * (direction @ vh.mT)).sum(0).abs() / sigma).max()))
+        along = (u * (direction @ vh.mT)).sum(0).abs()
+        fastest = max(fastest, float((along / (sigma + least)).max()))
+        if least > 0:
+            eighth = float(torch.linalg.svdvals(direction).pow(8).sum().pow(1 / 8))
+            fastest = max(fastest, eighth / (float(sigma[0]) + least))
     return fastest
 
 
-def change(weights: list[Tensor], steps: list[Tensor]) -> float:
+def change(weights: list[Tensor], steps: list[Tensor], least: float) -> float:
     """Of the singular values, relative, at most, with what is left of each step from each r on."""
     largest = 0.0
     for weight, step in zip(weights, steps, strict=True):
         u, sigma, vh = torch.linalg.svd(weight)
         for r, value in enumerate(sigma):
             block = u[:, r:].T @ step @ vh[r:].T
-            largest = max(largest, float(block.norm() / (value + FLOOR * sigma[0])))
+            largest = max(largest, float(block.norm() / (value + FLOOR * sigma[0] + least)))
     return largest
 
 
 def flow_step(
-    weights: list[Tensor], grads: list[Tensor], depth: int, cap: float, longest: float = math.inf
+    weights: list[Tensor],
+    grads: list[Tensor],
+    depth: int,
+    cap: float,
+    longest: float | None = None,
+    imbalance: float = 0.0,
 ) -> list[Tensor]:
     """Move balanced factors by their velocity half-way, under a frozen gradient."""
     moving = list(zip(weights, grads, strict=True))
-    flow = [precondition_literally(w, g, depth) for w, g in moving]
-    length = min(cap / speed(weights, flow), longest)
+    flow = [motion(w, g, depth, imbalance) for w, g in moving]
+    least = imbalance ** (depth / 2)
+    if longest is None:  # nothing is known of the curvature
+        norms = zip(flow, weights, strict=True)
+        longest = 1 / max(float(d.norm() / (w.norm() + least)) for d, w in norms)
+    length = min(cap / speed(weights, flow, least), longest)
     steps = []
     for w, g in moving:
-        factors = balanced_factors(w, depth)
+        factors = balanced_factors(w, depth, imbalance=imbalance)
         first = factor_gradients_literally(factors, g)
         half_way = [f - length / 2 * v for f, v in zip(factors, first, strict=True)]
         turned = factor_gradients_literally(half_way, g)
@@ -116,16 +142,16 @@ def flow_step(
     return steps
 
 
-def stable_length(points: list[tuple[Tensor, Tensor]], metric: Tensor) -> float:
+def stable_length(points: list[tuple[Tensor, Tensor]], metric: Tensor) -> float | None:
     if len(points) < 2:
-        return math.inf
+        return None
     (w, g), (w_before, g_before) = points[:2]
     s, y = w - w_before, g - g_before
-    return float((s @ y) / (y @ metric @ y)) if s @ y > 0 else math.inf
+    return float((s @ y) / (y @ metric @ y)) if s @ y > 0 else None
 
 
 def literal_run(
-    problem: Quadratic, depth: int, cap: float, steps: int
+    problem: Quadratic, depth: int, cap: float, steps: int, imbalance: float = 0.0
 ) -> tuple[list[Tensor], Counter[str]]:
     weights, points, kinds, wait = problem.starts, [], Counter[str](), 0
     losses: deque[float] = deque(maxlen=10)
@@ -139,17 +165,18 @@ def literal_run(
             points = points[:1]
             continue
         points = [(flat(weights), flat(grads)), *points][:6]
-        metric = dense(weights, depth)
+        metric = dense(weights, depth, imbalance)
         inverse = None if wait else inverse_hessian(points, metric)
         step = None if inverse is None else unflat(inverse @ flat(grads), weights)
-        size = math.inf if step is None else change(weights, step)
+        size = math.inf if step is None else change(weights, step, imbalance ** (depth / 2))
         if step is not None and size <= 2 * cap:
             kinds["whole" if size <= cap else "shortened"] += 1
             step = [min(1, cap / size) * each for each in step]
         else:
             kinds["waited" if wait else "capped"] += 1
             wait = wait - 1 if wait else 4 if step is not None else 0
-            step = flow_step(weights, grads, depth, cap, stable_length(points, metric))
+            longest = stable_length(points, metric)
+            step = flow_step(weights, grads, depth, cap, longest, imbalance)
         losses.append(loss)
         weights = [w - d for w, d in zip(weights, step, strict=True)]
     return weights, kinds
@@ -188,6 +215,51 @@ def test_the_rule_written_literally(shapes: list[tuple[int, int]], depth: int, w
     assert kinds["whole"] > 10
     assert kinds["capped"] > 0
     torch.testing.assert_close(run.ends(), expected, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("from_zero", [False, True])
+@pytest.mark.parametrize("imbalance", [0.1, 1.0])
+@pytest.mark.parametrize("depth", [2, 3])
+def test_the_rule_of_unequal_layers_written_literally(
+    depth: int, imbalance: float, from_zero: bool
+) -> None:
+    problem = Quadratic(SHAPES["two"], wavy=False, from_zero=from_zero)
+    run = Run(problem, depth, cap=0.3, imbalance=imbalance)
+    steps = 40 if from_zero else 25  # the cap lets it grow by three tenths a step
+    expected, kinds = literal_run(problem, depth, 0.3, steps, imbalance)
+    run.steps(steps)
+    assert kinds["capped"] > 0
+    assert kinds["whole"] + kinds["shortened"] > 4
+    torch.testing.assert_close(run.ends(), expected, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("depth", [2.0, 3.0, 2.5])
+def test_unequal_layers_start_from_zero_and_end_at_the_minimum(depth: float) -> None:
+    problem = Quadratic([(4, 3)], wavy=False, from_zero=True)
+    run = Run(problem, depth, cap=0.1, imbalance=0.1)
+    run.steps(1)
+    first = torch.linalg.matrix_norm(run.ends()[0], 2)
+    assert 0 < float(first) < 1.2 * 0.1 * 0.1 ** (depth / 2)  # a step of second order
+    run.steps(200)
+    assert run.closure() < 1e-6
+
+
+@pytest.mark.parametrize("size", [2.0**-80, 2.0**60])
+def test_unequal_layers_of_any_size(size: float) -> None:
+    """W times c, with c^{2/N} lambda: the same run times c, though float32 has no such squares."""
+    ends = []
+    for unit in (1.0, size):
+        weight = torch.nn.Parameter(torch.zeros(3, 3))
+        target = unit * Quadratic([(3, 3)], wavy=False).targets[0].float()
+        optimizer = vd.EndToEndSGD(
+            [weight], depth=3, step_scale="auto", imbalance=0.1 * unit ** (2 / 3)
+        )
+        for _ in range(20):
+            weight.grad = weight.detach() - target
+            optimizer.step()
+        ends.append(weight.detach() / unit)
+    assert float(ends[0].norm()) > 0.05  # of a start at 0
+    torch.testing.assert_close(ends[1], ends[0], rtol=1e-4, atol=1e-5)
 
 
 def test_runs_with_every_kind_of_step() -> None:

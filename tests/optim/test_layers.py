@@ -291,3 +291,20 @@ def test_half_precision_is_refused() -> None:
 def test_another_optimizer_cannot_have_layers() -> None:
     with pytest.raises(ValueError, match="solver: expected 'auto', 'svd' or 'polar'"):
         vd.with_depth(torch.optim.SGD([torch.ones(2, 2)], lr=0.1), 3, solver="layers")
+
+
+def test_decay_of_layers_shrinks_their_imbalance() -> None:
+    """The rule on W, which has no layers, keeps it."""
+    p = nn.Parameter(random_tensor((3, 4), 1))
+    decay, lr, steps, imbalance = 0.5, 1e-3, 400, 0.4
+    optimizer = vd.EndToEndSGD(
+        [p], lr=lr, depth=3, solver="layers", weight_decay=decay, imbalance=imbalance
+    )
+    for _ in range(steps):
+        p.grad = p.detach() - random_tensor((3, 4), 2)
+        optimizer.step()
+    state = optimizer.state[p]
+    first, second, _ = (state[f"layers_factor_{number}"] for number in (1, 2, 3))
+    found = second.mT @ second - first @ first.mT
+    expected = imbalance * math.exp(-2 * decay * lr * steps) * torch.eye(3).double()
+    torch.testing.assert_close(found[:3, :3], expected, rtol=0, atol=0.02 * imbalance)

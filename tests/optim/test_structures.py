@@ -206,7 +206,7 @@ def test_options_are_live() -> None:
         ({"imbalance": "much"}, "imbalance: expected a"),
         ({"imbalance": 0.1, "depth": math.inf}, "imbalance: expected 0 at infinite depth"),
         ({"imbalance": 0.1, "solver": "polar"}, "solver: expected .* with imbalance=0.1 but got"),
-        ({"imbalance": 0.1, "solver": "tracked"}, "solver: .*imbalance=0.1.*starts from zero"),
+        ({"imbalance": 0.1, "depth": math.inf, "step_scale": "auto"}, "imbalance: expected 0 at"),
         ({"structure": "rows", "solver": "polar"}, "solver: .*structure='rows'.*whole matrices"),
         ({"structure": "rows", "solver": "tracked"}, "solver: .*structure='rows'.*whole"),
         ({"structure": "rows", "solver": "layers"}, "solver: .*structure='rows'.*whole"),

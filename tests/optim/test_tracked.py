@@ -11,6 +11,7 @@ from tests.optim.truth import preconditioned, preconditioned_term_by_term
 from torch import Tensor, nn
 
 import virtualdepth as vd
+from virtualdepth.maths._reference import factor_gradients_literally
 from virtualdepth.optim._finite_check import FiniteCheck
 
 SIZE = 24
@@ -67,6 +68,31 @@ def test_it_follows_the_literal_rule(shape: tuple[int, int], depth: float) -> No
     state = next(iter(optimizer.state.values()))
     assert state["tracked_steps"] == 60
     assert state["tracked_decomposed"] < 20, "it did not follow"
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [("zero", (SIZE, 40)), ("near zero", (40, SIZE)), ("default", (SIZE, SIZE))],
+)
+@pytest.mark.parametrize("imbalance", [1e-3, 0.3])
+@pytest.mark.parametrize("depth", [2, 3])
+def test_it_follows_the_rule_of_unequal_layers(
+    depth: int, imbalance: float, kind: str, shape: tuple[int, int]
+) -> None:
+    p = nn.Parameter(torch.zeros(shape).double() if kind == "zero" else start(kind, shape))
+    optimizer = vd.EndToEndSGD([p], lr=1e-2, depth=depth, solver="tracked", imbalance=imbalance)
+    errors = []
+    for _ in range(40):
+        before = p.detach().clone()
+        p.grad = before - target(shape)
+        optimizer.step()
+        layers = vd.balanced_factors(before, depth, imbalance=imbalance)
+        exact = torch.zeros(shape).double()
+        for j, velocity in enumerate(factor_gradients_literally(layers, p.grad)):
+            exact += vd.end_to_end_product([*layers[:j], velocity, *layers[j + 1 :]])
+        errors.append(float(((before - p.detach()) / 1e-2 - exact).norm() / exact.norm()))
+    assert max(errors) < 1e-3
+    assert optimizer.state[p]["tracked_decomposed"] < 40, "it did not follow"
 
 
 @pytest.mark.parametrize("kind", ["near zero", "clusters", "decades", "identity"])

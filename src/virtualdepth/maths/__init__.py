@@ -59,6 +59,7 @@ from virtualdepth.maths._range import Peaks, Units, in_units, is_ordinary, times
 from virtualdepth.maths._singular_values import singular_values
 from virtualdepth.maths._start import gaussian_start
 from virtualdepth.maths._step_size import (
+    extent_of,
     relative_change,
     relative_speed,
     squared_preconditioned_norm,
@@ -122,6 +123,7 @@ __all__ = [
     "effective_rank_of_spectrum",
     "end_to_end_gap",
     "end_to_end_product",
+    "extent_of",
     "factor_gradients",
     "gain_exponent",
     "gain_rate",

@@ -135,8 +135,8 @@ class EndToEndSGD(Optimizer):
             matrix is :math:`\lambda^{N-1} G`: zero-initialised layers, and the change since an
             ``origin``, need no random start. At 0 the layers are balanced; at large lambda the rule
             is plain gradient descent. The unit is that of a singular value to the power 2 / N.
-            Under "unit" the cap counts from :math:`\sigma_r + \lambda^{N/2}`. See
-            :func:`virtualdepth.depth_kernel`.
+            Under "unit" and "auto" the cap counts from :math:`\sigma_r + \lambda^{N/2}`. Weight
+            decay keeps lambda; solver "layers" shrinks it. See :func:`virtualdepth.depth_kernel`.
         precondition_frequency: W is decomposed at every so many steps. Between, P acts in the last
             basis: P_{W'}(G) of the W' of that step, by four matrix products. At 1 every step is
             exact. Matrices take turns, so that steps take equal time. A change of W from outside,

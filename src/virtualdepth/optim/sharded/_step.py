@@ -223,9 +223,8 @@ def _from_sum(part: Part, total: Tensor) -> tuple[Tensor, float] | None:
     None where the sum does not determine P_W.
     """
     group = part.group
-    gram = gram_preconditioner(
-        total[:-1], part.rows_shape, float(group["depth"]), part.rtol, group["imbalance"]
-    )
+    depth, imbalance = float(group["depth"]), group["imbalance"]
+    gram = gram_preconditioner(total[:-1], part.rows_shape, depth, part.rtol, imbalance)
     if gram is None:
         return None
     weight, grad = part.rows(local_part(part.parameter)), part.rows(local_part(part.grad))
@@ -236,7 +235,7 @@ def _from_sum(part: Part, total: Tensor) -> tuple[Tensor, float] | None:
     sizes = torch.stack([total[-1].sqrt(), gram.singular_values.norm()])
     grad_size, weight_size, moved = torch.stack([*sizes, norms @ sizes]).tolist()
     dtype = torch.promote_types(part.parameter.dtype, torch.float32)
-    if not is_ordinary(weight_size, grad_size, float(group["depth"]), dtype):
+    if not is_ordinary(weight_size, grad_size, depth, dtype, imbalance):
         return None  # whole matrices can be scaled first
     added = _growth(group) * (scale * moved + part.step.decay * weight_size)
     bound = max(added, weight_size + float(group["lr"]) * added)

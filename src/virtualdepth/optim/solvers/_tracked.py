@@ -47,7 +47,6 @@ class TrackedSolver(Solver):
     keeps_state: ClassVar[bool] = True
     cannot: ClassVar[Mapping[str, str]] = {
         "structure": "acts on whole matrices",
-        "imbalance": "follows the singular vectors of W, which has none where it starts from zero",
         "precondition_frequency": "decomposes W when the singular vectors cannot follow",
     }
 
@@ -129,7 +128,8 @@ def _follow(matrix: Matrix, weight: Tensor, *, is_async: bool) -> None:
     """Let the singular vectors in the state follow W, (..., m, n), and apply P_W to G."""
     group, state, grad = matrix.group, matrix.state, matrix.view.split(matrix.grad)
     depth = float(group["depth"])
-    weight, grad, units = in_units(weight, grad, depth)
+    weight, grad, units = in_units(weight, grad, depth, group["imbalance"])
+    imbalance = group["imbalance"] if units is None else units.imbalance
     wide, wide_grad = _wide(weight), _wide(grad)
     image = fingerprint(wide)
     rests = state["tracked_rest"] > 0
@@ -140,7 +140,7 @@ def _follow(matrix: Matrix, weight: Tensor, *, is_async: bool) -> None:
     skip = first or rests or lost
     swept = None if skip else _swept(wide, image, state, depth, is_async=is_async)
     basis = exact_basis(wide) if swept is None else swept.basis
-    found, step = precondition_in_basis(basis, wide_grad, depth, group["rtol"])
+    found, step = precondition_in_basis(basis, wide_grad, depth, group["rtol"], imbalance)
     matrix.new_state = {
         "tracked_left": basis.left,
         # as `_rows` expects them, whatever a checkpoint does to strides

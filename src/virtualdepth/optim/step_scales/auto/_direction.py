@@ -15,14 +15,14 @@ from torch import Tensor
 
 from virtualdepth.maths import (
     LinAlgError,
-    Preconditioner,
     Secant,
     barzilai_borwein_length,
+    extent_of,
     inner_product,
+    least_size,
     midpoint_step,
     quasi_newton,
     relative_change,
-    relative_speed,
     secants,
 )
 from virtualdepth.optim.step_scales.auto._points import Moving
@@ -46,16 +46,23 @@ def choose_steps(
     ``resolved`` says that the gradients are larger than the rounding errors of earlier ones. If
     they are not, and no curvature is known, nothing moves: a step by the cap would leave a minimum.
     """
-    wait, has_layers = group["auto_wait"], math.isfinite(group["depth"])
+    wait, depth = group["auto_wait"], float(group["depth"])
+    has_layers = math.isfinite(depth)
     far, pause = (_FAR, _WAIT) if has_layers else (_INFINITE_FAR, _INFINITE_WAIT)
     known = _secants(moving, 2 if wait else None)
     if not wait:
         found = _quasi_newton(moving, known)
         if found is not None:
-            change = max(
-                float(relative_change(each.metric, step, together=has_layers).amax())
+            changes = [
+                relative_change(
+                    each.metric,
+                    step,
+                    together=has_layers,
+                    least=least_size(depth, each.imbalance),
+                )
                 for each, step in zip(moving, found, strict=True)
-            )
+            ]
+            change = max(float(each.amax()) for each in changes)
             if change <= far * group["cap"]:
                 share = min(1.0, group["cap"] / change) if change > 0 else 1.0
                 return [share * step for step in found], 0
@@ -88,10 +95,8 @@ def _quasi_newton(moving: Sequence[Moving], known: Sequence[Secant]) -> Sequence
 def _capped_length(moving: Sequence[Moving], group: Mapping[str, Any]) -> float:
     """Compute the time along the flow in which the fastest singular value changes by the cap."""
     depth = float(group["depth"])
-    speed = max(
-        float(relative_speed(m.metric.singular_values, m.metric.slopes(m.grads[0]), depth).amax())
-        for m in moving
-    )
+    extents = [extent_of(m.metric.apply(m.grads[0]), depth, m.imbalance) for m in moving]
+    speed = max(float(each.speed.amax()) for each in extents)
     return float(group["cap"]) / speed if speed > 0 else math.inf
 
 
@@ -106,16 +111,17 @@ def _longest(moving: Sequence[Moving], group: Mapping[str, Any], known: Sequence
             return stable
     # A gradient that only turns singular vectors changes no singular value to first order. Then
     # the cap allows any length, and no known curvature bounds it.
-    fastest = max(_relative_norm(m.metric, m.weights[0], m.grads[0]) for m in moving)
+    fastest = max(_relative_norm(each, float(group["depth"])) for each in moving)
     return 1 / fastest if fastest > 0 else 0.0  # at speed 0 nothing moves
 
 
-def _relative_norm(metric: Preconditioner, weight: Tensor, grad: Tensor) -> float:
-    """Compute the largest ||P_W(G)||_F / ||W||_F of a batch of matrices."""
+def _relative_norm(each: Moving, depth: float) -> float:
+    """Compute the largest ||P_W(G)||_F / (||W||_F + lambda^{N/2}) of a batch of matrices."""
     flow, size = (
         torch.linalg.vector_norm(matrix, dim=(-2, -1))
-        for matrix in (metric.apply(grad).direction, weight)
+        for matrix in (each.metric.apply(each.grads[0]).direction, each.weights[0])
     )
+    size = size + least_size(depth, each.imbalance)
     return float(torch.where(flow == 0, 0.0, flow / size).amax())
 
 
@@ -124,7 +130,7 @@ def _midpoint(each: Moving, length: float, group: Mapping[str, Any]) -> Tensor:
     weight, grad = each.weights[0], each.grads[0]
     try:
         return midpoint_step(
-            weight, each.metric, grad, length, float(group["depth"]), group["rtol"]
+            weight, each.metric, grad, length, float(group["depth"]), group["rtol"], each.imbalance
         )
     except LinAlgError as error:
         raise LinAlgError(f"{each.matrix.name}: {error}") from error

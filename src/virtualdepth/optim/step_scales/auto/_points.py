@@ -27,6 +27,7 @@ class Moving(NamedTuple):
     metric: Preconditioner
     weights: list[Tensor]
     grads: list[Tensor]
+    imbalance: float
 
 
 def init_points(state: State, parameter: Tensor) -> None:
@@ -42,7 +43,7 @@ def common_units(matrices: Sequence[Matrix], finite: FiniteCheck) -> Units | Non
     """Find the units of all W and G of a group together; None for 1."""
     weights, grads = [], []
     for matrix in matrices:
-        matrix.weight_peak = finite.check(matrix.name, "weight", matrix.weight)
+        matrix.weight_peak = finite.check(matrix.name, matrix.kind, matrix.weight)
         weights.append(float(matrix.weight_peak))
         grads.append(float(finite.check(matrix.name, "gradient", matrix.grad)))
     types = functools.reduce(torch.promote_types, (m.weight.dtype for m in matrices), torch.float32)
@@ -50,7 +51,8 @@ def common_units(matrices: Sequence[Matrix], finite: FiniteCheck) -> Units | Non
     weight, grad = (
         torch.tensor([[max(each)]], dtype=types, device="cpu") for each in (weights, grads)
     )
-    return in_units(weight, grad, float(matrices[0].group["depth"]))[-1]
+    group = matrices[0].group
+    return in_units(weight, grad, float(group["depth"]), group["imbalance"])[-1]
 
 
 def moving_matrix(matrix: Matrix, points: int, units: Units | None) -> Moving:
@@ -63,14 +65,16 @@ def moving_matrix(matrix: Matrix, points: int, units: Units | None) -> Moving:
     device = matrix.weight.device
     weights = [split(weight.to(device, dtype)) for weight in weights]
     grads = [split(grad.to(device, dtype)) for grad in grads]
+    imbalance = group["imbalance"]
     if units is not None:
+        imbalance = float(units.imbalance)
         pairs = [units.scaled(*pair) for pair in zip(weights, grads, strict=True)]
         weights, grads = [weight for weight, _ in pairs], [grad for _, grad in pairs]
     try:
-        metric = preconditioner(weights[0], float(group["depth"]), group["rtol"])
+        metric = preconditioner(weights[0], float(group["depth"]), group["rtol"], imbalance)
     except LinAlgError as error:
         raise LinAlgError(f"{matrix.name}: {error}") from error
-    return Moving(matrix, metric, weights, grads)
+    return Moving(matrix, metric, weights, grads, imbalance)
 
 
 def next_points(matrix: Matrix, points: int) -> dict[str, Any]:

@@ -46,7 +46,6 @@ class AutoScale(StepScale):
     maskable: ClassVar[bool] = False
     cannot: ClassVar[Mapping[str, str]] = {
         "structure": "measures steps in the singular basis of whole matrices",
-        "imbalance": "follows the flow of layers of equal sizes",
         "precondition_frequency": "measures steps in the singular basis of W itself",
     }
     chooses_step: ClassVar[bool] = True
