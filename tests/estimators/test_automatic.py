@@ -209,6 +209,7 @@ def test_ctrl_c_leaves_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(ConvergenceWarning, match="interrupted: the fit keeps"):
         model.fit(known)
     assert model.decision_["method"] == "interrupted"
+    assert np.isnan(model.predict(0, 0, return_std=True)[1])  # nobody knows it
     assert np.isfinite(model.transform(known)).all()
 
 
@@ -270,3 +271,30 @@ def test_random_state_decides() -> None:
     known = low_rank(noise=0.5, observed=250).known
     first, same = (MatrixCompletion(random_state=3).fit(known).completed_ for _ in range(2))
     np.testing.assert_array_equal(first, same)
+
+
+@pytest.mark.parametrize(
+    ("place", "error", "message"),
+    [
+        ((30, 0), IndexError, "rows: expected 0 <= index < 30 but got 30"),
+        ((0, -1), IndexError, "columns: expected 0 <= index < 20 but got -1"),
+        ((0.5, 0), TypeError, "rows: expected integers but got float64"),
+    ],
+)
+def test_entries_outside_of_the_table_are_refused(
+    place: tuple[float, float], error: type[Exception], message: str
+) -> None:
+    model = MatrixCompletion(random_state=0).fit(low_rank(30, 20, 1, 300).known)
+    with pytest.raises(error, match=message):
+        model.predict(*place)
+
+
+def test_a_shape_that_is_no_pair_is_refused() -> None:
+    with pytest.raises(ValueError, match="shape: expected two numbers >= 1 but got 5"):
+        MatrixCompletion().fit_entries([0], [0], [1.0], 5)
+
+
+@pytest.mark.parametrize("column", [[3.0, np.nan, 5.0], [1.0, np.nan, 5.0], [-1.0, 2.0, np.nan]])
+def test_one_column_gets_its_mean(column: list[float]) -> None:
+    found = MatrixCompletion(random_state=0).fit(np.array(column)[:, None])
+    np.testing.assert_allclose(found.completed_, np.nanmean(column), atol=1e-12)

@@ -211,7 +211,7 @@ def chosen_solution(recipe: Recipe, finding: Finding | None) -> Solution:
     entries = recipe.entries
     parts = split(entries, recipe.seed)
     if parts is None:
-        return plain_solution(recipe, Choice("means", nothing(entries, entries).refit(entries), {}))
+        return means_solution(recipe, {})
     methods: dict[str, Method] = {"means": nothing}
     path = recipe.path()._replace(least=1e-4)
     for depth in (np.inf, 4.0):
@@ -250,6 +250,12 @@ def upright_method(recipe: Recipe, method: Method) -> Method:
         return trial._replace(refit=refit)
 
     return flipped
+
+
+def means_solution(recipe: Recipe, errors: dict[str, float]) -> Solution:
+    """Return the table of nothing but the offsets of its columns."""
+    entries = recipe.entries
+    return plain_solution(recipe, Choice("means", nothing(entries, entries).refit(entries), errors))
 
 
 def plain_solution(recipe: Recipe, choice: Choice) -> Solution:

@@ -17,6 +17,7 @@ from virtualdepth.completion._recipe import (
     exact_solution,
     find,
     is_settled,
+    means_solution,
 )
 from virtualdepth.completion._solution import Solution, bayes_solution, plain_solution_of
 from virtualdepth.completion._units import Units, centred_units, offset_share, scaled_units
@@ -125,15 +126,23 @@ def complete_table(
             z = units.standardise(entries)
             recipes.append(_recipe(z, units, seed, dict(others or {}), watch))
             found.append(None)
-        return Completed(units, chosen_solution(recipes[number], found[number]), False)
+        chosen = Completed(units, chosen_solution(recipes[number], found[number]), False)
+        return _means(entries, centred, chosen) if chosen.solution.method == "means" else chosen
     except KeyboardInterrupt:
         for units, recipe in zip(order, recipes, strict=False):
             if recipe.latest is not None:
                 solution = plain_solution_of(
                     recipe.entries, "interrupted", recipe.latest, recipe.history
-                )
+                )._replace(error=np.nan)  # nobody knows it
                 return Completed(units, solution, True)
         raise
+
+
+def _means(entries: Entries, centred: Units, chosen: Completed) -> Completed:
+    """Return the means of the columns: in units without an offset, nothing would be zero."""
+    recipe = _recipe(centred.standardise(entries), centred, 0, {}, unwatched)
+    recipe.history = chosen.solution.history
+    return Completed(centred, means_solution(recipe, chosen.solution.errors), False)
 
 
 def _recipe(z: Entries, units: Units, seed: int, others: dict[str, Method], watch: Watch) -> Recipe:

@@ -55,13 +55,13 @@ def read_table(data: Any, fit: bool) -> Table:
 
 def read_entries(rows: Any, columns: Any, values: Any, shape: Any) -> Table:
     """Read lists of rows, columns and values of a table of a shape."""
-    if len(shape) != 2 or min(shape) < 1:
+    if np.shape(shape) != (2,) or min(shape) < 1:
         raise ValueError(f"shape: expected two numbers >= 1 but got {shape}")
     values = np.asarray(values)
     dtype = values.dtype if values.dtype == np.float32 else np.dtype(float)
     values = values.astype(float)
     places = [
-        _places(name, given, size)
+        places_of(name, given, size)
         for name, given, size in zip(("rows", "columns"), (rows, columns), shape, strict=True)
     ]
     for name, place in zip(("rows", "columns"), places, strict=True):
@@ -87,14 +87,13 @@ def read_entries(rows: Any, columns: Any, values: Any, shape: Any) -> Table:
     return Table(observe(rows, columns, values, tuple(shape), ordered=True), dtype)
 
 
-def _places(name: str, given: Any, size: int) -> Array:
+def places_of(name: str, given: Any, size: int, refuse: type[Exception] = ValueError) -> Array:
+    """Read indices below a size; ``refuse`` is raised for others."""
     place = np.asarray(given)
     if place.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers but got {place.dtype}")
     if place.size and not (place.min() >= 0 and place.max() < size):
-        raise ValueError(
-            f"{name}: expected 0 <= index < {size} but got {place.min()} to {place.max()}"
-        )
+        raise refuse(f"{name}: expected 0 <= index < {size} but got {place.min()} to {place.max()}")
     return place
 
 

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from virtualdepth.completion import Prior, entry_variances, factored_svd, inner_products
+from virtualdepth.estimators._entries import places_of
 from virtualdepth.maths import complete_rows, effective_rank_of_spectrum
 
 Array = NDArray[Any]
@@ -95,6 +96,15 @@ def explained_share(learned: Learned, values: Array, mask: Array) -> float:
     unit = np.where(spread > 0, spread, 1)
     total = np.sum(spread > 0)
     return float(1 - np.sum(np.sum(error**2, 0) / unit) / total) if total else 1.0
+
+
+def places_in(learned: Learned, rows: Any, columns: Any) -> tuple[Array, Array, tuple[int, ...]]:
+    """Return rows and columns of entries of the table, as lists, and the shape they came in."""
+    i, j = np.broadcast_arrays(
+        places_of("rows", rows, len(learned.left), IndexError),
+        places_of("columns", columns, len(learned.right), IndexError),
+    )
+    return i.ravel(), j.ravel(), i.shape
 
 
 def entries_of(learned: Learned, rows: Array, columns: Array) -> Array:

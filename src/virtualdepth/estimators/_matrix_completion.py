@@ -20,6 +20,7 @@ from virtualdepth.estimators._learned import (
     entries_of,
     explained_share,
     filled_rows,
+    places_in,
     whole_table,
 )
 from virtualdepth.estimators._options import read_options
@@ -268,11 +269,13 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         Returns:
             The entries of ``completed_``; with ``return_std`` also the standard deviation of their
             error. It is that of the entry without noise: an observation of it would deviate by
-            :math:`(\mathrm{std}^2 + s_j)^{1/2}`, s_j of ``noise_variance_``.
+            :math:`(\mathrm{std}^2 + s_j)^{1/2}`, s_j of ``noise_variance_``. It is NaN where a fit
+            was interrupted.
 
         Raises:
             NotFittedError: before a fit.
-            IndexError: if an index is outside of the table.
+            IndexError: if an index is negative or outside of the table.
+            TypeError: if one is no integer.
 
         >>> import numpy as np
         >>> X = np.outer([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0])
@@ -283,9 +286,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         check_is_fitted(self)
         if columns is None:
             return self.transform(rows)
-        i, j = np.broadcast_arrays(np.asarray(rows), np.asarray(columns))
-        shape = i.shape
-        i, j = i.ravel(), j.ravel()
+        i, j, shape = places_in(self._learned, rows, columns)
         found = entries_of(self._learned, i, j).astype(self._dtype).reshape(shape)
         if not return_std:
             return found
