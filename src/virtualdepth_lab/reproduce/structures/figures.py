@@ -89,7 +89,7 @@ def _imbalance(lazy: list[Record], width: list[Record]) -> Figure:
     widths = sorted({row["width"] for row in width})
     first = fmean(row["gap"] for row in where(width, width=widths[0]))
     line = [first * (each / widths[0]) ** -0.5 for each in widths]
-    right.plot(widths, line, "--", color=COLORS["grey"], label="width^(-1/2)")
+    right.plot(widths, line, "--", color=COLORS["grey"], label="width$^{-1/2}$")
     right.set(xscale="log", yscale="log", xlabel="width", ylabel="relative gap")
     right.set_title("two Gaussian layers")
     right.legend(frameon=False)
@@ -134,7 +134,7 @@ def _features(rows: list[Record]) -> Figure:
     _points(axes[1], list(methods.values()), "share_of_relevant", 100.0)
     axes[0].set(xlabel="test error (mean square; variance 1)", yticks=range(len(names)))
     axes[0].set_yticklabels(names)
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
     axes[1].set(xlabel="first layer on relevant features, %", xlim=(-3, 103))
     return figure
 

@@ -58,9 +58,9 @@ def _features(rows: list[Record]) -> Record:
 
 def _lazy(rows: list[Record]) -> Record:
     return {
-        "kernel_distance": f"{median(_column(rows, 'kernel_distance')):.4f}",
+        "kernel_distance": f"{median(_column(rows, 'kernel_distance')):.3g}",
         "range": spread(_column(rows, "kernel_distance"), ".3g"),
-        "of_the_network": f"{median(_column(rows, 'of_the_network')):.4f}",
+        "of_the_network": f"{median(_column(rows, 'of_the_network')):.3g}",
         "kernels_apart_at_start": f"{max(_column(rows, 'kernels_apart')):.1e}",
     }
 
