@@ -1,4 +1,4 @@
-"""Functions of large arrays, a piece at a time: what they make in between stays in the cache."""
+"""Functions of long vectors, a piece at a time: what they make in between stays in the cache."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,32 +11,31 @@ from virtualdepth.maths._checks import HOST
 _PIECE = 2**19
 
 
-def pieces(*arrays: Tensor, dim: int = 0) -> list[Sequence[Tensor]]:
-    """Cut a large array, and others as long along ``dim``, there; on a device not at all."""
-    first = arrays[0]
-    count = -(-first.nbytes // _PIECE)
-    if count <= 1 or first.device.type != HOST:
+def pieces(*arrays: Tensor) -> list[Sequence[Tensor]]:
+    """Cut long vectors, (k,); on a device not at all."""
+    count = -(-arrays[0].nbytes // _PIECE)
+    if count <= 1 or arrays[0].device.type != HOST:
         return [arrays]
-    length = -(-first.shape[dim] // count)
-    return [*zip(*(torch.split(array, length, dim) for array in arrays), strict=True)]
+    length = -(-len(arrays[0]) // count)
+    return [*zip(*(torch.split(array, length) for array in arrays), strict=True)]
 
 
-def by_pieces(function: Callable[..., Tensor], *arrays: Tensor, dim: int = 0) -> Tensor:
-    """Apply a function that acts on each slice along ``dim`` by itself to arrays as long there.
+def by_pieces(function: Callable[..., Tensor], *arrays: Tensor) -> Tensor:
+    """Apply a function that acts entry by entry to vectors, (k,).
 
     Returns:
-        What it returns, of the shape and dtype of the first array.
+        What it returns, (k,), of the dtype of the first vector.
 
     >>> by_pieces(torch.mul, torch.ones(3), torch.tensor([1.0, 2.0, 3.0]))
     tensor([1., 2., 3.])
     """
-    first, cut = arrays[0], pieces(*arrays, dim=dim)
+    cut = pieces(*arrays)
     # a derivative would not pass what is written into the result
     derived = torch.is_grad_enabled() and any(array.requires_grad for array in arrays)
     if len(cut) == 1 or derived:
         return function(*arrays)
     # torch.cat would keep all pieces beside the result
-    result = torch.empty_like(first, memory_format=torch.contiguous_format)
-    for part, each in zip(pieces(result, dim=dim), cut, strict=True):
-        part[0].copy_(function(*each))
+    result = torch.empty_like(arrays[0])
+    for (part,), each in zip(pieces(result), cut, strict=True):
+        part.copy_(function(*each))
     return result

@@ -51,11 +51,8 @@ def precondition_vectors(
     outside = kernel_outside(norms, depth, imbalance)
     rates = gain_rate(norms, depth, imbalance)
     inside = (rates - outside) * slopes * inverse
-
-    def moved(weight: Tensor, grad: Tensor, outside: Tensor, inside: Tensor) -> Tensor:
-        return (outside * grad).addcmul_(inside, weight)
-
-    direction = by_pieces(moved, weight, grad, outside, inside, dim=_across(weight, dim))
+    # in pieces it would take longer: of so few passes calls would cost more than memory does
+    direction = (outside * grad).addcmul_(inside, weight)
     extent = partial(
         _extent_of_vectors, direction, dim, norms, (rates * slopes).abs(), depth, imbalance
     )
@@ -74,14 +71,8 @@ def _extent_of_vectors(
 
 def _dots(one: Tensor, other: Tensor, dim: int) -> Tensor:
     """Multiply vectors along ``dim``, 1 long there."""
-    across = _across(one, dim)
-    dots = [torch.linalg.vecdot(*each, dim=dim) for each in pieces(one, other, dim=across)]
-    return torch.cat([each.unsqueeze(dim) for each in dots], across)
-
-
-def _across(vectors: Tensor, dim: int) -> int:
-    """Find a dimension along which vectors along ``dim`` are not cut."""
-    return 0 if vectors.ndim > 2 else -3 - dim
+    dots: Tensor = torch.linalg.vecdot(one, other, dim=dim)
+    return dots.unsqueeze(dim)
 
 
 def precondition_numbers(
