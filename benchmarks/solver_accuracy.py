@@ -145,11 +145,19 @@ def measure(
     momentum: float,
     steps: int,
     device: str,
+    frequency: int = 1,
 ) -> list[Row]:
     problem = Problem(name, size, lr, device)
     lr = problem.lr * (1 - momentum)
     weight = torch.nn.Parameter(problem.weight.clone())
-    optimizer = vd.EndToEndSGD([weight], lr, depth=depth, solver=solver, momentum=momentum)
+    optimizer = vd.EndToEndSGD(
+        [weight],
+        lr,
+        depth=depth,
+        solver=solver,
+        momentum=momentum,
+        precondition_frequency=frequency,
+    )
     network = Network(problem.weight, depth, momentum) if solver == "layers" else None
     unit = product(tuple(weight.shape), device)
     errors, times, units, moves = [], [], [], []

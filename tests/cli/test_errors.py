@@ -36,6 +36,8 @@ from tests.cli.process import call
         ("verify --structure x", "structure: expected one of matrix, rows, columns, diagonal, "
          "circulant but got 'x'"),
         ("verify --imbalance -1", "imbalance: expected a number from 0 to 1e12 but got -1"),
+        ("verify --precondition-frequency 0", "precondition_frequency: expected an integer from 1"),
+        ("verify --precondition-frequency 2.5", "precondition_frequency: expected an integer from"),
         ("verify --imbalance big", "imbalance: expected a number but got 'big'"),
         ("verify --optimizer-structure x", "optimizer_structure: expected one of matrix, rows,"),
         ("verify --optimizer-imbalance=-1", "optimizer_imbalance: expected a number from 0 to"),

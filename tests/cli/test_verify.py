@@ -47,6 +47,7 @@ def test_every_option_arrives(tmp_path: Path) -> None:
     given = (
         "--data own.csv --data-dir there --targets z,y --depth 2 --optimizer-depth inf "
         "--structure columns --imbalance 0.5 --optimizer-structure rows --optimizer-imbalance 0 "
+        "--precondition-frequency 4 "
         "--lrs 0.1,0.2 --time 0.5 --init-scale 0.25 --seed 7 --dtype float32 --output run"
     )
     call("verify", *given.split())
@@ -61,6 +62,7 @@ def test_every_option_arrives(tmp_path: Path) -> None:
         "optimizer_depth": "inf",
         "optimizer_structure": "rows",
         "optimizer_imbalance": 0,
+        "precondition_frequency": 4,
         "lrs": [0.2, 0.1],
         "time": 0.5,
         "init_scale": 0.25,

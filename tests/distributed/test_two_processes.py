@@ -102,6 +102,9 @@ def test_what_the_sum_does_not_tell_is_gathered(measured: list[Any]) -> None:
         ),
         ("rms", "ValueError: step_scale: expected 'raw' or 'unit' for the sharded parameter w"),
         ("auto", "ValueError: step_scale: expected 'raw' or 'unit' for the sharded parameter w"),
+        ("frequency", "ValueError: precondition_frequency: expected 1 for the sharded parameter w"),
+        ("rows, frequency", "none"),
+        ("frequency later", "ValueError: precondition_frequency: expected 1 for the sharded par"),
         ("origin", "ValueError: origin: expected None for the sharded parameter w but got 'init'"),
         (
             "packed",

@@ -212,6 +212,10 @@ def depth_options(draw: st.DrawFn, step_scales: list[str], solvers: list[str]) -
     unequal = st.sampled_from([0.0, *IMBALANCES])
     able = (exact or solver == "layers") and options["depth"] != INF
     options["imbalance"] = draw(unequal if able else rarely(st.just(0.0), unequal))
+    # in the first step, which is what some invariants look at, W has just been decomposed
+    options["precondition_frequency"] = draw(
+        st.sampled_from([1, 1, 1, 2, 3, 100]) if exact else rarely(st.just(1), st.just(2))
+    )
     if solver not in {"polar", "layers"}:
         options["rtol"] = draw(rarely(st.none(), st.sampled_from([0.0, 1e-3])))
     return options

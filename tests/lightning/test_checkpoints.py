@@ -91,6 +91,7 @@ def test_checkpoint_is_plain(flavour: Flavour, trainer: Make, data: Data, tmp_pa
         "imbalance": 0.0,
         "optimizer_structure": None,
         "optimizer_imbalance": None,
+        "precondition_frequency": 1,
     }
     for name, value in loaded.state_dict().items():
         assert torch.equal(value, module.state_dict()[name]), name
@@ -110,6 +111,7 @@ def test_hyperparameters_become_plain(flavour: Flavour) -> None:
         seed=np.int64(1),
         imbalance=np.float64(0),
         optimizer_imbalance=np.float32(0),
+        precondition_frequency=np.int64(2),
     )
     plain = {int, float, str, list, type(None)}
     assert {type(value) for value in module.hparams.values()} <= plain

@@ -29,6 +29,7 @@ SCHEMA = {
         "optimizer_depth": (int, float, str),
         "optimizer_structure": str,
         "optimizer_imbalance": NUMBER,
+        "precondition_frequency": int,
         "lrs": list,
         "time": NUMBER,
         "init_scale": NUMBER,
@@ -114,7 +115,8 @@ def test_round_trip(outcome: VerifyResult, tmp_path: Path) -> None:
 def test_a_result_of_before_structures(passed: VerifyResult, tmp_path: Path) -> None:
     save(passed, tmp_path)
     found = json.loads((tmp_path / "result.json").read_text())
-    for name in ("structure", "imbalance", "optimizer_structure", "optimizer_imbalance"):
+    names = ("structure", "imbalance", "optimizer_structure", "optimizer_imbalance")
+    for name in (*names, "precondition_frequency"):
         del found["config"][name]
     (tmp_path / "result.json").write_text(json.dumps(found))
     assert load(tmp_path) == passed

@@ -64,6 +64,7 @@ class EquivalenceMixin(LightningModule):
             equivalence, which shows that the check can fail.
         optimizer_structure: the same for the structure.
         optimizer_imbalance: the same for the imbalance.
+        precondition_frequency: of the optimizer, see :class:`virtualdepth.EndToEndSGD`.
         loss: "mse": the mean over samples of ||W x - y||^2 / 2; "lp": of sum_i |(W x - y)_i|^p / p.
         p: the exponent of "lp", >= 1.
         init_scale: scale of the start, see :func:`virtualdepth.init.balanced_`; with imbalance it
@@ -111,6 +112,7 @@ class EquivalenceMixin(LightningModule):
         optimizer_depth: float | None = None,
         optimizer_structure: StructureName | None = None,
         optimizer_imbalance: float | None = None,
+        precondition_frequency: int = 1,
         loss: Literal["mse", "lp"] = "mse",
         p: float = 2,
         init_scale: float = 0.3,
@@ -136,6 +138,7 @@ class EquivalenceMixin(LightningModule):
         p = check_power(p)
         # a checkpoint takes plain numbers only, not numpy's
         in_features, out_features, seed = index(in_features), index(out_features), index(seed)
+        precondition_frequency = index(precondition_frequency)
         lr, init_scale = float(lr), float(init_scale)
         if not lr >= 0:
             raise ValueError(f"lr: expected a number >= 0 but got {lr!r}")
@@ -158,7 +161,7 @@ class EquivalenceMixin(LightningModule):
         Returns:
             The optimizer; its parameters have names, which its errors use.
         """
-        rule = {}
+        rule = {"precondition_frequency": self.hparams["precondition_frequency"]}
         for name in ("depth", "structure", "imbalance"):
             another = self.hparams[f"optimizer_{name}"]
             rule[name] = self.hparams[name] if another is None else another

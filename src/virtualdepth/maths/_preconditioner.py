@@ -12,7 +12,7 @@ from torch import Tensor
 
 from virtualdepth.maths._kernel import kernel_parts
 from virtualdepth.maths._profile import Imbalance
-from virtualdepth.maths._range import Units, out_of_unit
+from virtualdepth.maths._range import Peaks, Units, out_of_unit
 from virtualdepth.maths._svd import SVD, thin_svd
 
 
@@ -163,6 +163,7 @@ class SingularBasis:
     # the last P, and its options: of a depth that is no integer the kernel costs like the products
     _built: Preconditioner | None = None
     _options: tuple[Any, ...] = ()
+    _largest: float | None = None
 
     def preconditioner(
         self, depth: float, rtol: float | None = None, imbalance: Imbalance = 0.0
@@ -176,6 +177,14 @@ class SingularBasis:
         if not isinstance(imbalance, Tensor):
             self._built, self._options = built, options
         return built
+
+    def peaks(self, of_weight_and_grad: Peaks) -> Peaks:
+        """Take the largest singular value for the entry of W, which is another by now."""
+        if of_weight_and_grad is None:
+            return None
+        if self._largest is None:
+            self._largest = float(self.singular_values.amax())
+        return self._largest, of_weight_and_grad[1]
 
     def with_values(self, singular_values: Tensor) -> "SingularBasis":
         """Replace sigma, (..., k)."""

@@ -128,7 +128,8 @@ class Matrix:
     @property
     def decomposes(self) -> bool:
         """Whether P_W takes a decomposition: not of rows, columns and numbers."""
-        return self.view.structure.decomposes(self.view.split(self.parameter).shape)
+        whole = self.view.structure.of_matrices
+        return self.view.structure.decomposes(self.view.shape if whole else self.parameter.shape)
 
 
 @dataclass(slots=True)

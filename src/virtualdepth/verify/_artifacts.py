@@ -30,7 +30,8 @@ LOSS_FIGURE, GAP_FIGURE = "loss.png", "gap.png"
 OWN = (RESULT, CURVES, REPORT, LOSS_FIGURE, GAP_FIGURE)
 
 # what the runs of older versions were, which do not name it
-_BEFORE_STRUCTURES = {
+_BEFORE = {
+    "precondition_frequency": 1,
     "structure": "matrix",
     "imbalance": 0.0,
     "optimizer_structure": "matrix",
@@ -88,7 +89,7 @@ def load(folder: Path) -> VerifyResult:
 
 def _read_config(given: Mapping[str, Any]) -> dict[str, Any]:
     """Check the arguments as those of the command line are."""
-    given = {**_BEFORE_STRUCTURES, **given}
+    given = {**_BEFORE, **given}
     found = {field.name: given[field.name] for field in fields(VerifyConfig)}
     checked = found | {name: tuple(found[name]) for name in ("lrs", "targets")}
     checked["optimizer_depth"] = float(found["optimizer_depth"])

@@ -51,6 +51,7 @@ def check(config: VerifyConfig, problem: Problem | None = None) -> VerifyResult:
                     on_step=bar.update,
                     **config.network,
                     **{f"optimizer_{name}": value for name, value in config.rule.items()},
+                    precondition_frequency=config.precondition_frequency,
                     init_scale=config.init_scale,
                     seed=config.seed,
                 )

@@ -87,6 +87,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="another imbalance for the single layer, to see the check fail (default: L)",
     )
     add(
+        "--precondition-frequency",
+        type=_number,
+        default=default.precondition_frequency,
+        metavar="STEPS",
+        help="decompose the single layer at every so many steps; between, the rule acts in its "
+        "last singular basis (default: %(default)s)",
+    )
+    add(
         "--lrs",
         type=_numbers,
         default=",".join(map(str, default.lrs)),

@@ -28,6 +28,7 @@ class VerifyConfig:
         optimizer_depth: depth that the single layer is trained with, real, 1 to inf; default N.
         optimizer_structure: structure that it is trained with; default that of the network.
         optimizer_imbalance: imbalance that it is trained with; default that of the network.
+        precondition_frequency: at every how many steps its weight is decomposed, 1 or more.
         lrs: two or more learning rates; kept largest first.
         time: steps times learning rate.
         init_scale: of the start, see :func:`virtualdepth.init.balanced_`; 0 with imbalance only.
@@ -50,6 +51,7 @@ class VerifyConfig:
     optimizer_depth: float | None = None
     optimizer_structure: str | None = None
     optimizer_imbalance: float | None = None
+    precondition_frequency: int = 1
     lrs: tuple[float, ...] = (0.1, 0.05, 0.025, 0.0125)
     time: float = 20.0
     init_scale: float = 0.3
@@ -80,6 +82,11 @@ class VerifyConfig:
                 f"expected 0 at infinite depth but got {self.rule['imbalance']}: the gain of a "
                 "zero has no limit",
             )
+        if self.precondition_frequency % 1 != 0 or not 1 <= self.precondition_frequency < 2**31:
+            raise UnusableError(
+                "precondition_frequency",
+                f"expected an integer from 1 to 2^31 but got {self.precondition_frequency!r}",
+            )
         if self.seed % 1 != 0 or not 0 <= self.seed < 2**63:
             raise UnusableError(
                 "seed", f"expected an integer >= 0 and < 2^63 but got {self.seed!r}"
@@ -95,6 +102,7 @@ class VerifyConfig:
             )
         object.__setattr__(self, "depth", int(self.depth))
         object.__setattr__(self, "seed", int(self.seed))
+        object.__setattr__(self, "precondition_frequency", int(self.precondition_frequency))
         object.__setattr__(self, "lrs", self._checked_lrs())
 
     def _checked_lrs(self) -> tuple[float, ...]:

@@ -79,12 +79,15 @@ class Matrix(Structure):
         depth: float,
         rtol: float | None = None,
         imbalance: float = 0.0,
+        *,
+        peaks: Peaks = None,
     ) -> Preconditioned:
         """Compute P(G) of each matrix, in units of its own."""
-        sizes, grad, units = in_units(basis.singular_values.unsqueeze(-2), grad, depth, imbalance)
+        row, peaks = basis.singular_values.unsqueeze(-2), basis.peaks(peaks)
+        row, grad, units = in_units(row, grad, depth, imbalance, peaks)
         if units is None:
             return basis.preconditioner(depth, rtol, imbalance).apply(grad)
-        there = basis.with_values(sizes.squeeze(-2))
+        there = basis.with_values(row.squeeze(-2))
         found = there.preconditioner(depth, rtol, units.imbalance).apply(grad)
         return found._replace(units=units)
 

@@ -136,9 +136,13 @@ class Structure:
         depth: float,
         rtol: float | None = None,
         imbalance: float = 0.0,
+        *,
+        peaks: Peaks = None,
     ) -> Preconditioned:
         """Compute P(G) of the W that had this basis."""
-        sizes, grad, units, there = units_of_all(basis.singular_values, grad, depth, imbalance)
+        sizes, grad, units, there = units_of_all(
+            basis.singular_values, grad, depth, imbalance, basis.peaks(peaks)
+        )
         basis = basis if units is None else basis.with_values(sizes)
         found = self._applied(basis.preconditioner(depth, rtol, there), grad, depth, there)
         return found._replace(units=units)

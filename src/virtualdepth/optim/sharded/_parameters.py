@@ -145,12 +145,6 @@ def check_sharded_options(name: str, group: Mapping[str, Any]) -> None:
     why = "needs the whole of it on one process; leave it unsharded, or give its group depth=1"
     check_able(group, "solver", lambda solver: solver.sharded, where=where, why=why)
     check_able(group, "step_scale", lambda scale: scale.sharded, where=where, why=why)
-    if group["precondition_frequency"] != 1:
-        raise ValueError(
-            f"precondition_frequency: expected 1{where} but got "
-            f"{group['precondition_frequency']!r}, for which each process would have to keep a "
-            "basis of the whole of it; leave it unsharded, or give its group 1"
-        )
     if group["origin"] is not None:
         raise ValueError(f"origin: expected None{where} but got {group['origin']!r}, which {why}")
 
@@ -161,6 +155,12 @@ def _part(group: Group, number: int, index: int) -> Part | None:
         return None
     check_depth_options(group)  # which may have changed since the last step
     check_sharded_options(matrix.name, group)
+    if group["precondition_frequency"] != 1 and matrix.decomposes:
+        raise ValueError(
+            f"precondition_frequency: expected 1 for the sharded parameter {matrix.name} but got "
+            f"{group['precondition_frequency']!r}: each process would have to keep a basis of the "
+            "whole of it; leave it unsharded, or give its group 1"
+        )
     view, raw = matrix.view, STEP_SCALES[group["step_scale"]].needs is Knows.NOTHING
     layout = sharded_matrix(
         matrix.name,

@@ -71,7 +71,12 @@ class KeptBasisSolver(Solver):
             matrix.outcome = basis = self._basis(matrix, weight.to(working_dtype(weight, grad)))
             group = matrix.group
             matrix.preconditioned = matrix.view.structure.preconditioned_in(
-                basis, grad, float(group["depth"]), group["rtol"], group["imbalance"]
+                basis,
+                grad,
+                float(group["depth"]),
+                group["rtol"],
+                group["imbalance"],
+                peaks=matrix.peaks,
             )
 
     def _basis(self, matrix: Matrix, weight: Tensor) -> SingularBasis:
