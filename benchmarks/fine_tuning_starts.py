@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from virtualdepth import EndToEndSGD, effective_rank, param_groups
 
 SEEDS, TUNED_ON = (0, 1, 2), 3
-RATES = (1.0, 3.0)
+RATES = (0.3, 1.0, 3.0)
 STARTS: dict[str, dict[str, Any]] = {
     "random, 1e-3": {},
+    "imbalance 3e-2": {"imbalance": 3e-2},
     "imbalance 1e-2": {"imbalance": 1e-2},
     "imbalance 1e-3": {"imbalance": 1e-3},
 }
