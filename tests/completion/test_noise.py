@@ -56,3 +56,11 @@ def test_shrinking_lowers_the_error() -> None:
 def test_few_columns(columns: int) -> None:
     found = spread_of_noises(np.full(columns, 3.0), np.full(columns, 1), np.ones(columns))
     assert found.degrees == np.inf
+
+
+def test_a_column_without_entries_says_nothing() -> None:
+    _, square = draws(10.0)
+    counts = np.full(4000, 30)
+    alone = spread_of_noises(square[1:], counts[1:], np.ones(3999))
+    square[0] = counts[0] = 0
+    assert spread_of_noises(square, counts, np.ones(4000)).degrees == alone.degrees

@@ -38,8 +38,10 @@ def spread_of_noises(square: Array, counts: Array, profile: Array) -> Spread:
 
     ``square``, (n,), holds the sums of squares of the residuals of each column.
     """
-    half = counts / 2
-    logs = np.log(np.maximum(square / counts / profile, 1e-300)) - digamma(half) + np.log(half)
+    seen = counts > 0
+    half = counts[seen] / 2
+    ratio = square[seen] / (2 * half * profile[seen])
+    logs = np.log(np.maximum(ratio, 1e-300)) - digamma(half) + np.log(half)
     excess = np.var(logs, ddof=1) if len(logs) > 1 else 0.0
     excess = float(excess - np.mean(polygamma(1, half)))
     if excess <= LEAST:
