@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 
 from virtualdepth.optim._matrices import GroupStep, State
 from virtualdepth.optim._step import Session
-from virtualdepth.optim.solvers import solver_of
+from virtualdepth.optim.solvers import BASIS_KEYS, solver_of
 
 
 @dataclass
@@ -49,7 +49,9 @@ def whole_step(optimizer: Optimizer, *, several: bool = False) -> Iterator[Whole
     for p, state in optimizer.state.items():
         own_kind = isinstance(state, dict)  # beside parameters, torch lets any key have any value
         whole.states[p] = (
-            {key: _copied(value) for key, value in state.items()} if own_kind else _copied(state)
+            {key: _copied(value, key) for key, value in state.items()}
+            if own_kind
+            else _copied(state)
         )
     try:
         yield whole
@@ -67,8 +69,10 @@ def whole_step(optimizer: Optimizer, *, several: bool = False) -> Iterator[Whole
             solver_of(matrix).moved(matrix)
 
 
-def _copied(value: Any) -> Any:
-    """Copy one entry of a state."""
+def _copied(value: Any, key: object = None) -> Any:
+    """Copy one entry of a state, unless it is replaced by another and never written to."""
+    if key in BASIS_KEYS:
+        return value
     if isinstance(value, Tensor):
         return value.clone()
     # tree_map takes its time, and most entries are no containers
@@ -84,7 +88,8 @@ def _check_after(optimizer: Optimizer, whole: WholeStep) -> None:
         moved = [(name, p) for name, p, _ in step.plain]
         for name, p in [*moved, *((matrix.name, matrix.parameter) for matrix in step.matrices)]:
             finite.check_all(name, "new weight", [p.detach()])
-            finite.check_all(name, "new state", optimizer.state.get(p, {}).values())
+            state = optimizer.state.get(p, {})
+            finite.check_all(name, "new state", map(state.get, state.keys() - BASIS_KEYS))
     if finite.pending:
         finite.raise_pending()
 
