@@ -44,7 +44,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
     NaN is a missing entry. In a ``numpy.ma.MaskedArray`` masked entries are missing too. In a scipy
     sparse matrix the entries that are not stored are missing; stored zeros are observed, and
     duplicates add up, as everywhere in scipy. float32 stays float32; other types become float64.
-    Every column needs an observed entry. The units and offsets of columns do not matter.
+    Every column needs an observed entry. An exact fit does not depend on their units and offsets.
 
     Args:
         method: "auto", or "flow": one matrix trained by gradient descent from a small start, as if
