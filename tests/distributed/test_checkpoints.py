@@ -6,6 +6,8 @@ import pytest
 from tests.distributed.checkpoint_processes import PROCESSES, measure
 from tests.distributed.gloo import measured_once
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:

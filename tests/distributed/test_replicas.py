@@ -7,6 +7,8 @@ import pytest
 from tests.distributed.gloo import measured_once
 from tests.distributed.replica_processes import DIFFERENT, OPTIONS, PROCESSES, STEPS, measure
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Random runs over all public options: 2,000 in the suite, ``--cases 100000`` by hand."""
+"""Random runs over all public options: 2,000 among the slow tests, ``--cases 100000`` by hand."""
 
 import math
 from itertools import pairwise
@@ -21,6 +21,7 @@ def share(pytestconfig: pytest.Config) -> int:
     return math.ceil(pytestconfig.getoption("--cases") / SHARDS)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("shard", range(SHARDS))
 @pytest.mark.filterwarnings("ignore:.*all weights are zero")

@@ -7,6 +7,8 @@ from tests.distributed.gloo import measured_once
 from tests.metrics.cases import CASES, numbers
 from tests.metrics.two_processes import PROCESSES, measure
 
+pytestmark = pytest.mark.slow
+
 each_metric = pytest.mark.parametrize("name", CASES)
 
 
