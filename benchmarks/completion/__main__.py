@@ -36,7 +36,7 @@ def report(rows: list[Row], output: Path, docs: bool) -> None:
     text = {name: markdown_table(in_words(lines)) for name, lines in made.items()}
     for name, table in text.items():
         print(f"{name}\n\n{table}\n")
-    ran = {"command": sys.argv, "versions": versions("virtualdepth", "torch", "scikit-learn")}
+    ran = {"versions": versions("virtualdepth", "torch", "scikit-learn")}
     write(output, "completion.json", as_json({**ran, "tables": made}))
     write(output, "completion.md", "\n".join(f"## {n}\n\n{t}\n" for n, t in text.items()))
     figures = {name: draw(rows) for name, draw in FIGURES.items()}
