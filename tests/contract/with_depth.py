@@ -7,17 +7,7 @@ from tests.contract.optimizer import OptimizerContract
 from torch.optim import Optimizer
 
 import virtualdepth as vd
-
-OURS = (
-    "depth",
-    "step_scale",
-    "cap",
-    "solver",
-    "rtol",
-    "structure",
-    "imbalance",
-    "precondition_frequency",
-)
+from virtualdepth.optim import DEPTH_OPTIONS
 
 
 class WithDepthContract(OptimizerContract):
@@ -33,7 +23,7 @@ class WithDepthContract(OptimizerContract):
     dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.bfloat16, torch.float64)
 
     def make(self, params: Any, **options: Any) -> Optimizer:
-        ours = {key: options.pop(key) for key in OURS if key in options}
+        ours = {key: options.pop(key) for key in DEPTH_OPTIONS if key in options}
         optimizer = self.torch_class(params, **{**self.options, **options})
         return vd.with_depth(optimizer, **{"depth": 3, **ours}, on=self.on)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from virtualdepth.maths import StructureName, check_depth
 from virtualdepth.optim import (
+    DEPTH_OPTIONS,
     DepthChoice,
     MultiplierName,
     OnName,
@@ -88,9 +89,7 @@ class VirtualDepthMixin(Callback):
 
     @property
     def _options(self) -> dict[str, Any]:
-        names = ["depth", "step_scale", "cap", "solver", "rtol", "structure", "imbalance"]
-        names += ["precondition_frequency"]
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in DEPTH_OPTIONS}
 
     def setup(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
         """Go first, so that tuners search with depth: they search when ``fit`` starts too."""

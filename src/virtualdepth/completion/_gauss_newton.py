@@ -124,9 +124,15 @@ def reduced_matrix(entries: Entries, u: Array, v: Array) -> Array:
     """Return the Gauss-Newton matrix of V after U was eliminated, (n r, n r), as a whole."""
     n, r = v.shape
     coupling = eliminated(entries, u, v, 1e-13 * np.sum(v**2) / n * np.eye(r))[0]
+    return without_coupling(entries.column_grams(squares(u)), coupling)
+
+
+def without_coupling(blocks: Array, coupling: Array) -> Array:
+    """Return the matrix with these blocks on its diagonal, (n, r, r), less K K^T, (n r, n r)."""
+    n, r, _ = blocks.shape
     matrix: Array = -(coupling @ coupling.T)
     at = np.arange(n)
-    matrix.reshape(n, r, n, r)[at, :, at, :] += entries.column_grams(squares(u))
+    matrix.reshape(n, r, n, r)[at, :, at, :] += blocks
     return matrix
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from virtualdepth.completion._bayes import Posterior
 from virtualdepth.completion._blocks import squares
 from virtualdepth.completion._entries import Entries
-from virtualdepth.completion._gauss_newton import eliminated, gauged
+from virtualdepth.completion._gauss_newton import eliminated, gauged, without_coupling
 
 Array = NDArray[Any]
 
@@ -51,12 +51,11 @@ def _covariances(
     """Return the covariances of rows and columns for entries of noise 1, by elimination of rows."""
     (m, k), n = u.shape, len(v)
     coupling, half = eliminated(entries, u, v, u_precision)
-    at = np.arange(n)
-    matrix = -(coupling @ coupling.T)
-    matrix.reshape(n, k, n, k)[at, :, at, :] += entries.column_grams(squares(u)) + v_precision
+    matrix = without_coupling(entries.column_grams(squares(u)) + v_precision, coupling)
     gauged(matrix, v / np.linalg.norm(v, 2), np.trace(matrix) / len(matrix))
     inverse = np.linalg.inv(matrix)
     through = (inverse @ coupling).reshape(n * k, m, k)
     extra = np.einsum("xia,xib->iab", coupling.reshape(n * k, m, k), through)
     rows = half.swapaxes(1, 2) @ (np.eye(k) + extra) @ half
+    at = np.arange(n)
     return rows, inverse.reshape(n, k, n, k)[at, :, at, :]

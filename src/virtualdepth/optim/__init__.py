@@ -1,5 +1,6 @@
 """Optimizers that give depth to a layer (level 1)."""
 
+from virtualdepth.optim._depth_subclass import DEPTH_OPTIONS
 from virtualdepth.optim._end_to_end_sgd import EndToEndSGD
 from virtualdepth.optim._matrices import MatrixView
 from virtualdepth.optim._options import OPTIONS, OnName, OriginName, SchemeName
@@ -10,6 +11,7 @@ from virtualdepth.optim.solvers import SOLVERS, SolverName, StatelessSolverName
 from virtualdepth.optim.step_scales import MiniBatchWarning, MultiplierName, StepScaleName
 
 __all__ = [
+    "DEPTH_OPTIONS",
     "OPTIONS",
     "SOLVERS",
     "DepthChoice",

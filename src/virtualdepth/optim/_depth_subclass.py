@@ -34,8 +34,8 @@ from virtualdepth.optim._options import OPTIONS, OnName, plain_number
 from virtualdepth.optim._step import Session
 from virtualdepth.optim.step_scales import STEP_SCALES
 
-# the options of `with_depth`
-OURS = (
+# the options that a group has for its depth
+DEPTH_OPTIONS = (
     "depth",
     "step_scale",
     "cap",
@@ -71,7 +71,7 @@ class OptimizerWithDepth(Optimizer):
     def __init__(self, *args: Any, **options: Any) -> None:
         """Make one of the base's class with depth, as clients do that copy ``defaults``."""
         made, base, on = type(self), self._base, self._on
-        ours = {name: options.pop(name, OPTIONS[name].default) for name in OURS}
+        ours = {name: options.pop(name, OPTIONS[name].default) for name in DEPTH_OPTIONS}
         self.__class__ = base  # type: ignore[assignment]
         base.__init__(self, *args, **options)
         self.defaults.update(ours)

@@ -11,7 +11,7 @@ from torch.optim import LBFGS, Optimizer
 from virtualdepth.maths import StructureName
 from virtualdepth.optim._depth_step import check_target
 from virtualdepth.optim._depth_subclass import (
-    OURS,
+    DEPTH_OPTIONS,
     class_with_depth,
     has_depth,
     remember_counts,
@@ -110,7 +110,7 @@ def with_depth(
             [1., 1.]]))
     """
     given = locals()
-    options = {name: given[name] for name in OURS}
+    options = {name: given[name] for name in DEPTH_OPTIONS}
     give_depth([optimizer], options, on=on, model=model, include=include, exclude=exclude)
     return optimizer
 

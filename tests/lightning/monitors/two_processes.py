@@ -33,13 +33,23 @@ def monitors(vd: Any) -> list[Any]:
     ]
 
 
+def trainer_of(pl: Any, **options: Any) -> Any:
+    return pl.Trainer(
+        accelerator="cpu",
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        **options,
+    )
+
+
 def fit(package: str, ours: str, folder: Path, devices: int) -> None:
     folder.mkdir(exist_ok=True, parents=True)
     pl, vd = importlib.import_module(package), importlib.import_module(ours)
     logger = importlib.import_module(f"{package}.loggers").CSVLogger(folder, name="", version="")
     found = monitors(vd)
-    trainer = pl.Trainer(
-        accelerator="cpu",
+    trainer = trainer_of(
+        pl,
         devices=devices,
         strategy="ddp" if devices > 1 else "auto",
         max_epochs=STEPS,
@@ -47,9 +57,6 @@ def fit(package: str, ours: str, folder: Path, devices: int) -> None:
         logger=logger,
         log_every_n_steps=1,
         default_root_dir=folder,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
     )
     module = vd.EquivalenceModule(5, 3, 3, 0.1).double()
     # the distributed sampler deals samples 0, 2, ... and 1, 3, ...: each process sees half of them
@@ -83,16 +90,13 @@ def fit_unevenly(package: str, ours: str, folder: Path) -> None:
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
     monitor = vd.AlignmentMonitor("first", interval=1)
-    trainer = pl.Trainer(
-        accelerator="cpu",
+    trainer = trainer_of(
+        pl,
         devices=2,
         strategy="ddp_find_unused_parameters_true",
         max_epochs=2,
         callbacks=[monitor],
         logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
     )
     trainer.fit(Uneven(), DataLoader(TensorDataset(*problem()), batch_size=4))
     if trainer.is_global_zero:
@@ -129,16 +133,13 @@ def fail_on_one(package: str, ours: str, folder: Path) -> None:
                     collector._error = ValueError("spoiled")
 
     dynamics, descent = vd.DynamicsMonitor("deep", interval=1), vd.LossDescentMonitor("deep")
-    trainer = pl.Trainer(
-        accelerator="cpu",
+    trainer = trainer_of(
+        pl,
         devices=2,
         strategy="ddp",
         max_epochs=7,
         callbacks=[Spoil(), dynamics, descent],
         logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
     )
     trainer.fit(Manual(), DataLoader(TensorDataset(*problem()), batch_size=4))
     if trainer.is_global_zero:

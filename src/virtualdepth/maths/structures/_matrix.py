@@ -15,13 +15,12 @@ from virtualdepth.maths._preconditioner import (
     Preconditioned,
     SingularBasis,
     preconditioner,
-    singular_basis,
 )
 from virtualdepth.maths._profile import Imbalance, layer_roots
 from virtualdepth.maths._range import Peaks, imbalance_in, in_unit, in_units, out_of_unit, unit_of
 from virtualdepth.maths._singular_values import scaled_singular_values
 from virtualdepth.maths._svd import thin_svd
-from virtualdepth.maths.structures._protocol import Form, Structure, kept, polar_layers
+from virtualdepth.maths.structures._protocol import Form, Structure, polar_layers
 
 
 class Matrix(Structure):
@@ -39,6 +38,9 @@ class Matrix(Structure):
     def from_blocks(self, blocks: Tensor, like: Tensor) -> Tensor:
         """Return the matrices themselves."""
         return blocks
+
+    def _unit_of(self, array: Tensor) -> Tensor | None:
+        return unit_of(array)
 
     def scaled_sizes(self, array: Tensor) -> tuple[Tensor, Tensor | None]:
         """Compute the singular values, (..., min(m, n)), falling, in units of each matrix."""
@@ -64,13 +66,6 @@ class Matrix(Structure):
     def decomposes(self, shape: Sequence[int]) -> bool:
         """Tell whether the matrices have more than a row or a column."""
         return min(shape[-2:]) > 1
-
-    def singular_basis(self, weight: Tensor) -> SingularBasis:
-        """Decompose each matrix."""
-        weight = widened(weight)
-        unit = unit_of(weight)
-        found = singular_basis(in_unit(weight, unit))
-        return kept(found, out_of_unit(found.singular_values, unit))
 
     def preconditioned_in(
         self,

@@ -67,6 +67,10 @@ class Structure:
         """Transform blocks back; ``like`` tells what they do not: a shape, or the length of it."""
         raise NotImplementedError
 
+    def _unit_of(self, array: Tensor) -> Tensor | None:
+        """Find the unit that all blocks share."""
+        return unit_of(array.reshape(1, -1))
+
     def sizes(self, array: Tensor) -> Tensor:
         """Compute the singular values of all blocks, (number,), in the order of the blocks."""
         return out_of_unit(*self.scaled_sizes(array))
@@ -74,7 +78,7 @@ class Structure:
     def scaled_sizes(self, array: Tensor) -> tuple[Tensor, Tensor | None]:
         """Compute the sizes in a unit that all blocks share, and the unit's exponent."""
         array = widened(array)
-        unit = unit_of(array.reshape(1, -1))
+        unit = self._unit_of(array)
         return self._sizes(in_unit(array, unit)).flatten(), unit
 
     def _sizes(self, array: Tensor) -> Tensor:
@@ -125,9 +129,12 @@ class Structure:
     def singular_basis(self, weight: Tensor) -> SingularBasis:
         """Decompose the blocks of W, (..., m, n), for P to act there in later steps too."""
         weight = widened(weight)
-        unit = unit_of(weight.reshape(1, -1))
+        unit = self._unit_of(weight)
         found = singular_basis(self.to_blocks(in_unit(weight, unit)))
-        return kept(found, out_of_unit(found.singular_values, unit))
+        # laid out as after a checkpoint: products of another layout round differently
+        left, right = found.left.contiguous(), found.right.contiguous()
+        sizes = out_of_unit(found.singular_values, unit)
+        return SingularBasis(left, sizes, right, found.tall)
 
     def preconditioned_in(
         self,
@@ -226,12 +233,6 @@ def units_of_all(
     weight, grad, units = in_units(*flat, depth, imbalance, peaks)
     there = imbalance if units is None else units.imbalance
     return weight.reshape(shapes[0]), grad.reshape(shapes[1]), units, there
-
-
-def kept(basis: SingularBasis, singular_values: Tensor) -> SingularBasis:
-    """Lay a basis out as it is after a checkpoint: products of another layout round differently."""
-    left, right = basis.left.contiguous(), basis.right.contiguous()
-    return SingularBasis(left, singular_values, right, basis.tall)
 
 
 def polar_layers(
