@@ -1,4 +1,4 @@
-"""Functions of long vectors, a piece at a time: what they make in between stays in the cache."""
+"""Functions of long arrays, a piece at a time: what they make in between stays in the cache."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ _PIECE = 2**19
 
 
 def pieces(*arrays: Tensor) -> list[Sequence[Tensor]]:
-    """Cut long vectors, (k,); on a device not at all."""
+    """Cut long arrays, (k, ...), along the first dimension; on a device not at all."""
     count = -(-arrays[0].nbytes // _PIECE)
     if count <= 1 or arrays[0].device.type != HOST:
         return [arrays]
@@ -21,10 +21,10 @@ def pieces(*arrays: Tensor) -> list[Sequence[Tensor]]:
 
 
 def by_pieces(function: Callable[..., Tensor], *arrays: Tensor) -> Tensor:
-    """Apply a function that acts entry by entry to vectors, (k,).
+    """Apply a function that acts entry by entry to arrays of one shape, (k, ...).
 
     Returns:
-        What it returns, (k,), of the dtype of the first vector.
+        What it returns, (k, ...), of the dtype of the first array.
 
     >>> by_pieces(torch.mul, torch.ones(3), torch.tensor([1.0, 2.0, 3.0]))
     tensor([1., 2., 3.])

@@ -1,6 +1,7 @@
 """Blocks of one row or one column: P_W(G) in closed form, without a decomposition."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -17,7 +18,11 @@ from virtualdepth.maths._step_size import largest_share
 
 def lengths(vectors: Tensor, dim: int) -> Tensor:
     """Compute norms of vectors along ``dim``, 1 long there: no square leaves the range."""
-    squares = _dots(vectors, vectors, dim)
+    (squares,) = _dots(vectors, [vectors], dim)
+    return _norms(vectors, squares, dim)
+
+
+def _norms(vectors: Tensor, squares: Tensor, dim: int) -> Tensor:
     positive = squares > 0  # the derivative of a root at 0 is infinite
     norms = torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)
     bound = 2.0 ** ordinary_exponent(norms.dtype)
@@ -45,14 +50,15 @@ def precondition_vectors(
     Returns:
         P_w(g), (..., m, n), and how to find its extent.
     """
-    norms = lengths(weight, dim)
+    squares, dots = _dots(weight, [weight, grad], dim)
+    norms = _norms(weight, squares, dim)
     inverse = 1 / torch.where(norms > 0, norms, 1.0)
-    slopes = _dots(weight, grad, dim) * inverse
+    slopes = dots * inverse
     outside = kernel_outside(norms, depth, imbalance)
     rates = gain_rate(norms, depth, imbalance)
     inside = (rates - outside) * slopes * inverse
-    # in pieces it would take longer: of so few passes calls would cost more than memory does
-    direction = (outside * grad).addcmul_(inside, weight)
+    coefficients = outside.expand_as(grad), inside.expand_as(grad)
+    direction = by_pieces(_combined, weight, grad, *coefficients)
     extent = partial(
         _extent_of_vectors, direction, dim, norms, (rates * slopes).abs(), depth, imbalance
     )
@@ -69,10 +75,19 @@ def _extent_of_vectors(
     return Extent(largest, largest_share(norms, along, whole, largest, depth, imbalance))
 
 
-def _dots(one: Tensor, other: Tensor, dim: int) -> Tensor:
-    """Multiply vectors along ``dim``, 1 long there."""
-    dots: Tensor = torch.linalg.vecdot(one, other, dim=dim)
-    return dots.unsqueeze(dim)
+def _combined(weight: Tensor, grad: Tensor, outside: Tensor, inside: Tensor) -> Tensor:
+    return (outside * grad).addcmul_(inside, weight)
+
+
+def _dots(one: Tensor, others: Sequence[Tensor], dim: int) -> list[Tensor]:
+    """Multiply vectors along ``dim``, 1 long there, with each of the others."""
+    cut = pieces(one, *others) if one.ndim == 2 else [(one, *others)]
+    dots = [[torch.linalg.vecdot(first, each, dim=dim) for each in rest] for first, *rest in cut]
+    # a piece holds some of the rows whole, and of every column a part
+    return [
+        (torch.cat(parts) if dim == -1 else torch.stack(parts).sum(0)).unsqueeze(dim)
+        for parts in zip(*dots, strict=True)
+    ]
 
 
 def precondition_numbers(
