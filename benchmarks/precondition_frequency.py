@@ -31,7 +31,6 @@ RIVALS = (
     (3, "tracked", 1),
     (2, "svd", 1),
     (2, "svd", 2),
-    (2, "polar", 1),
 )
 
 

@@ -13,7 +13,6 @@ STYLES: dict[str, dict[str, Any]] = {
     "svd": {"color": COLORS["blue"], "marker": "o"},
     "tracked": {"color": COLORS["vermilion"], "marker": "s"},
     "layers": {"color": COLORS["green"], "marker": "^"},
-    "polar": {"color": COLORS["purple"], "marker": "D"},
 }
 OTHER = {"color": COLORS["black"], "marker": "o"}
 
@@ -68,7 +67,6 @@ def training(rows: list[Row]) -> Figure:
     ticks = [0.1, 0.2, 0.5, 1, 2, 5]
     panels[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     panels[0].set_ylabel(f"time of a training step, d = {size},\nof the explicit network's")
-    # "polar" has depth 2 only: the first panel has every solver
     panels[0].legend(fontsize=8)
     return figure
 

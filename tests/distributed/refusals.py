@@ -91,7 +91,6 @@ def refused(place: Place) -> dict[str, str]:
         "no number later": lambda: changed_later(place, depth="3"),
         "tracked": lambda: sharded(place, solver="tracked"),
         "layers": lambda: sharded(place, solver="layers"),
-        "polar": lambda: sharded(place, solver="polar"),
         "tracked later": lambda: changed_later(place, solver="tracked"),
         "layers later": lambda: changed_later(place, solver="layers"),
         "tracked, loaded": lambda: loaded(place, "tracked"),

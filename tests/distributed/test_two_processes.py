@@ -114,7 +114,6 @@ def test_what_the_sum_does_not_tell_is_gathered(measured: list[Any]) -> None:
         ("changed later", "ValueError: step_scale: expected 'raw' or 'unit' for the sharded"),
         ("tracked", "ValueError: solver: expected 'auto' or 'svd' for the sharded parameter w but"),
         ("layers", "ValueError: solver: .* for the sharded parameter w but got 'layers'"),
-        ("polar", "ValueError: solver: .* for the sharded parameter w but got 'polar'"),
         ("tracked later", "ValueError: solver: .* for the sharded parameter w but got 'tracked'"),
         ("layers later", "ValueError: solver: .* for the sharded parameter w but got 'layers'"),
         ("tracked, loaded", "ValueError: solver: .* for the sharded parameter w but got 'tracked'"),

@@ -15,7 +15,7 @@ from virtualdepth import EndToEndSGD, with_depth
 INF, NAN = math.inf, math.nan
 
 DEPTHS: list[float] = [1, 1.0000001, 1.5, 2, 2.0, 3, 4, 7.3, 16, 100, 1e6, INF]
-SOLVERS = ["auto", "svd", "polar", "tracked", "layers"]
+SOLVERS = ["auto", "svd", "tracked", "layers"]
 STEP_SCALES = ["raw", "unit", "rms", "auto"]
 STRUCTURES = ["matrix", "rows", "columns", "diagonal", "circulant"]
 IMBALANCES = [1e-8, 1e-3, 0.3, 10.0]
@@ -198,8 +198,8 @@ def cases(draw: st.DrawFn) -> Case:
 def depth_options(draw: st.DrawFn, step_scales: list[str], solvers: list[str]) -> dict[str, Any]:
     solver = draw(st.sampled_from(solvers))
     # most draws go together; the others are refused, which has to leave everything as it was
-    depths = {"polar": [2], "layers": [2, 3, 4, 7]}.get(solver, DEPTHS)
-    scales = {"polar": ["raw", "rms"], "layers": ["raw"]}.get(solver, step_scales)
+    depths = [2, 3, 4, 7] if solver == "layers" else DEPTHS
+    scales = ["raw"] if solver == "layers" else step_scales
     options: dict[str, Any] = {
         "depth": draw(rarely(st.sampled_from(depths), st.sampled_from(DEPTHS))),
         "solver": solver,
@@ -216,7 +216,7 @@ def depth_options(draw: st.DrawFn, step_scales: list[str], solvers: list[str]) -
     options["precondition_frequency"] = draw(
         st.sampled_from([1, 1, 1, 2, 3, 100]) if exact else rarely(st.just(1), st.just(2))
     )
-    if solver not in {"polar", "layers"}:
+    if solver != "layers":
         options["rtol"] = draw(rarely(st.none(), st.sampled_from([0.0, 1e-3])))
     return options
 
@@ -238,7 +238,7 @@ def sgd_options(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def with_depth_options(draw: st.DrawFn, kind: str) -> dict[str, Any]:
-    options = draw(depth_options(["raw", "unit", "rms"], ["auto", "svd", "polar"]))
+    options = draw(depth_options(["raw", "unit", "rms"], ["auto", "svd"]))
     options["lr"] = draw(rarely(st.sampled_from([1e-3, 0.1]), st.sampled_from([1.0, 1e38])))
     if kind not in {"Rprop", "LBFGS"}:
         options["weight_decay"] = draw(st.sampled_from([0, 0, 0.01]))

@@ -199,8 +199,6 @@ def check_equivariance(
 def equivariance_floor(options: dict[str, Any]) -> float:
     """The relative error of a solver where singular values are zero but for rounding."""
     eps = torch.finfo(DOUBLE).eps
-    if options["solver"] == "polar":
-        return 1e-6  # exact to the root of the machine epsilon
     # the layers have no rtol, and P_W is Hoelder continuous of order 2/N there
     return 10 * eps ** (2 / options["depth"]) if options["solver"] == "layers" else 0.0
 

@@ -22,7 +22,6 @@ from virtualdepth.maths import (
     is_ordinary,
     normalized_margin,
     nuclear_norm,
-    polar_gradient,
     preconditioned_gradient,
     preconditioner,
     relative_balancedness,
@@ -87,15 +86,6 @@ def test_precondition_in_float64(depth: int) -> None:
             expected = times_power(truth, torch.tensor(float(exponent), dtype=F64))
             found = precondition(scaled, scaled_grad, depth)
             torch.testing.assert_close(found, expected, rtol=1e-11, atol=0)
-
-
-@pytest.mark.parametrize("shape", [(4, 4), (3, 5), (5, 3)])
-def test_polar_of_any_size(shape: tuple[int, int]) -> None:
-    for size, grad_size in itertools.product(SCALES, SCALES):
-        weight = (size * gaussian(*shape, seed=1)).float()
-        grad = (grad_size * gaussian(*shape, seed=2)).float()
-        truth = precondition(weight.double(), grad.double(), 2)
-        assert agree(polar_gradient(weight, grad, 2.0, None).direction, truth, 1e-4)
 
 
 @pytest.mark.parametrize("depth", DEPTHS)

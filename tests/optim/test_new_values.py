@@ -81,7 +81,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "nesterov": {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1, "maximize": True},
     "unit": {"momentum": 0.9, "step_scale": "unit"},
     "rms": {"momentum": 0.9, "step_scale": "rms"},
-    "polar": {"momentum": 0.9, "solver": "polar", "depth": 2},
     "tracked": {"momentum": 0.9, "solver": "tracked"},
     "layers": {"momentum": 0.9, "solver": "layers"},
     "origin": {"momentum": 0.9, "origin": "init"},

@@ -57,7 +57,6 @@ ALIKE: dict[str, dict[str, Any]] = {
     "unit": {"step_scale": "unit", "momentum": 0.9, "depth": float("inf")},
     "rms": {"step_scale": "rms"},
     "rms, momentum": {"step_scale": "rms", "momentum": 0.9, "depth": 1.5},
-    "polar": {"solver": "polar", "depth": 2, "step_scale": "rms"},
     "tracked": {"solver": "tracked"},
     "tracked, momentum": {"solver": "tracked", "momentum": 0.9, "step_scale": "unit"},
     "tracked, rms": {"solver": "tracked", "step_scale": "rms", "lr": 0.5},

@@ -9,8 +9,8 @@ from tests.contract.tools import random_tensor
 from torch import Tensor, nn
 
 import virtualdepth as vd
-from virtualdepth.optim.solvers import _stacked
-from virtualdepth.optim.solvers._stacked import StackedSolver
+from virtualdepth.optim.solvers import _exact
+from virtualdepth.optim.solvers._exact import ExactSolver
 
 SHAPES = [(5, 5), (3, 7), (5, 5), (1, 6), (2, 3, 2, 2), (5, 5), (1, 6), (80, 80), (80, 80), (3, 7)]
 
@@ -32,36 +32,35 @@ def moved(options: dict[str, Any], steps: int = 3) -> list[Tensor]:
         {"depth": math.inf},
         {"depth": 2.5, "step_scale": "unit", "momentum": 0.9},
         {"depth": 3, "step_scale": "rms"},
-        {"depth": 2, "solver": "polar"},
     ],
     ids=str,
 )
 def test_together_as_one_by_one(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     together, sizes = moved(options), []
-    inner = StackedSolver._solve_stack
+    inner = ExactSolver._solve_stack
 
     def counted(solver: Any, stack: Any, finite: Any) -> Any:
         if len(stack) > 1:
             sizes.append(len(stack))
         return inner(solver, stack, finite)
 
-    monkeypatch.setattr(StackedSolver, "_solve_stack", counted)
+    monkeypatch.setattr(ExactSolver, "_solve_stack", counted)
     moved(options, steps=1)
     assert sorted(sizes) == [2, 2, 3]  # not the large ones, nor the kernel alone
-    monkeypatch.setattr(_stacked, "stacks", lambda matrices: [[matrix] for matrix in matrices])
+    monkeypatch.setattr(_exact, "stacks", lambda matrices: [[matrix] for matrix in matrices])
     for stacked, alone in zip(together, moved(options), strict=True):
         torch.testing.assert_close(stacked, alone, rtol=1e-11, atol=1e-11)
 
 
 def test_many_are_solved_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes, inner = [], StackedSolver._solve_stack
+    sizes, inner = [], ExactSolver._solve_stack
 
     def counted(solver: Any, stack: Any, finite: Any) -> Any:
         if len(stack) > 1:
             sizes.append(len(stack))
         return inner(solver, stack, finite)
 
-    monkeypatch.setattr(StackedSolver, "_solve_stack", counted)
+    monkeypatch.setattr(ExactSolver, "_solve_stack", counted)
     params = [nn.Parameter(random_tensor((64, 64), i)) for i in range(17)]
     for p in params:
         p.grad = torch.ones_like(p)

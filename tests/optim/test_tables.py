@@ -142,7 +142,7 @@ def compared_names(source: str) -> set[str]:
 
 def test_no_module_branches_on_the_name_of_a_solver_step_scale_or_structure() -> None:
     assert compared_names('if group["solver"] == "layers": pass') == {"layers"}
-    assert compared_names('x = solver in {"polar", "tracked"}') == {"polar", "tracked"}
+    assert compared_names('x = solver in {"layers", "tracked"}') == {"layers", "tracked"}
     found = {
         str(path.relative_to(OPTIM)): names
         for path in OPTIM.rglob("*.py")

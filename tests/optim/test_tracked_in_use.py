@@ -166,10 +166,8 @@ def test_routing_counts_and_weighs_it() -> None:
 
 def test_a_single_row_has_its_closed_form() -> None:
     p = nn.Parameter(random_tensor((1, 5), 1))
-    for solver in ("tracked", "polar"):
-        optimizer = vd.EndToEndSGD([p], depth=2, solver=solver)
-        (route,) = vd.routing(optimizer)
-        assert (route.solver, route.state_bytes) == ("closed form", 0)
+    (route,) = vd.routing(vd.EndToEndSGD([p], depth=2, solver="tracked"))
+    assert (route.solver, route.state_bytes) == ("closed form", 0)
 
 
 def test_a_depth_that_changes_is_followed() -> None:
@@ -217,7 +215,7 @@ def test_a_weight_set_to_zero_stays_there() -> None:
 
 
 def test_groups_have_a_solver_each() -> None:
-    solvers = ("svd", "polar", "tracked", "layers", "auto")
+    solvers = ("svd", "tracked", "layers", "auto")
     together = [nn.Parameter(start("default", (SIZE, SIZE))) for _ in solvers]
     alone = [nn.Parameter(start("default", (SIZE, SIZE))) for _ in solvers]
     options: dict[str, Any] = {"lr": 1e-3, "depth": 2, "momentum": 0.9}
@@ -231,7 +229,7 @@ def test_groups_have_a_solver_each() -> None:
             optimizer.step()
     assert_bitwise(together, alone)
     assert [route.solver for route in vd.routing(one)] == [*solvers[:-1], "svd"]
-    assert one.state[together[2]]["tracked_steps"] == 3
+    assert one.state[together[1]]["tracked_steps"] == 3
 
 
 def test_what_a_step_left_is_a_number_where_it_could_not_be_masked(

@@ -37,7 +37,6 @@ from virtualdepth.maths._gram import (
 )
 from virtualdepth.maths._kernel import depth_kernel, gain_exponent, layer_count
 from virtualdepth.maths._midpoint import midpoint_step
-from virtualdepth.maths._polar import polar_gradient
 from virtualdepth.maths._precondition import precondition, preconditioned_gradient
 from virtualdepth.maths._preconditioner import (
     Preconditioned,
@@ -145,7 +144,6 @@ __all__ = [
     "normalized_margin",
     "nuclear_norm",
     "partial_products",
-    "polar_gradient",
     "precondition",
     "preconditioned_gradient",
     "preconditioner",

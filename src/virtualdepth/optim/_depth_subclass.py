@@ -21,7 +21,7 @@ from virtualdepth.optim._depth_step import (
     step_on_update,
 )
 from virtualdepth.optim._init_state import drop_empty, even_out
-from virtualdepth.optim._loading import check_kinds, check_state, keep_precision, whole_load
+from virtualdepth.optim._loading import check_state, keep_precision, replace_removed, whole_load
 from virtualdepth.optim._matrices import (
     Counts,
     Group,
@@ -89,6 +89,7 @@ class OptimizerWithDepth(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._base.__setstate__(self, state)
+        replace_removed([self.defaults, *self.param_groups])
         session = vars(self).get("_depth_session")
         if isinstance(session, Session):
             session.caches.clear()  # of another state
@@ -134,9 +135,8 @@ class OptimizerWithDepth(Optimizer):
             {key: value for key, value in group.items() if key != "params"}
             for group in self.param_groups
         ]
-        with whole_load(self):
-            own_loader = self._base.load_state_dict is not Optimizer.load_state_dict
-            check_kinds(state_dict, self.param_groups, own_loader=own_loader)
+        own_loader = self._base.load_state_dict is not Optimizer.load_state_dict
+        with whole_load(self, state_dict, own_loader=own_loader):
             self._base.load_state_dict(self, state_dict)
             keep_precision(state_dict, self.param_groups, self.state)
             for number, (group, own) in enumerate(zip(self.param_groups, before, strict=True)):

@@ -14,7 +14,7 @@ from torch.optim.optimizer import ParamsT
 
 from virtualdepth.maths import StructureName
 from virtualdepth.optim._init_state import drop_empty, even_out, init_state
-from virtualdepth.optim._loading import check_kinds, check_state, keep_precision, whole_load
+from virtualdepth.optim._loading import check_state, keep_precision, replace_removed, whole_load
 from virtualdepth.optim._matrices import Counts, align_counts, learn_counts, learn_names
 from virtualdepth.optim._options import (
     OPTIONS,
@@ -104,8 +104,6 @@ class EndToEndSGD(Optimizer):
               cannot follow, an SVD replaces them. The error of P_W(G) is estimated at each step; it
               was below 1e-3 in runs on a CPU. On other devices it is known one step late that W
               moved too far, or was changed. That one step may be wrong by a tenth or more.
-            - "polar": depth 2 without a decomposition, by 24 to 30 matrix products. Its error is at
-              most about the root of the machine epsilon, relative to the largest eigenvalue of P_W.
             - "auto": the optimizer chooses; it never chooses "layers".
         rtol: singular values <= rtol * (the largest) count as 0; see
             :func:`virtualdepth.precondition`.
@@ -235,6 +233,7 @@ class EndToEndSGD(Optimizer):
             state: what torch.optim.Optimizer keeps: defaults, state and groups.
         """
         super().__setstate__(state)
+        replace_removed([self.defaults, *self.param_groups])
         self.defaults.pop("differentiable", None)  # torch adds it; groups to come would have it
         before = vars(self).get("_depth_session")
         self._depth_session = Session() if before is None else Session(replicas=before.replicas)
@@ -277,8 +276,7 @@ class EndToEndSGD(Optimizer):
             {key: value for key, value in group.items() if key in self.defaults}
             for group in self.param_groups
         ]
-        with whole_load(self):
-            check_kinds(state_dict, self.param_groups)
+        with whole_load(self, state_dict):
             super().load_state_dict(state_dict)
             keep_precision(state_dict, self.param_groups, self.state)
             for number, (group, own) in enumerate(zip(self.param_groups, options, strict=True)):

@@ -1,7 +1,8 @@
 """State from a checkpoint: loaded as a whole or not at all, and checked before it is used."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,24 +10,29 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from virtualdepth.optim._finite_check import entries
+from virtualdepth.optim._finite_check import entries, frames_to_user
 from virtualdepth.optim._matrices import Group, State, States, matrix_of, parameter_name
-from virtualdepth.optim.solvers import BASIS_KEYS, solver_of
+from virtualdepth.optim.solvers import BASIS_KEYS, DEFAULT, solver_of
 from virtualdepth.optim.step_scales import STEP_SCALES
 
 # tensors with these names, in the state of torch's optimizers and of ours, are shaped as their
 # parameter; others may keep a projection of it under the same name
 _SHAPED = {"momentum_buffer", "exp_avg", "exp_avg_sq", "origin"}
 _POINTS = ("auto_weight_", "auto_grad_")
+# solvers that earlier versions had, which kept no state
+_REMOVED_SOLVERS = frozenset({"polar"})
 
 
 @contextmanager
-def whole_load(optimizer: Optimizer) -> Iterator[None]:
-    """Put everything back as it was if the block raises.
+def whole_load(
+    optimizer: Optimizer, state_dict: Mapping[str, Any], *, own_loader: bool = False
+) -> Iterator[None]:
+    """Refuse what cannot be loaded, and put everything back as it was if the block raises.
 
     Yields:
         Nothing.
     """
+    _check_kinds(state_dict, optimizer.param_groups, own_loader=own_loader)
     # a load replaces groups and states, and does not write into those that were there
     before = dict(vars(optimizer))
     try:
@@ -36,8 +42,21 @@ def whole_load(optimizer: Optimizer) -> Iterator[None]:
         raise
 
 
-def check_kinds(
-    state_dict: Mapping[str, Any], groups: Sequence[Group], *, own_loader: bool = False
+def replace_removed(groups: Iterable[MutableMapping[str, Any]]) -> None:
+    """Let groups whose solver is no longer there go on with the default one, and say so once."""
+    removed = [group for group in groups if group.get("solver") in _REMOVED_SOLVERS]
+    if removed:
+        warnings.warn(
+            f"solver: {removed[0]['solver']!r} of an earlier version was removed; {DEFAULT!r} "
+            "takes its place and goes on from the same weights and momenta",
+            stacklevel=frames_to_user(),
+        )
+    for group in removed:
+        group["solver"] = DEFAULT
+
+
+def _check_kinds(
+    state_dict: Mapping[str, Any], groups: Sequence[Group], *, own_loader: bool
 ) -> None:
     """Refuse what is no state of an optimizer, and tensors that a cast to a dtype would spoil."""
     if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():

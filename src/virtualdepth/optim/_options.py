@@ -163,7 +163,7 @@ def check_depth_options(group: Mapping[str, Any]) -> None:
     )
     solver.check_options(group)
     check_imbalance(group.get("imbalance", 0.0), group["depth"])
-    for name in ("structure", "imbalance", "precondition_frequency"):
+    for name in ("structure", "precondition_frequency"):
         _check_taken(group, name)
 
 

@@ -30,7 +30,7 @@ class Route:
         imbalance: how much smaller one layer is than the others; 0 for a plain parameter.
         precondition_frequency: at every how many steps W is decomposed; 1 where no decomposition is
             needed.
-        solver: "svd", "polar", "tracked" or "layers"; "closed form" for a single row or column;
+        solver: "svd", "tracked" or "layers"; "closed form" for a single row or column;
             "eigh", of sums of W^T W, with the scheme "gram"; "plain" for torch's own step.
         state_bytes: what the optimizer keeps for it now, in this process.
         scheme: for a parameter that lies on several processes "local", "gram", "gather" or "owner",

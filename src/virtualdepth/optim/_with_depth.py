@@ -84,7 +84,7 @@ def with_depth(
         step_scale: "raw", "unit" or, for gradients only, "rms"; as in
             :class:`virtualdepth.EndToEndSGD`.
         cap: as in :class:`virtualdepth.EndToEndSGD`.
-        solver: "auto", "svd" or "polar"; as in :class:`virtualdepth.EndToEndSGD`.
+        solver: "auto" or "svd"; as in :class:`virtualdepth.EndToEndSGD`.
         rtol: as in :class:`virtualdepth.EndToEndSGD`.
         structure: as in :class:`virtualdepth.EndToEndSGD`.
         imbalance: as in :class:`virtualdepth.EndToEndSGD`.

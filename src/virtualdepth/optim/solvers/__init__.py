@@ -8,7 +8,6 @@ from virtualdepth.optim._matrices import Matrix
 from virtualdepth.optim.solvers._exact import ExactSolver
 from virtualdepth.optim.solvers._kept_basis import BASIS_KEYS, KeptBasisSolver
 from virtualdepth.optim.solvers._layers import LayersSolver
-from virtualdepth.optim.solvers._polar import PolarSolver
 from virtualdepth.optim.solvers._protocol import DEFAULT, Knows, Solver
 from virtualdepth.optim.solvers._tracked import TrackedSolver
 
@@ -25,9 +24,9 @@ __all__ = [
     "solver_of",
 ]
 
-SolverName = Literal["auto", "svd", "polar", "tracked", "layers"]
+SolverName = Literal["auto", "svd", "tracked", "layers"]
 # those without a state of their own, which go with another optimizer
-StatelessSolverName = Literal["auto", "svd", "polar"]
+StatelessSolverName = Literal["auto", "svd"]
 
 EXACT = ExactSolver()
 # the same where W is decomposed every so many steps only
@@ -36,7 +35,6 @@ KEPT_BASIS = KeptBasisSolver()
 SOLVERS: Mapping[SolverName, Solver] = {
     "auto": EXACT,
     "svd": EXACT,
-    "polar": PolarSolver(),
     "tracked": TrackedSolver(),
     "layers": LayersSolver(),
 }

@@ -17,9 +17,8 @@ class Knows(IntEnum):
     """What a solver finds out about a matrix; each includes those before."""
 
     NOTHING = 0  # it does not compute P_W(G)
-    DIRECTION = 1  # P_W(G)
-    SPECTRUM = 2  # singular values of W, and the slopes of G along them
-    DECOMPOSITION = 3  # singular vectors too, to the precision of the dtype
+    SPECTRUM = 1  # P_W(G), the singular values of W, and the slopes of G along them
+    DECOMPOSITION = 2  # singular vectors too, to the precision of the dtype
 
 
 class Solver:

@@ -12,7 +12,6 @@ from torch import Tensor
 from virtualdepth.maths import squared_preconditioned_norm
 from virtualdepth.optim._finite_check import FiniteCheck
 from virtualdepth.optim._matrices import GroupStep
-from virtualdepth.optim.solvers import Knows
 from virtualdepth.optim.step_scales._protocol import StepScale
 
 # the rule's averaging and its floor
@@ -23,7 +22,6 @@ _FLOOR = 1e-4
 class RmsScale(StepScale):
     """One multiplier for all matrices of a group."""
 
-    needs: ClassVar[Knows] = Knows.DIRECTION
     memory: ClassVar[Mapping[str, Any]] = {"rms_mean": 0.0, "rms_steps": 0}
     maskable: ClassVar[bool] = False
     gradients_only: ClassVar[bool] = True
