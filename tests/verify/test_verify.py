@@ -9,8 +9,10 @@ import pytest
 
 import virtualdepth
 from virtualdepth.data import DATA_VARIABLE
+from virtualdepth.verify._artifacts import load, save
 from virtualdepth.verify._check import check
 from virtualdepth.verify._config import STRUCTURES, VerifyConfig
+from virtualdepth.verify._report import write_report
 
 SMALL = {"data": "synthetic", "lrs": (0.1, 0.05, 0.025), "time": 1.0}
 
@@ -96,6 +98,20 @@ def test_divergence_fails() -> None:
     assert result.passed is False
     (failure,) = result.failures
     assert failure.startswith("at learning rate 5 training diverged: in step ")
+
+
+def test_a_start_that_is_not_finite_fails(tmp_path: Path) -> None:
+    """Fifty layers multiply to more than float64 holds."""
+    result = check(
+        VerifyConfig(**SMALL, depth=50, structure="circulant", imbalance=1e12, init_scale=1e12)
+    )
+    assert result.passed is False
+    assert [failure.partition(":")[0] for failure in result.failures] == [
+        f"at learning rate {lr} the start is not finite" for lr in SMALL["lrs"]
+    ]
+    save(result, tmp_path)
+    write_report(load(tmp_path), tmp_path)
+    assert "the start is not finite" in (tmp_path / "report.md").read_text()
 
 
 def test_digits() -> None:

@@ -111,7 +111,7 @@ def _read_curves(path: Path, rows: list[Row]) -> Iterator[Curve]:
         states = list(csv.DictReader(file))
     for row in rows:
         mine = [state for state in states if float(state["lr"]) == row.lr]
-        if not mine or (row.gap is not None and len(mine) != row.steps + 1):
+        if row.gap is not None and len(mine) != row.steps + 1:
             raise ValueError(
                 f"{len(mine)} of {row.steps + 1} states at learning rate {exact(row.lr)}"
             )

@@ -36,16 +36,15 @@ def conclusion(result: VerifyResult) -> list[str]:
     low, high = ORDER_RANGE
     order = "undefined" if result.order is None else order_text(result.order)
     sentences = [f"order of the gap in the learning rate: {order} (expected {low} to {high})"]
-    if result.rows:
-        sentences.append(f"both losses before training: {_first_loss(result):#.5g}")
+    first = _first_loss(result)
+    if first is not None:
+        sentences.append(f"both losses before training: {first:#.5g}")
     if result.interrupted:
         finished, asked = len(result.rows), len(result.config["lrs"])
         sentences.append(f"interrupted: {finished} of {asked} learning rates were finished")
     sentences += result.failures
-    if any(
-        row.loss_deep is not None and row.loss_deep > 0.9 * _first_loss(result)
-        for row in result.rows
-    ):
+    ends = [row.loss_deep for row in result.rows if row.loss_deep is not None]
+    if first is not None and any(end > 0.9 * first for end in ends):
         sentences.append(
             "the deep network hardly learned (its loss fell by less than a tenth), so the gap says "
             "little; choose a longer time or a larger init_scale"
@@ -60,8 +59,9 @@ def order_text(order: float) -> str:
     return text if seems == is_inside else outside(order, low, high)
 
 
-def _first_loss(result: VerifyResult) -> float:
-    return result.curves[0].loss_deep[0]
+def _first_loss(result: VerifyResult) -> float | None:
+    """Return the loss before training; None where it was not finite, or nothing has finished."""
+    return next((curve.loss_deep[0] for curve in result.curves if curve.loss_deep), None)
 
 
 def table(result: VerifyResult) -> list[dict[str, str]]:

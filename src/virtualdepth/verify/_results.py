@@ -92,8 +92,7 @@ class VerifyResult:
         """What speaks against the equivalence, in words; empty if nothing does."""
         low, high = ORDER_RANGE
         found = [
-            f"at learning rate {exact(row.lr)} training diverged: in step {len(curve.gap)} of "
-            f"{row.steps} a loss or a weight stopped being finite; choose smaller learning rates"
+            _divergence(row, len(curve.gap))
             for row, curve in zip(self.rows, self.curves, strict=True)
             if row.gap is None
         ]
@@ -110,6 +109,19 @@ class VerifyResult:
     def passed(self) -> bool | None:
         """Whether the single layer follows the deep network; None if interrupted."""
         return None if self.interrupted else self.order is not None and not self.failures
+
+
+def _divergence(row: Row, finished: int) -> str:
+    """Say where a learning rate diverged, given how many states of it are finite."""
+    if finished == 0:
+        return (
+            f"at learning rate {exact(row.lr)} the start is not finite: the layers multiply to "
+            "more than the dtype holds; choose a smaller imbalance, init_scale or depth"
+        )
+    return (
+        f"at learning rate {exact(row.lr)} training diverged: in step {finished} of {row.steps} a "
+        "loss or a weight stopped being finite; choose smaller learning rates"
+    )
 
 
 def outside(value: float, low: float, high: float) -> str:
