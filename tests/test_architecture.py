@@ -19,7 +19,7 @@ LONGEST = 330  # lines of a file
 
 # Lowest first. A part imports from lower rungs only; members of one rung do not import each other.
 LADDER = (
-    {"_extras", "_interrupt"},
+    {"_extras", "_interrupt", "_text"},
     {"maths"},
     {"distributed"},
     {"optim", "networks", "theory", "metrics", "completion"},
@@ -39,6 +39,7 @@ RUNG = {name: rung for rung, names in enumerate(LADDER) for name in names}
 THIRD_PARTY = {
     "_extras": set(),
     "_interrupt": set(),
+    "_text": set(),
     "maths": {"torch"},
     "optim": {"torch"},
     "networks": {"torch"},

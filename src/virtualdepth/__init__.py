@@ -16,6 +16,7 @@ __all__ = [
     "depth_kernel",
     "effective_rank",
     "end_to_end_product",
+    "factorize",
     "init",
     "nuclear_norm",
     "param_groups",
@@ -38,7 +39,7 @@ _HOME = {
         "schatten_norm",
         "stable_rank",
     ),
-    "networks": ("DeepLinear", "init"),
+    "networks": ("DeepLinear", "factorize", "init"),
     "optim": ("EndToEndSGD", "param_groups", "routing", "with_depth"),
 }
 _PACKAGE_OF = {name: package for package, names in _HOME.items() for name in names}
@@ -77,7 +78,7 @@ if TYPE_CHECKING:
         schatten_norm,
         stable_rank,
     )
-    from virtualdepth.networks import DeepLinear, init
+    from virtualdepth.networks import DeepLinear, factorize, init
     from virtualdepth.optim import EndToEndSGD, param_groups, routing, with_depth
 
     __version__: str

@@ -66,6 +66,7 @@ from virtualdepth.maths._step_size import (
     unit_step,
 )
 from virtualdepth.maths._svd import LinAlgError, thin_svd
+from virtualdepth.maths._truncation import Truncation, largest_thin_rank, truncate
 from virtualdepth.maths.measures import (
     complete_rows,
     deficiency_margin,
@@ -102,6 +103,7 @@ __all__ = [
     "SingularBasis",
     "Structure",
     "StructureName",
+    "Truncation",
     "Units",
     "balanced_factors",
     "balancedness",
@@ -135,6 +137,7 @@ __all__ = [
     "in_units",
     "inner_product",
     "is_ordinary",
+    "largest_thin_rank",
     "layer_count",
     "layer_sizes",
     "least_size",
@@ -165,6 +168,7 @@ __all__ = [
     "stable_rank",
     "thin_svd",
     "times_power",
+    "truncate",
     "unit_scale",
     "unit_step",
     "widened",

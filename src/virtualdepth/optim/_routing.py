@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from virtualdepth._text import aligned
 from virtualdepth.distributed import Plan, Scheme, local_part
 from virtualdepth.optim._matrices import align_counts, matrix_of, parameter_name
 from virtualdepth.optim._options import OPTIONS
@@ -95,13 +96,8 @@ class RoutingTable:
             if not usual or any(getattr(each, decisive) not in usual for each in self.routes)
         ]
         header = [name.replace("_", " ") for name in shown]
-        cells = ([_cell(getattr(route, name)) for name in shown] for route in self.routes)
-        rows = [header, *cells]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
+        cells = [[_cell(getattr(route, name)) for name in shown] for route in self.routes]
+        lines = aligned([header, *cells])
         lines += [f"{route.parameter}: {route.note}" for route in self.routes if route.note]
         if any(route.depth == float("inf") for route in self.routes):
             lines.append(
