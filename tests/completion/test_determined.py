@@ -44,8 +44,9 @@ def test_the_core_drops_lines_that_hang_on_nothing() -> None:
     np.testing.assert_array_equal(inside.rows, [True] * 5 + [False])
     np.testing.assert_array_equal(inside.columns, [True] * 4 + [False])
     assert inside.entries.count == 20
-    assert inside.freedom(2) == 2 * (5 + 4 - 2)
-    assert not inside.is_whole
+    assert inside.entries.shape == (5, 4)
+    assert inside.determines(2, 1.4)
+    assert not inside.determines(2, 1.5)  # 20 entries, 2 (5 + 4 - 2) degrees of freedom
 
 
 def test_lines_outside_get_the_entries_that_they_have() -> None:
@@ -55,7 +56,9 @@ def test_lines_outside_get_the_entries_that_they_have() -> None:
     entries = entries_of(truth, mask)
     inside = core(entries, 2)
     u, sigma, vh = np.linalg.svd(truth, full_matrices=False)
-    left, right, spread, others = extend(entries, inside, u[:, :2] * sigma[:2], vh[:2].T)
+    left, right, spread, others = extend(
+        entries, inside, (u[:, :2] * sigma[:2])[inside.rows], vh[:2].T
+    )
     found = left @ right.T
     np.testing.assert_allclose(found[3, 0], truth[3, 0], rtol=1e-6)
     rest = np.arange(20) != 3
@@ -69,3 +72,36 @@ def test_lines_outside_get_the_entries_that_they_have() -> None:
     assert not others.any()
     whole = core(entries_of(truth, np.ones((20, 15), bool)), 2)
     assert extend(entries, whole, left, right)[2:] == (None, None)
+
+
+def test_a_line_of_as_many_entries_as_the_rank_is_determined_by_the_others() -> None:
+    truth, mask = table(20, 15, 2, 0.9)
+    mask[3] = [True, True] + [False] * 13
+    mask[:, 5] = False
+    mask[[3, 4], 5] = True  # one of them in that row: it hangs on it
+    entries = entries_of(truth, mask)
+    inside = core(entries, 2)
+    assert not inside.rows[3]
+    assert not inside.columns[5]
+    u, sigma, vh = np.linalg.svd(truth, full_matrices=False)
+    left, right, spread, _ = extend(
+        entries, inside, (u[:, :2] * sigma[:2])[inside.rows], vh[:2].T[inside.columns]
+    )
+    assert spread is None
+    np.testing.assert_allclose(left @ right.T, truth, atol=1e-10)
+
+
+@pytest.mark.parametrize("direct", [0, 1500])
+def test_rounding_does_not_hide_a_null_direction(
+    direct: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("virtualdepth.completion._determined.DIRECT", direct)
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        u, v = random.normal(size=(40, 3)), random.normal(size=(30, 3))
+        mask = random.random((40, 30)) < 0.5
+        assert is_locally_unique(entries_of(u @ v.T, mask), u, v)
+        # a row and a column of three entries each, one of them in common
+        mask[0], mask[:, 0] = False, False
+        mask[0, :3] = mask[:3, 0] = True
+        assert not is_locally_unique(entries_of(u @ v.T, mask), u, v), seed

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from virtualdepth.completion._determined import Core, core, freedom
+from virtualdepth.completion._determined import Core, core, freedom, is_locally_unique
 from virtualdepth.completion._entries import Entries
 from virtualdepth.completion._gauss_newton import LowRank, gauss_newton
 from virtualdepth.completion._homotopy import (
@@ -31,10 +31,11 @@ GAIN = 0.6
 
 
 class Exact(NamedTuple):
-    """A fit at the rounding level, and the part of the table that it is of."""
+    """A fit at the rounding level, the part of the table that it is of, whether it is unique."""
 
     fit: LowRank
     core: Core
+    unique: bool
 
 
 class Guess(NamedTuple):
@@ -135,19 +136,24 @@ def fit_exactly(entries: Entries, right: Array, goal: float) -> tuple[Exact | No
     Return also the first fit, if there was one.
     """
     part = core(entries, right.shape[1])
-    if part.entries.count <= part.freedom(right.shape[1]):
+    if not part.determines(right.shape[1]):
         return None, None
-    first = fit = gauss_newton(part.entries, right)
+    first = fit = gauss_newton(part.entries, right[part.columns])
     if first.residual >= goal:
         return None, first
-    while fit.right.shape[1] > 1:
+    unique = is_locally_unique(part.entries, fit.left, fit.right)
+    # of more than the needed rank there are many
+    while not unique and fit.right.shape[1] > 1:
+        k = fit.right.shape[1]
         rotation = np.linalg.svd(np.linalg.qr(fit.left)[1], full_matrices=False)[2]
-        smaller = core(entries, fit.right.shape[1] - 1)
-        lower = gauss_newton(smaller.entries, fit.right @ rotation[:-1].T, steps=15)
+        right = part.scattered(fit.left, fit.right @ rotation[:-1].T)[1]
+        smaller = core(entries, k - 1)
+        lower = gauss_newton(smaller.entries, right[smaller.columns], steps=15)
         if lower.residual >= goal:
             break
         part, fit = smaller, lower
-    return Exact(fit, part), first
+        unique = is_locally_unique(part.entries, fit.left, fit.right)
+    return Exact(fit, part, unique), first
 
 
 def pursue(entries: Entries, found: Search, goal: float) -> Search:
@@ -160,17 +166,17 @@ def pursue(entries: Entries, found: Search, goal: float) -> Search:
         return found
     rank = found.guess.rank
     part = core(entries, rank)
+    if not part.determines(rank):
+        return found
     inside = part.entries
     m, n = inside.shape
-    if inside.count <= part.freedom(rank):
-        return found
     fit = found.fit
     if fit is None or fit.right.shape[1] != rank:
-        fit = gauss_newton(inside, found.guess.right[:, :rank])
+        fit = gauss_newton(inside, found.guess.right[part.columns, :rank])
     random = np.random.default_rng(0)
     while fit.residual >= goal:
         k = fit.right.shape[1]
-        if k + 1 >= n or MARGIN * freedom(m, n, k + 1) >= inside.count:
+        if k + 1 >= n or not part.determines(k + 1, MARGIN):
             break
         rest = inside.with_values(inside.listed - inside.predictions(fit.left, fit.right))
         direction = leading_of_entries(rest, 1, random)[2]
@@ -182,13 +188,15 @@ def pursue(entries: Entries, found: Search, goal: float) -> Search:
     found.residuals.append(fit.residual)
     k = fit.right.shape[1]
     if fit.residual < goal:
-        found.exact = Exact(fit, core(inside, k))
+        right = part.scattered(fit.left, fit.right)[1]
+        found.exact = fit_exactly(entries, right, goal)[0]
     elif k > rank or inside.count > ABUNDANT * freedom(m, n, k):
         # the rank that the residual asked for, and what was found there
-        data = inside.values - inside.product(fit.left, fit.right)
-        nothing = (np.zeros_like(fit.left), fit.right)
+        left, right = part.scattered(fit.left, fit.right)
+        data = entries.values - entries.product(left, right)
+        nothing = (np.zeros_like(left), right)
         u, sigma, v = leading_of_sum(
-            inside, (fit.left, fit.right), nothing, data, k + max(3, k // 2), random
+            entries, (left, right), nothing, data, k + max(3, k // 2), random
         )
         found.guess = Guess(u * sigma, v, k, found.guess.gap)
     return found

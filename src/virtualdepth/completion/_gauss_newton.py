@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve
-from scipy.sparse import csr_matrix
+from scipy.linalg import cho_factor, cho_solve
 
 from virtualdepth.completion._blocks import add_ridge, inverses, multiply, squares
 from virtualdepth.completion._entries import Entries
@@ -96,10 +95,10 @@ def _step_solver(
         def direct(damping: float) -> Array:
             damped = add_ridge(matrix.copy(), damping * scale)
             try:
-                step = solve(damped, gradient, assume_a="pos", overwrite_a=True)
+                factor = cho_factor(damped.T, lower=True, overwrite_a=True, check_finite=False)
             except np.linalg.LinAlgError:  # it needs more damping
                 return np.zeros_like(v)
-            return np.reshape(step, (n, r))
+            return np.reshape(cho_solve(factor, gradient, check_finite=False), (n, r))
 
         return direct
 
@@ -145,12 +144,9 @@ def eliminated(entries: Entries, u: Array, v: Array, precision: Array) -> tuple[
     (m, r), n = u.shape, len(v)
     half = np.linalg.inv(np.linalg.cholesky(entries.row_grams(squares(v)) + precision))
     whitened = multiply(half[entries.rows], v[entries.columns])
-    blocks = squares_of(u[entries.rows], whitened)
-    inner = np.arange(r)
-    at_rows = (entries.columns[:, None] * r + inner).repeat(r, 1).ravel()
-    at_columns = np.tile(entries.rows[:, None] * r + inner, r).ravel()
-    sparse = csr_matrix((blocks.ravel(), (at_rows, at_columns)), shape=(n * r, m * r))
-    return sparse.toarray(), half
+    coupling = np.zeros((n, r, m, r))
+    coupling[entries.columns, :, entries.rows] = squares_of(u[entries.rows], whitened)
+    return coupling.reshape(n * r, m * r), half
 
 
 def squares_of(first: Array, second: Array) -> Array:

@@ -20,7 +20,7 @@ from virtualdepth.completion._choice import (
     path_method,
     split,
 )
-from virtualdepth.completion._determined import extend, freedom, is_locally_unique
+from virtualdepth.completion._determined import extend, freedom
 from virtualdepth.completion._entries import Entries
 from virtualdepth.completion._exact import MARGIN, Exact, Search, search
 from virtualdepth.completion._homotopy import Path
@@ -183,10 +183,10 @@ def estimate(recipe: Recipe, found: Search) -> Finding:
 
 
 def exact_solution(recipe: Recipe, exact: Exact) -> Solution:
-    """Put an exact fit on all lines, and say whether it is the only one."""
-    fit, inside = exact
+    """Put an exact fit on all lines."""
+    fit, inside, unique = exact
     left, right, left_spread, right_spread = extend(recipe.tall, inside, fit.left, fit.right)
-    unique = inside.is_whole and is_locally_unique(inside.entries, fit.left, fit.right)
+    unique = unique and left_spread is None
     left, right = recipe.upright(left, right)
     if recipe.flipped:
         left_spread, right_spread = right_spread, left_spread
