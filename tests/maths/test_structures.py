@@ -12,7 +12,13 @@ from tests.maths.matrices import gaussian, orthonormal
 from tests.maths.test_range import agree
 from torch import Tensor
 
-from virtualdepth import balanced_factors, depth_kernel, end_to_end_product, precondition
+from virtualdepth import (
+    balanced_factors,
+    balancedness,
+    depth_kernel,
+    end_to_end_product,
+    precondition,
+)
 from virtualdepth.maths import (
     STRUCTURES,
     StructureName,
@@ -290,6 +296,44 @@ def test_names_and_forms_that_do_not_exist_are_refused() -> None:
         end_to_end_product([], structure="rows")
     with pytest.raises(TypeError, match=r"^factors, W_2: expected a dense real"):
         end_to_end_product([eye, eye.int()], structure="diagonal")
+
+
+@pytest.mark.parametrize(
+    ("structure", "shapes", "expected"),
+    [
+        ("rows", [(2, 3), (1,)], r"W_2: expected the shape \(2,\)"),
+        ("rows", [(2, 3), (2,), (2, 3)], r"W_3: expected the shape \(2,\)"),
+        ("rows", [(3,), (3,)], r"W_1: expected a matrix"),
+        ("columns", [(1,), (2, 3)], r"W_1: expected the shape \(3,\)"),
+        ("columns", [(3,), (3,)], r"W_2: expected a matrix"),
+        ("diagonal", [(2, 3), (3,)], r"W_2: expected the shape \(2, 3\)"),
+        ("circulant", [(4,), (5,)], r"W_2: expected the shape \(4,\)"),  # of as many frequencies
+        ("circulant", [(3, 2, 4), (2, 3, 5)], r"W_2: expected the shape \(2, 3, 4\)"),
+        ("circulant", [(3, 2, 4), ()], r"W_2: expected the shape \(3, 4\)"),
+    ],
+)
+def test_layers_that_do_not_fit_are_refused(
+    structure: StructureName, shapes: list[tuple[int, ...]], expected: str
+) -> None:
+    """Broadcast they would multiply to something."""
+    layers = [torch.ones(shape) for shape in shapes]
+    for function in (end_to_end_product, balancedness):
+        with pytest.raises(ValueError, match=rf"^factors, {expected}.* but got"):
+            function(layers, structure=structure)
+
+
+@pytest.mark.parametrize(("structure", "shape"), CASES)
+def test_layers_of_float32_of_any_size(structure: StructureName, shape: tuple[int, ...]) -> None:
+    """Where W is in range and the norms of its blocks are not, too."""
+    weight, _ = weight_and_grad(shape)
+    for size, depth, imbalance in itertools.product((1e-36, 1.0, 3.3e38), (2, 5), (0.0, 1e-9)):
+        large = (weight * (size / weight.abs().max())).float()
+        layers = balanced_factors(large, depth, structure=structure, imbalance=imbalance)
+        exact = balanced_factors(large.double(), depth, structure=structure, imbalance=imbalance)
+        if structure == "matrix":  # the signs of singular vectors may differ
+            layers, exact = ([each.abs() for each in found] for found in (layers, exact))
+        for layer, truth in zip(layers, exact, strict=True):
+            assert float((layer - truth).norm() / truth.norm()) < 2e-6, (size, depth, imbalance)
 
 
 SIZES, LEAST, GRADS = (1e-36, 1e-13, 1e25), (0.0, 1e-36, 1.0, 1e25), (1e-20, 1.0, 1e20)

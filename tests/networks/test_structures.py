@@ -370,9 +370,29 @@ def test_refuses(options: dict[str, Any], error: type[Exception], message: str) 
         DeepLinear(3, 2, 3, **options)
 
 
+@pytest.mark.parametrize("size", [2.5, "4", (3, None)])
+def test_refuses_sizes_that_are_no_integers(size: object) -> None:
+    with pytest.raises(TypeError, match=r"^signal_size: expected integers .* but got"):
+        DeepLinear(3, 2, 3, structure="circulant", signal_size=size)
+
+
+@EVERY
+def test_refuses_inputs_of_other_features(structure: str, shape: tuple[int, ...]) -> None:
+    """One feature, or filters of as many frequencies, would silently be broadcast."""
+    network = network_of(structure, shape, 2)
+    _, n, *size = shape
+    for other in ((1, *size), (n + 1, *size), (n, *(k + 1 for k in size)), ()):
+        if other != (n, *size):
+            with pytest.raises(
+                ValueError, match=rf"^inputs: expected shape \(\.\.\., {n}.* but got"
+            ):
+                network(torch.ones(other, dtype=torch.float64))
+
+
 def test_refuses_kernels_without_signals() -> None:
     for structure in ("matrix", "rows", "columns", "diagonal"):
-        with pytest.raises(ValueError, match=r"^weight: expected a matrix \(m, n\) but got"):
+        match = r"^weight: expected a matrix \(m, n\) but got .* structure='circulant'"
+        with pytest.raises(ValueError, match=match):
             DeepLinear.from_weight(torch.ones(2, 3, 4), 2, structure=structure)
     network = DeepLinear(3, 2, 2, structure="circulant", signal_size=4)
     with pytest.raises(ValueError, match=r"^to_linear: .* a convolution of signals \(4,\)"):

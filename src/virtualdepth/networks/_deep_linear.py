@@ -151,7 +151,10 @@ class DeepLinear(nn.Module):
         check_matrix(weight)
         signal_size = tuple(weight.shape[2:]) or None
         if signal_size and check_structure(structure) != "circulant":
-            raise ValueError(f"weight: expected a matrix (m, n) but got {tuple(weight.shape)}")
+            raise ValueError(
+                f"weight: expected a matrix (m, n) but got {tuple(weight.shape)}; kernels "
+                "(m, n, k, ...) need structure='circulant'"
+            )
         out_features, in_features = weight.shape[:2]
         # the random start that __init__ draws is replaced, so it must not advance the generators
         with torch.random.fork_rng([weight.device] if weight.is_cuda else []):
@@ -229,8 +232,23 @@ class DeepLinear(nn.Module):
         return self
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Apply the layers one after the other to inputs (..., n); the result is (..., m)."""
-        # with a signal_size (..., n, k, ...) and (..., m, k, ...)
+        """Apply the layers one after the other to inputs (..., n); the result is (..., m).
+
+        With a ``signal_size`` they are (..., n, k, ...) and (..., m, k, ...).
+
+        Args:
+            inputs: x.
+
+        Returns:
+            The outputs.
+
+        Raises:
+            ValueError: if the inputs have other features or signals than the network.
+        """
+        expected = self._shape[1:]
+        if inputs.shape[-len(expected) :] != expected:  # gates would broadcast a single feature
+            shown = ", ".join(map(str, expected))
+            raise ValueError(f"inputs: expected shape (..., {shown}) but got {tuple(inputs.shape)}")
         chain = self._chain
         passed = chain.enter(inputs)
         for layer in self.layers:

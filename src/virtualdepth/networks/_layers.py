@@ -91,7 +91,10 @@ def checked_size(size: int | Sequence[int] | None, structure: str) -> tuple[int,
             f"signal_size: expected None with structure={structure!r} but got {size!r}; signals "
             "need structure='circulant'"
         )
-    lengths = tuple(map(index, size if isinstance(size, Sequence) else [size]))
+    try:
+        lengths = tuple(map(index, size if isinstance(size, Sequence) else [size]))
+    except TypeError:
+        raise TypeError(f"signal_size: expected integers (k, ...) but got {size!r}") from None
     if not lengths or min(lengths) < 1:
         raise ValueError(f"signal_size: expected lengths >= 1 but got {size!r}")
     return lengths

@@ -8,6 +8,7 @@ which one half is enough.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -53,6 +54,16 @@ class Circulant(Structure):
     def decomposes(self, shape: Sequence[int]) -> bool:
         """Tell whether frequencies are matrices of more than a row or a column."""
         return len(shape) >= _CHANNELS and min(shape[:2]) > 1
+
+    def _layer_shapes(self, factors: Sequence[Tensor]) -> list[tuple[int, ...]]:
+        first = tuple(factors[0].shape)
+        if len(first) < _CHANNELS:
+            return super()._layer_shapes(factors)
+        # of channels only those between two layers have to agree
+        after = [
+            (*factor.shape[:1], before.shape[0], *first[2:]) for before, factor in pairwise(factors)
+        ]
+        return [first, *after]
 
     def norm(self, blocks: Tensor, like: Tensor) -> Tensor:
         """Compute the Frobenius norm of a circulant matrix, which has each entry k times."""

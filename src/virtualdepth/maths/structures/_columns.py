@@ -35,10 +35,15 @@ class Columns(Structure):
     ) -> Preconditioned:
         return precondition_vectors(weight, grad, -2, depth, imbalance)
 
-    def _factors(self, weight: Tensor, depth: int, imbalance: float) -> list[Tensor]:
+    def _factors(self, weight: Tensor, depth: int, imbalance: Imbalance) -> list[Tensor]:
         norms, directions = unit_vectors(weight, -2)
         small, large = layer_roots(norms, depth, imbalance)
         return [*[large.squeeze(-2)] * (depth - 1), directions * small]
+
+    def _layer_shapes(self, factors: Sequence[Tensor]) -> list[tuple[int, ...]]:
+        shape = tuple(factors[-1].shape)
+        self.check(shape, f"factors, W_{len(factors)}")
+        return [*[(*shape[:-2], shape[-1])] * (len(factors) - 1), shape]
 
     def layer_blocks(self, factors: Sequence[Tensor]) -> list[Tensor]:
         """Transform gates to 1 x 1, and W_N to its columns."""

@@ -38,7 +38,7 @@ class Diagonal(Structure):
     ) -> Preconditioned:
         return precondition_numbers(weight, grad, depth, imbalance)
 
-    def _factors(self, weight: Tensor, depth: int, imbalance: float) -> list[Tensor]:
+    def _factors(self, weight: Tensor, depth: int, imbalance: Imbalance) -> list[Tensor]:
         small, large = layer_roots(weight.abs(), depth, imbalance)
         return [torch.sgn(weight) * small, *[large] * (depth - 1)]
 

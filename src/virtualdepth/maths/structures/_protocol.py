@@ -23,6 +23,7 @@ from virtualdepth.maths._range import (
     Peaks,
     Units,
     frobenius_norm,
+    imbalance_in,
     in_unit,
     in_units,
     out_of_unit,
@@ -173,10 +174,14 @@ class Structure:
             )
         if depth == 1:
             return [weight.clone()]
-        layers = self._factors(widened(weight), depth, imbalance)
-        return [layer.to(weight.dtype).clone() for layer in layers]
+        wide = widened(weight)
+        unit = self._unit_of(wide)
+        there: Imbalance = imbalance if unit is None else imbalance_in(unit, depth, imbalance)
+        layers = self._factors(in_unit(wide, unit), depth, there)
+        return [out_of_unit(each, unit, 1 / depth).to(weight.dtype).clone() for each in layers]
 
-    def _factors(self, weight: Tensor, depth: int, imbalance: float) -> list[Tensor]:
+    def _factors(self, weight: Tensor, depth: int, imbalance: Imbalance) -> list[Tensor]:
+        """Factor a weight in the ordinary range."""
         blocks = self.to_blocks(weight)
         u, sizes, vh = thin_svd(blocks)
         tall = blocks.shape[-2] > blocks.shape[-1]
@@ -188,6 +193,20 @@ class Structure:
         check_some(factors)
         for number, factor in enumerate(factors, start=1):
             check_real(factor, f"factors, W_{number}")
+        # else gates of one entry, or filters of another length, would silently be broadcast
+        pairs = zip(factors, self._layer_shapes(factors), strict=True)
+        for number, (factor, shape) in enumerate(pairs, start=1):
+            if tuple(factor.shape) != shape:
+                raise ValueError(
+                    f"factors, W_{number}: expected the shape {shape} beside the other layers but "
+                    f"got {tuple(factor.shape)}; balanced_factors makes layers that fit"
+                )
+
+    def _layer_shapes(self, factors: Sequence[Tensor]) -> list[tuple[int, ...]]:
+        """List the shapes that the layers must have, given the one with the shape of W."""
+        shape = tuple(factors[0].shape)
+        self.check(shape, "factors, W_1")
+        return [shape] * len(factors)
 
     def layer_blocks(self, factors: Sequence[Tensor]) -> list[Tensor]:
         """Transform the layers of a network of this structure to their blocks."""

@@ -39,10 +39,15 @@ class Rows(Structure):
     ) -> Preconditioned:
         return precondition_vectors(weight, grad, -1, depth, imbalance)
 
-    def _factors(self, weight: Tensor, depth: int, imbalance: float) -> list[Tensor]:
+    def _factors(self, weight: Tensor, depth: int, imbalance: Imbalance) -> list[Tensor]:
         norms, directions = unit_vectors(weight, -1)
         small, large = layer_roots(norms, depth, imbalance)
         return [directions * small, *[large.squeeze(-1)] * (depth - 1)]
+
+    def _layer_shapes(self, factors: Sequence[Tensor]) -> list[tuple[int, ...]]:
+        shape = tuple(factors[0].shape)
+        self.check(shape, "factors, W_1")
+        return [shape, *[shape[:-1]] * (len(factors) - 1)]
 
     def layer_blocks(self, factors: Sequence[Tensor]) -> list[Tensor]:
         """Transform W_1 to its rows, and gates to 1 x 1."""
