@@ -52,7 +52,8 @@ def precondition_vectors(
     """
     squares, dots = _dots(weight, [weight, grad], dim)
     norms = _norms(weight, squares, dim)
-    inverse = 1 / torch.where(norms > 0, norms, 1.0)
+    # finite of the least numbers too, beside which an imbalance is all that counts
+    inverse = 1 / norms.clamp_min(torch.finfo(norms.dtype).tiny)
     slopes = dots * inverse
     outside = kernel_outside(norms, depth, imbalance)
     rates = gain_rate(norms, depth, imbalance)
