@@ -55,3 +55,41 @@ def test_standardised_columns() -> None:
     live = [0, 1, 3, 4]
     expected = np.average(square[live], weights=mask.sum(0)[live])
     assert offset_share(entries, units) == pytest.approx(expected)
+
+
+def noisy(
+    rows: int, columns: int, share: float, spread: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A table of rank two, with offsets, and noises that spread between columns."""
+    random = np.random.default_rng(seed)
+    truth = random.normal(size=(rows, 2)) @ random.normal(size=(2, columns))
+    truth += random.normal(size=columns)
+    sizes = 0.1 * np.exp(spread * random.normal(size=columns))
+    data = truth + sizes * random.normal(size=truth.shape)
+    return truth, np.where(random.random(truth.shape) < share, data, np.nan)
+
+
+def change(truth: np.ndarray, known: np.ndarray, scale: np.ndarray, offset: np.ndarray) -> float:
+    """How much the result depends on units, in units of its error."""
+
+    def fit(x: np.ndarray) -> np.ndarray:
+        return whole(complete_table(entries_of(x, ~np.isnan(x))))
+
+    base = fit(known)
+    other = (fit(known * scale + offset) - offset) / scale
+    return float(np.linalg.norm(other - base) / np.linalg.norm(base - truth))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_with_noise_offsets_do_not_matter(seed: int) -> None:
+    truth, known = noisy(60, 30, 0.5, 0.0, seed)
+    place = np.random.default_rng(9).uniform(-1, 1, 30)
+    for scale, offset in ((1e-8, 1.0), (1.0, 1e3), (1e8, 1e6)):
+        assert change(truth, known, np.full(30, scale), offset * scale * place) < 0.05
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_with_noise_units_do_not_matter_where_columns_tell_their_noise(seed: int) -> None:
+    truth, known = noisy(200, 12, 0.8, 1.0, seed)
+    scale = 1e8 ** np.random.default_rng(seed).uniform(-1, 1, 12)
+    assert change(truth, known, scale, 1e6 * scale) < 0.05

@@ -10,6 +10,7 @@ from virtualdepth.completion._bayes import Prior
 from virtualdepth.completion._choice import Method
 from virtualdepth.completion._entries import Entries
 from virtualdepth.completion._recipe import (
+    ATTEMPTS,
     GOAL,
     Finding,
     Recipe,
@@ -101,6 +102,10 @@ def complete_table(
     centred, scaled = centred_units(entries, precision), scaled_units(entries, precision)
     share = offset_share(entries, centred)
     order = [scaled, centred] if share < OFFSET else [centred, scaled][: 1 + (share < TOO_FAR)]
+    # an offset of which there is no trace would only add noise
+    decided = centred if share * np.mean(entries.column_counts) > TRACE else scaled
+    if not any(units is decided for units in order):
+        order.append(decided)
     recipes: list[Recipe] = []
     found: list[Finding | None] = []
     try:
@@ -110,23 +115,19 @@ def complete_table(
                 return Completed(units, _constant(z), False)
             recipe = _recipe(z, units, seed, dict(others or {}), watch)
             recipes.append(recipe)
-            exact, finding = find(recipe, attempts=8 if len(recipes) == 1 else 2)
+            thorough = units is decided or len(recipes) == 1
+            exact, finding = find(recipe, len(ATTEMPTS) if thorough else 2)
             if exact is not None:
                 return Completed(units, exact_solution(recipe, exact), False)
-            if finding is not None and is_settled(recipe, finding):
+            # with noise the units must not depend on what was tried first
+            if units is decided and finding is not None and is_settled(recipe, finding):
                 solution = bayes_solution(z, finding.posterior, {}, recipe.history)
                 return Completed(units, solution, False)
             found.append(finding)
-            if not recipe.is_small:
+            if units is decided and not recipe.is_small:
                 break
-        # an offset of which there is no trace would only add noise
-        units = centred if share * np.mean(entries.column_counts) > TRACE else scaled
-        number = next(at for at, each in enumerate(order) if each is units)
-        if number == len(recipes):
-            z = units.standardise(entries)
-            recipes.append(_recipe(z, units, seed, dict(others or {}), watch))
-            found.append(None)
-        chosen = Completed(units, chosen_solution(recipes[number], found[number]), False)
+        number = next(at for at, units in enumerate(order) if units is decided)
+        chosen = Completed(decided, chosen_solution(recipes[number], found[number]), False)
         return _means(entries, centred, chosen) if chosen.solution.method == "means" else chosen
     except KeyboardInterrupt:
         for units, recipe in zip(order, recipes, strict=False):
