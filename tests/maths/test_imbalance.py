@@ -309,3 +309,30 @@ def test_a_relative_change_counts_from_the_least_size() -> None:
     zero, step = torch.zeros(3, 2), torch.ones(3, 2)
     change = relative_change(preconditioner(zero, 3.0, imbalance=1e-2), step, least=1e-3)
     assert float(change) == pytest.approx(6**0.5 / 1e-3)
+
+
+@pytest.mark.parametrize("depth", [1.5, 2, 3, 10])
+def test_an_imbalance_that_the_dtype_cannot_hold_is_refused(depth: float) -> None:
+    """Its power N/2 is the size that a zero counts as; beyond the range P_W was NaN."""
+    eye = torch.eye(3)
+    power = max(1, depth / 2)
+    largest = torch.finfo(torch.float32).max ** (1 / power)
+    match = rf"^imbalance: expected at most .* whose power {power:g} torch.float32 .* but got"
+    for call in (
+        lambda lam: precondition(eye, eye, depth, imbalance=lam),
+        lambda lam: precondition(eye.bfloat16(), eye.bfloat16(), depth, imbalance=lam),
+        lambda lam: precondition(eye, eye, depth, structure="rows", imbalance=lam),
+        lambda lam: singular_value_velocity(eye, eye + 1, depth, imbalance=lam),
+    ):
+        with pytest.raises(ValueError, match=match):
+            call(1.01 * largest)
+        assert not call(0.99 * largest).isnan().any()
+    wide = eye.double()
+    assert precondition(wide, wide, depth, imbalance=1.01 * largest).isfinite().all()
+    for other in (
+        lambda lam: depth_kernel(eye, eye, depth, lam),
+        lambda lam: balanced_factors(eye, 3, imbalance=lam)[1],
+    ):
+        with pytest.raises(ValueError, match=r"^imbalance: expected at most 3.4e\+38"):
+            other(1e39)
+        assert not other(3e38).isnan().any()

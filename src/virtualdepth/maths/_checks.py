@@ -50,6 +50,17 @@ def check_imbalance(imbalance: float, depth: float = 1.0, name: str = "imbalance
     return float(imbalance)
 
 
+def check_imbalance_held(imbalance: float, dtype: torch.dtype, depth: float = 2.0) -> None:
+    """Refuse an imbalance that a dtype cannot hold, or whose power N/2, the size of a zero."""
+    power = max(1.0, depth / 2)
+    largest = torch.finfo(dtype).max ** (1 / power)
+    if imbalance > largest:
+        raise ValueError(
+            f"imbalance: expected at most {largest:.2g}, whose power {power:g} {dtype} can hold, "
+            f"but got {imbalance!r}; lower it, or the depth, or compute in float64"
+        )
+
+
 def check_real(tensor: Tensor, name: str = "weight") -> None:
     """Refuse anything but a dense real floating-point tensor."""
     if not isinstance(tensor, Tensor):

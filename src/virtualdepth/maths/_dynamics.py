@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._checks import check_depth, check_imbalance
+from virtualdepth.maths._checks import check_depth, check_imbalance, check_imbalance_held
 from virtualdepth.maths._kernel import gain_exponent, kernel_outside, layer_count, times_gain
 from virtualdepth.maths._preconditioner import block_svd
 from virtualdepth.maths._profile import gain_rate
@@ -85,6 +85,7 @@ def singular_value_velocity(
     layers, decay = layer_count(depth), weight_decay * sigma
     velocity: Tensor
     if imbalance != 0:
+        check_imbalance_held(imbalance, sigma.dtype, depth)
         velocity = -(gain_rate(sigma, depth, imbalance) * slopes + layers * decay)
     else:
         velocity = -layers * (times_gain(slopes, sigma, gain_exponent(depth)) + decay)
@@ -129,6 +130,7 @@ def guaranteed_descent(
         return torch.zeros_like(smallest)
     imbalance = check_imbalance(imbalance, depth)
     if imbalance != 0:
+        check_imbalance_held(imbalance, smallest.dtype, depth)
         share = lr / 2 * kernel_outside(smallest, depth, imbalance)
     else:
         share = times_gain(torch.ones_like(smallest), smallest, gain_exponent(depth), lr / 2)

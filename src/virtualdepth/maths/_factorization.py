@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from virtualdepth.maths._chain import check_chain, check_integer_depth
-from virtualdepth.maths._checks import check_finite, check_imbalance, check_real, widened
+from virtualdepth.maths._checks import (
+    check_finite,
+    check_imbalance,
+    check_imbalance_held,
+    check_real,
+    widened,
+    working_dtype,
+)
 from virtualdepth.maths._defects import defect, stacked
 from virtualdepth.maths._range import frobenius_norm, in_unit, unit_of
 from virtualdepth.maths.structures import STRUCTURES, Form, StructureName, check_structure
@@ -86,6 +93,7 @@ def balanced_factors(
     kind.check(weight.shape, "weight")
     check_finite(weight)
     depth, imbalance = check_integer_depth(depth), check_imbalance(imbalance)
+    check_imbalance_held(imbalance, working_dtype(weight))
     if form not in get_args(Form):
         raise ValueError(f"form: expected 'svd' or 'polar' but got {form!r}")
     return kind.factors(weight, depth, imbalance, form, hidden_features)

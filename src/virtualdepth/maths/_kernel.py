@@ -10,7 +10,12 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._checks import HOST, check_depth, check_imbalance
+from virtualdepth.maths._checks import (
+    HOST,
+    check_depth,
+    check_imbalance,
+    check_imbalance_held,
+)
 from virtualdepth.maths._profile import Imbalance, small_square
 
 # up to this depth a sum or a product over the layers costs less than logarithms or an SVD
@@ -72,8 +77,8 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float, imbalance: float = 0.0) -> 
     Raises:
         TypeError: if ``a`` or ``b`` is not a floating-point tensor, or ``depth`` or ``imbalance``
             not a real number.
-        ValueError: if ``depth`` is NaN or below 1, or ``imbalance`` is not finite, negative, or
-            not 0 at infinite depth.
+        ValueError: if ``depth`` is NaN or below 1, or ``imbalance`` is negative, more than the
+            dtype can hold, or not 0 at infinite depth.
 
     Source: arXiv 1802.06509, Claim 1 (the eigenvalues of the preconditioner); arXiv 2409.14623
     (the imbalance, at two layers).
@@ -100,6 +105,7 @@ def depth_kernel(a: Tensor, b: Tensor, depth: float, imbalance: float = 0.0) -> 
     if depth == 1:
         return torch.ones_like(high)
     if imbalance != 0:
+        check_imbalance_held(imbalance, high.dtype)
         return _unbalanced(high, low, depth, imbalance)
     # the ratio does not matter where high is 0, since the leading power is 0
     ratio = torch.where(high > 0, low / torch.where(high > 0, high, 1.0), 1.0)

@@ -7,9 +7,11 @@ from virtualdepth.maths._checks import (
     check_depth,
     check_finite,
     check_imbalance,
+    check_imbalance_held,
     check_real,
     check_rtol,
     check_same_shape,
+    working_dtype,
 )
 from virtualdepth.maths._preconditioner import Preconditioned
 from virtualdepth.maths.structures import STRUCTURES, StructureName, check_structure
@@ -111,6 +113,7 @@ def precondition(
     check_same_shape(weight, grad, "grad")
     if depth == 1 or weight.numel() == 0:
         return grad.clone()
+    check_imbalance_held(imbalance, working_dtype(weight, grad), depth)
     check_finite(weight)
     # under autocast the products below would silently be taken in half precision
     with torch.autocast(weight.device.type, enabled=False):

@@ -105,7 +105,8 @@ def gain_rate(sigma: Tensor, depth: float, imbalance: Imbalance = 0.0) -> Tensor
         # no quotient below is 0 / 0
         shift = lam.pow(1.5).clamp_min(torch.finfo(lam.dtype).tiny ** 0.75)
         power = _power(scaled + torch.hypot(shift, scaled), 4 / 3)
-        square = lam.square()
+        # where it would be infinite so is the power, and the quotient NaN
+        square = lam.square().clamp_max(torch.finfo(lam.dtype).max)
         return (power + square + square * (square / power)) / 3
     small = small_square(sigma, depth, imbalance)
     large = small + lam
@@ -124,7 +125,12 @@ def _power(values: Tensor, exponent: float) -> Tensor:
 
 def least_size(depth: float, imbalance: Imbalance) -> Imbalance:
     r"""Compute :math:`\lambda^{N/2}`, from which steps count how far a singular value moves."""
-    return 0.0 if is_balanced(imbalance) else imbalance ** (depth / 2)
+    if is_balanced(imbalance):
+        return 0.0
+    try:
+        return imbalance ** (depth / 2)
+    except OverflowError:  # of a number, not of a tensor
+        return math.inf
 
 
 def _as_tensor(imbalance: Imbalance, like: Tensor) -> Tensor:
