@@ -13,6 +13,7 @@ __all__ = [
     "EndToEndSGD",
     "balanced_factors",
     "balancedness",
+    "decay_penalty",
     "depth_kernel",
     "effective_rank",
     "end_to_end_product",
@@ -31,6 +32,7 @@ _HOME = {
     "maths": (
         "balanced_factors",
         "balancedness",
+        "decay_penalty",
         "depth_kernel",
         "effective_rank",
         "end_to_end_product",
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from virtualdepth.maths import (
         balanced_factors,
         balancedness,
+        decay_penalty,
         depth_kernel,
         effective_rank,
         end_to_end_product,

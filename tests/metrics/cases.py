@@ -163,6 +163,11 @@ CASES = {
         WEIGHTS,
         mean_of(lambda s: float((s ** (2 / 3)).sum() ** 1.5)),
     ),
+    "DecayPenalty 3": Case(
+        lambda: metrics.DecayPenalty(3),
+        WEIGHTS,
+        mean_of(lambda s: float(1.5 * (s ** (2 / 3)).sum())),
+    ),
     "EffectiveRank of entries": Case(
         lambda: metrics.EffectiveRank(structure="diagonal"), WEIGHTS, entries
     ),

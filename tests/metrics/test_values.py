@@ -33,6 +33,7 @@ def value(make: Callable[[], Metric], *update: Any) -> Any:
         (metrics.SpectralNorm, 0, 5),
         (lambda: metrics.SchattenNorm(0.5), 0, 5),
         (lambda: metrics.SchattenNorm(math.inf), 0, 5),
+        (lambda: metrics.DecayPenalty(2), 0, 5),
     ],
 )
 def test_measures_of_degenerate_matrices(
@@ -190,6 +191,7 @@ def test_normalized_margin_does_not_see_the_scale() -> None:
         (metrics.EffectiveRank, [torch.ones(3)], ValueError, "weight: expected a matrix"),
         (metrics.NuclearNorm, [torch.ones(2, 2).int()], TypeError, "weight: expected a dense"),
         (metrics.SpectralNorm, [torch.full((2, 2), math.nan)], ValueError, "weight: .*finite"),
+        (lambda: metrics.DecayPenalty(0.5), [torch.eye(2)], ValueError, "depth: expected a real"),
         (lambda: metrics.SchattenNorm(0), [torch.eye(2)], ValueError, "p: expected a number > 0"),
         (metrics.EndToEndGap, [torch.eye(2), torch.ones(2, 3)], ValueError, "reference: expected"),
         (

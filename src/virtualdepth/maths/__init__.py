@@ -69,6 +69,7 @@ from virtualdepth.maths._svd import LinAlgError, thin_svd
 from virtualdepth.maths._truncation import Truncation, largest_thin_rank, truncate
 from virtualdepth.maths.measures import (
     complete_rows,
+    decay_penalty,
     deficiency_margin,
     effective_rank,
     effective_rank_of_spectrum,
@@ -118,6 +119,7 @@ __all__ = [
     "check_same_shape",
     "check_structure",
     "complete_rows",
+    "decay_penalty",
     "deficiency_margin",
     "depth_kernel",
     "effective_rank",

@@ -18,6 +18,7 @@ from virtualdepth.metrics._completion import ReconstructionError
 from virtualdepth.metrics._gap import DeficiencyMargin, EndToEndGap
 from virtualdepth.metrics._margin import NormalizedMargin
 from virtualdepth.metrics._spectrum import (
+    DecayPenalty,
     EffectiveRank,
     NuclearNorm,
     SchattenNorm,
@@ -27,6 +28,7 @@ from virtualdepth.metrics._spectrum import (
 
 __all__ = [
     "Balancedness",
+    "DecayPenalty",
     "DeficiencyMargin",
     "EffectiveRank",
     "EndToEndGap",

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from virtualdepth.maths import (
     StructureName,
+    decay_penalty,
     effective_rank,
     nuclear_norm,
     schatten_norm,
@@ -146,3 +147,33 @@ class SchattenNorm(MeanOverMatrices):
 
     def _measure(self, weight: Tensor) -> Tensor:
         return schatten_norm(weight, self.p, structure=self.structure)
+
+
+class DecayPenalty(MeanOverMatrices):
+    r"""Average :math:`\frac N2 \sum_r \sigma_r^{2/N}`, what a decay of 1 adds to the loss.
+
+    ``update(weight)`` takes W, (..., m, n); ``compute()`` returns the mean over matrices. A matrix
+    of zeros counts as 0.
+
+    Pure function: :func:`virtualdepth.decay_penalty`.
+
+    Args:
+        depth: N, 1 <= N < inf.
+        structure: "matrix", "rows", "columns" or "diagonal". With one of the last three ``update``
+            takes one parameter.
+        kwargs: what every torchmetrics metric takes.
+
+    :meth:`update` raises TypeError or ValueError if the depth is no such number.
+
+    >>> import torch
+    >>> metric = DecayPenalty(2)
+    >>> metric(torch.diag(torch.tensor([3.0, 4.0])))  # the nuclear norm
+    tensor(7.)
+    """
+
+    def __init__(self, depth: float, structure: StructureName = "matrix", **kwargs: Any) -> None:
+        super().__init__(structure, options=[depth], **kwargs)
+        self.depth = depth
+
+    def _measure(self, weight: Tensor) -> Tensor:
+        return decay_penalty(weight, self.depth, structure=self.structure)

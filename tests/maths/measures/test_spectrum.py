@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from tests.maths.matrices import SHAPES, gaussian, with_spectrum
 from torch import Tensor
 
-from virtualdepth import effective_rank, nuclear_norm, schatten_norm, stable_rank
+from virtualdepth import (
+    balanced_factors,
+    decay_penalty,
+    effective_rank,
+    nuclear_norm,
+    schatten_norm,
+    stable_rank,
+)
+from virtualdepth.maths import StructureName
 
 Measure = Callable[[Tensor], Tensor]
 MEASURES: dict[str, Measure] = {
@@ -24,8 +32,13 @@ MEASURES: dict[str, Measure] = {
     "schatten inf": partial(schatten_norm, p=math.inf),
     "stable rank": stable_rank,
     "effective rank": effective_rank,
+    "decay 3": partial(decay_penalty, depth=3),
 }
-DEGREE = {"stable rank": 0, "effective rank": 0}  # the others scale with the matrix
+DEGREE = {
+    "stable rank": 0,
+    "effective rank": 0,
+    "decay 3": 2 / 3,
+}  # the others scale with the matrix
 EVERY = pytest.mark.parametrize("name", MEASURES)
 
 
@@ -38,6 +51,7 @@ def by_numpy(name: str, weight: Tensor) -> float:
         "schatten inf": lambda: sigma[0],
         "stable rank": lambda: (np.linalg.norm(weight.double().numpy()) / sigma[0]) ** 2,
         "effective rank": lambda: np.exp(scipy.stats.entropy(sigma)),
+        "decay 3": lambda: 1.5 * (sigma ** (2 / 3)).sum(),
     }[name]()
 
 
@@ -152,14 +166,30 @@ def test_ranks_are_ordered(m: int, n: int, seed: int) -> None:
     assert all(a >= b * (1 - 1e-12) for a, b in pairwise(norms))
 
 
-@pytest.mark.parametrize("depth", [2, 3, 4])
-def test_schatten_quasi_norm_is_the_penalty_on_balanced_factors(depth: int) -> None:
-    """sum_j ||W_j||_F^2 = N ||W||_{2/N}^{2/N}, with the N-th roots of numpy's singular values."""
+@pytest.mark.parametrize("structure", ["matrix", "rows", "columns", "diagonal"])
+@pytest.mark.parametrize("depth", [1, 2, 3, 50])
+def test_decay_penalty_is_that_of_balanced_layers(depth: int, structure: StructureName) -> None:
     weight = gaussian(3, 5)
-    roots = np.linalg.svd(weight.numpy(), compute_uv=False) ** (1 / depth)
-    penalty = depth * (roots**2).sum()
-    quasi_norm = schatten_norm(weight, 2 / depth).item()
-    assert depth * quasi_norm ** (2 / depth) == pytest.approx(penalty, rel=1e-12)
+    layers = balanced_factors(weight, depth, structure=structure)
+    expected = sum(layer.square().sum().item() for layer in layers) / 2
+    found = decay_penalty(weight, depth, structure=structure)
+    assert found.item() == pytest.approx(expected, rel=1e-12)
+    if structure == "matrix":
+        norm = schatten_norm(weight, 2 / depth).item()
+        assert found.item() == pytest.approx(depth / 2 * norm ** (2 / depth), rel=1e-10)
+
+
+def test_decay_penalty_is_the_least_of_all_layers() -> None:
+    first, second = gaussian(5, 4), gaussian(4, 4)  # unbalanced
+    penalty = (first.square().sum() + second.square().sum()) / 2
+    assert decay_penalty(first @ second, 2) < penalty
+
+
+def test_refusals_of_decay_penalty() -> None:
+    with pytest.raises(ValueError, match="depth: expected a finite number >= 1 but got inf"):
+        decay_penalty(torch.eye(2), math.inf)
+    with pytest.raises(ValueError, match=r"structure: expected one of .* but got 'circulant'"):
+        decay_penalty(torch.eye(2), 2, structure="circulant")
 
 
 @pytest.mark.parametrize("p", [0, -1, -math.inf, math.nan])

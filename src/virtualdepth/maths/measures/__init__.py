@@ -6,6 +6,7 @@ from virtualdepth.maths.measures._completion import (
     reconstruction_error,
     squared_errors,
 )
+from virtualdepth.maths.measures._decay import decay_penalty
 from virtualdepth.maths.measures._gap import deficiency_margin, end_to_end_gap
 from virtualdepth.maths.measures._margin import normalized_margin
 from virtualdepth.maths.measures._spectrum import (
@@ -19,6 +20,7 @@ from virtualdepth.maths.measures._spectrum import (
 
 __all__ = [
     "complete_rows",
+    "decay_penalty",
     "deficiency_margin",
     "effective_rank",
     "effective_rank_of_spectrum",

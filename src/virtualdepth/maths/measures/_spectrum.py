@@ -21,7 +21,7 @@ from virtualdepth.maths._range import out_of_unit
 from virtualdepth.maths.structures import STRUCTURES, StructureName, check_structure
 
 
-def _sizes_in_unit(weight: Tensor, structure: StructureName) -> tuple[Tensor, Tensor | None]:
+def sizes_in_unit(weight: Tensor, structure: StructureName) -> tuple[Tensor, Tensor | None]:
     """Compute the sizes of W in its unit, falling, and the unit's exponent."""
     kind = STRUCTURES[check_structure(structure)]
     check_real(weight)
@@ -54,7 +54,7 @@ def nuclear_norm(weight: Tensor, *, structure: StructureName = "matrix") -> Tens
     >>> nuclear_norm(torch.tensor([[3.0, 4.0], [0.0, 2.0]]), structure="rows")  # the l_{1,2} norm
     tensor(7.)
     """
-    sigma, unit = _sizes_in_unit(weight, structure)
+    sigma, unit = sizes_in_unit(weight, structure)
     return out_of_unit(sigma.sum(-1), unit)
 
 
@@ -78,7 +78,7 @@ def spectral_norm(weight: Tensor, *, structure: StructureName = "matrix") -> Ten
     >>> spectral_norm(torch.diag(torch.tensor([3.0, 4.0])))
     tensor(4.)
     """
-    sizes, unit = _sizes_in_unit(weight, structure)
+    sizes, unit = sizes_in_unit(weight, structure)
     return out_of_unit(sizes[..., :1].sum(-1), unit)
 
 
@@ -111,8 +111,8 @@ def schatten_norm(weight: Tensor, p: float, *, structure: StructureName = "matri
         raise TypeError(f"p: expected a number > 0 or inf but got {p!r}")
     if not p > 0:
         raise ValueError(f"p: expected a number > 0 or inf but got {p!r}")
-    sigma, unit = _sizes_in_unit(weight, structure)
-    largest, relative = _relative(sigma)
+    sigma, unit = sizes_in_unit(weight, structure)
+    largest, relative = relative_sizes(sigma)
     if math.isinf(p):
         return out_of_unit(largest, unit)
     # a zero has no part: for p < 1 its slope is infinite, and so is that of the root where all are
@@ -142,7 +142,7 @@ def stable_rank(weight: Tensor, *, structure: StructureName = "matrix") -> Tenso
     >>> stable_rank(torch.diag(torch.tensor([2.0, 1.0, 1.0])))
     tensor(1.5000)
     """
-    _, relative = _relative(_sizes_in_unit(weight, structure)[0])
+    _, relative = relative_sizes(sizes_in_unit(weight, structure)[0])
     return relative.square().sum(-1)
 
 
@@ -173,12 +173,12 @@ def effective_rank(weight: Tensor, *, structure: StructureName = "matrix") -> Te
     >>> effective_rank(torch.tensor([0.5, 0.0, -0.5, 0.5]), structure="diagonal")  # entries
     tensor(3.)
     """
-    return effective_rank_of_spectrum(_sizes_in_unit(weight, structure)[0])
+    return effective_rank_of_spectrum(sizes_in_unit(weight, structure)[0])
 
 
 def effective_rank_of_spectrum(sigma: Tensor) -> Tensor:
     """Compute the effective rank, (...), of singular values, (..., k), falling."""
-    _, relative = _relative(sigma)
+    _, relative = relative_sizes(sigma)
     relative = torch.where(relative > 0, relative, 0.0)  # a constant where it is 0
     total = relative.sum(-1)
     share = relative / torch.where(total > 0, total, 1.0).unsqueeze(-1)
@@ -187,7 +187,7 @@ def effective_rank_of_spectrum(sigma: Tensor) -> Tensor:
     return torch.where(total > 0, rank, 0.0)
 
 
-def _relative(sigma: Tensor) -> tuple[Tensor, Tensor]:
+def relative_sizes(sigma: Tensor) -> tuple[Tensor, Tensor]:
     """Return sigma_1, (...), and sigma / sigma_1: its powers and sums stay in the dtype's range."""
     largest = sigma[..., :1].sum(-1)  # 0 where there is none
     return largest, sigma / torch.where(largest > 0, largest, 1.0).unsqueeze(-1)
