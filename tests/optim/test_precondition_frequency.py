@@ -382,7 +382,7 @@ def test_a_basis_of_another_matrix_is_not_loaded() -> None:
     state = optimizer.state_dict()
     for key, value in (
         ("basis_left", torch.zeros(3, 3, dtype=torch.float64)),
-        ("basis_image", torch.zeros(5, dtype=torch.float64)),
+        ("basis_right", torch.zeros(3, 5, dtype=torch.float64)),
     ):
         spoilt = copy.deepcopy(state)
         spoilt["state"][0][key] = value
@@ -392,6 +392,21 @@ def test_a_basis_of_another_matrix_is_not_loaded() -> None:
     del spoilt["state"][0]["basis_values"]
     with pytest.raises(ValueError, match="expected a singular basis of shapes"):
         optimizer.load_state_dict(spoilt)
+
+
+@pytest.mark.parametrize("options", [{"structure": "circulant"}, {"blocks": 2}], ids=str)
+def test_a_basis_of_the_blocks_before_a_change_is_loaded(options: dict[str, Any]) -> None:
+    """A checkpoint between the change and the next step, which decomposes W anew."""
+    params, others = parameters((4, 4, 3)), parameters((4, 4, 3))
+    optimizer, other = (sgd(each, precondition_frequency=3) for each in (params, others))
+    take(optimizer, params, range(2))
+    optimizer.param_groups[0].update(options)
+    others[0].data.copy_(params[0].data)
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    take(optimizer, params, range(2, 6))
+    take(other, others, range(2, 6))
+    assert torch.equal(params[0], others[0])
+    assert other.state[others[0]]["basis_decomposed"] == 2  # at once, and three steps later
 
 
 def test_the_table_says_how_often() -> None:

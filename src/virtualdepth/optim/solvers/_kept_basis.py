@@ -48,7 +48,9 @@ class KeptBasisSolver(Solver):
             return
         shapes = [tuple(each.shape) for each in _empty(matrix)]
         kept = [tuple(matrix.state[key].shape) for key in _KEPT if key in found]
-        if found != BASIS_KEYS or kept != shapes:
+        # of other blocks, if these have changed since: then W is decomposed anew
+        fits = kept == shapes or (kept[-1] != shapes[-1] and _is_basis(kept))
+        if found != BASIS_KEYS or not fits:
             raise ValueError(
                 f"{matrix.name}: expected a singular basis of shapes {shapes} but got {kept}, with "
                 f"the keys {sorted(found)}; nothing was loaded"
@@ -57,9 +59,7 @@ class KeptBasisSolver(Solver):
     def init(self, matrix: Matrix) -> None:
         """Make room for a basis; the first step finds it."""
         state = matrix.state
-        image = state.get("basis_image")
-        # of another shape if the group's blocks have changed since
-        if image is None or image.shape != matrix.view.split(matrix.parameter).shape[:-1]:
+        if not _has_basis(state, matrix):
             state.update(zip(_KEPT, _empty(matrix), strict=True), **_NUMBERS)
 
     def solve(self, matrices: Sequence[Matrix], finite: FiniteCheck) -> None:
@@ -82,6 +82,8 @@ class KeptBasisSolver(Solver):
     def _basis(self, matrix: Matrix, weight: Tensor) -> SingularBasis:
         """Find the basis to act in, and note what the state must remember."""
         state, depth = matrix.states.get(matrix.parameter, {}), float(matrix.group["depth"])
+        if not _has_basis(state, matrix):
+            state = {}
         counts = {key: state.get(key, start) for key, start in _NUMBERS.items()}
         first, basis = counts["basis_steps"] == 0, None
         if counts["basis_steps"] == 1:  # by now every matrix has a basis
@@ -140,6 +142,22 @@ def _empty(matrix: Matrix) -> list[Tensor]:
     return [torch.zeros(shape, dtype=dtype, device=p.device) for shape in shapes]
 
 
+def _has_basis(state: State, matrix: Matrix) -> bool:
+    """Tell whether a state has room for a basis; not if the group's blocks have changed since."""
+    image = state.get("basis_image")
+    return image is not None and image.shape == matrix.view.split(matrix.parameter).shape[:-1]
+
+
+def _is_basis(shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Tell whether U, sigma, V^T and an image of these shapes are a basis of some blocks."""
+    if len(shapes) < len(_KEPT) or not shapes[1]:
+        return False
+    left, (*batch, short), right, _ = shapes
+    pairs = left[len(batch) + 2 :]  # complex numbers have a last dimension of 2
+    long = right[len(batch) + 1 : len(batch) + 2]
+    return left == (*batch, short, short, *pairs) and right == (*batch, short, *long, *pairs)
+
+
 def _phase(matrix: Matrix) -> float:
     """Tell which share of the work of all decompositions comes before that of a matrix."""
     # so that the decompositions of a round are spread evenly over its steps, whatever their sizes
@@ -175,7 +193,5 @@ def _was_changed(matrix: Matrix, state: State, dtype: torch.dtype) -> bool:
     if FiniteCheck.is_async(parameter) and version is not None:
         return version != parameter._version  # reading the image would wait for the device
     image, wide = state["basis_image"], matrix.view.split(start).to(dtype)
-    if image.shape != wide.shape[:-1]:
-        return True
     # writes to p.data do not count as such, and a copy or checkpoint starts its count anew
     return bool(fingerprint_differs(wide, image, exact=version is not None))
