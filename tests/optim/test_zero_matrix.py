@@ -9,7 +9,7 @@ import torch
 from tests.contract.tools import random_tensor
 from torch import nn
 
-from virtualdepth import EndToEndSGD, init
+from virtualdepth import EndToEndSGD, init, with_depth
 
 ADVICE = r"all weights are zero.*never move.*imbalance.*balanced_.*depth=1"
 
@@ -109,3 +109,19 @@ def test_none_with_unequal_layers(structure: Any, step_scale: Any) -> None:
     p = nn.Parameter(torch.zeros(3, 2))
     silently_step(EndToEndSGD([p], 0.1, step_scale=step_scale, structure=structure, imbalance=1e-3))
     assert p.all()
+
+
+@pytest.mark.parametrize("on", ["gradient", "update"])
+@pytest.mark.parametrize("structure", ["matrix", "rows", "columns", "diagonal", "circulant"])
+def test_unequal_layers_move_zeros_of_other_optimizers_without_a_warning(
+    on: Any, structure: Any
+) -> None:
+    p = nn.Parameter(torch.zeros(3, 4))
+    optimizer = with_depth(
+        torch.optim.Adam([p], lr=0.1), 2, on=on, structure=structure, imbalance=0.1
+    )
+    p.grad = random_tensor((3, 4), 1, p.dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        optimizer.step()
+    assert p.detach().count_nonzero() == 12

@@ -109,7 +109,7 @@ def _check_gradients(optimizer: Optimizer, session: Session) -> None:
         for number, group in enumerate(optimizer.param_groups):
             check_changed(group, number, session.checked, check)
             for matrix in begin_step(group, number, {}).matrices:
-                session.finite.check(matrix.name, "weight", matrix.weight)
+                session.finite.check(matrix.name, matrix.kind, matrix.weight)
                 session.finite.check(matrix.name, "gradient", matrix.grad)
 
 

@@ -164,7 +164,7 @@ def _go_back(step: GroupStep, finite: FiniteCheck, rate: float) -> None:
     for matrix in step.matrices:
         before = matrix.state["auto_weight_0"].to(matrix.weight)
         matrix.direction = (matrix.weight - before) / (2 * rate)
-        matrix.weight_peak = finite.check(matrix.name, "weight", matrix.weight)
+        matrix.weight_peak = finite.check(matrix.name, matrix.kind, matrix.weight)
         matrix.direction_peak = finite.check(matrix.name, "update", matrix.direction)
         matrix.new_state = {"auto_points": 1}
     step.writes = [(step.group, look_for_halvings(step.group, step.matrices))]
