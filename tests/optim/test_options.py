@@ -1,8 +1,10 @@
 """What is refused when the optimizer is made or grows, by name and with what was expected."""
 
 import re
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.contract.tools import assert_bitwise, copy_of, random_tensor, small_network
@@ -154,3 +156,24 @@ def test_keys_that_schedulers_leave_in_a_group_are_taken() -> None:
     second = EndToEndSGD(first.param_groups)
     assert second.param_groups[0]["initial_lr"] == 0.1
     assert second.param_groups[0]["name"] == "all"
+
+
+@pytest.mark.parametrize("scale", ["raw", "unit", "auto"])
+@pytest.mark.parametrize("of", [Fraction, np.float64, np.float32])
+def test_numbers_of_other_libraries_are_the_numbers(of: Any, scale: str) -> None:
+    """When an optimizer is made, and when an option is changed later."""
+    given = {"lr": 0.25, "depth": 2.5, "cap": 0.125, "rtol": 2.0**-20, "imbalance": 0.5}
+    if scale != "auto":
+        given |= {"momentum": 0.5, "weight_decay": 0.0625, "dampening": 0.25}
+    moved = []
+    for kind in (float, of):
+        p = nn.Parameter(random_tensor((3, 4), 1))
+        optimizer = EndToEndSGD(
+            [p], step_scale=scale, **{name: kind(value) for name, value in given.items()}
+        )
+        for number in range(3):
+            p.grad = random_tensor((3, 4), 2 + number)
+            optimizer.step()
+            optimizer.param_groups[0].update(imbalance=kind(0.75), lr=kind(0.125))
+        moved.append(p.detach())
+    assert_bitwise(*moved)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from math import inf, isfinite
-from numbers import Real
+from numbers import Integral, Real
 from operator import attrgetter, is_
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -237,15 +237,21 @@ def check_changed(
     in_range = lr is None or (type(lr) in {float, int} and 0 <= lr < inf)
     if not (same and in_range) or any(isinstance(group.get(name), Tensor) for name in _LIVE):
         check(group, number)
+        # torch multiplies by no fraction
+        group.update({name: plain_number(group[name]) for name in OPTIONS if name in group})
         checked[id(group)] = values
 
 
 def plain_number(value: Any) -> Any:
-    """Turn a number of another library into a float, which any checkpoint reader accepts.
+    """Turn a number of another library into Python's, which any checkpoint reader accepts.
 
     >>> from fractions import Fraction
     >>> plain_number(Fraction(3, 2)), plain_number(3), plain_number("raw")
     (1.5, 3, 'raw')
+    >>> import numpy
+    >>> plain_number(numpy.int64(3)), plain_number(numpy.float32(0.5))
+    (3, 0.5)
     """
-    foreign = isinstance(value, Real) and type(value) not in {bool, int, float}
-    return float(value) if foreign else value
+    if not isinstance(value, Real) or type(value) in {bool, int, float}:
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
