@@ -5,7 +5,12 @@ import pytest
 from tests.completion.problems import entries_of, table
 
 from virtualdepth.completion import Completed, complete_table
-from virtualdepth.completion._units import centred_units, offset_share, scaled_units
+from virtualdepth.completion._units import (
+    additive_units,
+    centred_units,
+    offset_share,
+    scaled_units,
+)
 
 
 def whole(found: Completed) -> np.ndarray:
@@ -93,3 +98,32 @@ def test_with_noise_units_do_not_matter_where_columns_tell_their_noise(seed: int
     truth, known = noisy(200, 12, 0.8, 1.0, seed)
     scale = 1e8 ** np.random.default_rng(seed).uniform(-1, 1, 12)
     assert change(truth, known, scale, 1e6 * scale) < 0.05
+
+
+def test_offsets_do_not_follow_the_rows_that_columns_were_seen_in() -> None:
+    random = np.random.default_rng(0)
+    rows, offsets = np.linspace(-2, 2, 60)[:, None], random.normal(size=25)
+    data = rows + offsets + 0.1 * random.normal(size=(60, 25))
+    first = random.integers(0, 60, size=25)
+    mask = (np.arange(60)[:, None] - first) % 60 < 30
+    entries = entries_of(data, mask)
+    means = centred_units(entries, 2.0**-53)
+    units, sureness = additive_units(entries, means)
+
+    def error(found: np.ndarray) -> float:
+        return float(np.std(found - offsets))  # a constant may go to the rows
+
+    assert error(means.offset) > 0.3
+    assert error(units.offset) < 0.5 * error(means.offset)
+    assert sureness > 100
+    np.testing.assert_array_equal(units.scale, means.scale)
+
+
+def test_without_row_effects_offsets_are_means() -> None:
+    random = np.random.default_rng(1)
+    data, mask = random.normal(size=(300, 50)), random.random((300, 50)) < 0.3
+    entries = entries_of(data, mask)
+    means = centred_units(entries, 2.0**-53)
+    units, sureness = additive_units(entries, means)
+    assert np.std(units.offset - means.offset) < 0.1 * np.std(means.offset)
+    assert sureness == pytest.approx(1, abs=0.5)

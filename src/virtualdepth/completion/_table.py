@@ -21,14 +21,20 @@ from virtualdepth.completion._recipe import (
     means_solution,
 )
 from virtualdepth.completion._solution import Solution, bayes_solution, plain_solution_of
-from virtualdepth.completion._units import Units, centred_units, offset_share, scaled_units
+from virtualdepth.completion._units import (
+    Units,
+    additive_units,
+    centred_units,
+    offset_share,
+    scaled_units,
+)
 from virtualdepth.completion._watch import Watch, unwatched
 
 Array = NDArray[Any]
 
 # Columns whose means are more than this share of their mean squares are centred first.
 OFFSET = 0.9
-# Means without an offset are this many times their own variance at most, on average.
+# Offsets that are none are this many times their own variance at most, on average.
 TRACE = 2.0
 # An offset beyond this share hides the table from a fit without one.
 TOO_FAR = 0.99
@@ -99,11 +105,12 @@ def complete_table(
         deviations, once their means were subtracted. What fits exactly decides, else whether there
         is a trace of offsets.
     """
-    centred, scaled = centred_units(entries, precision), scaled_units(entries, precision)
+    scaled = scaled_units(entries, precision)
+    centred, trace = additive_units(entries, centred_units(entries, precision))
     share = offset_share(entries, centred)
     order = [scaled, centred] if share < OFFSET else [centred, scaled][: 1 + (share < TOO_FAR)]
     # an offset of which there is no trace would only add noise
-    decided = centred if share * np.mean(entries.column_counts) > TRACE else scaled
+    decided = centred if trace > TRACE else scaled
     if not any(units is decided for units in order):
         order.append(decided)
     recipes: list[Recipe] = []

@@ -11,6 +11,8 @@ Array = NDArray[Any]
 
 # A column whose entries spread by less than this many roundings of its mean is constant.
 ROUNDINGS = 8.0
+# Neither variance of an additive fit is less than this part of the whole.
+SMALLEST = 1e-6
 
 
 class Units(NamedTuple):
@@ -63,6 +65,36 @@ def centred_units(entries: Entries, precision: float) -> Units:
     scale = np.where(scale > ROUNDINGS * noise, scale, 0.0)
     rounding = noise[scale > 0] / scale[scale > 0]
     return Units(offset, scale, float(np.sqrt(np.mean(rounding**2))) if len(rounding) else 0.0)
+
+
+def additive_units(entries: Entries, centred: Units, sweeps: int = 10) -> tuple[Units, float]:
+    """Return units with the column offsets of an additive fit, and how sure these are not zero.
+
+    A mean follows the rows that its column was seen in: z = row effect + column offset + noise does
+    not. The effects are random, and their variance maximises the likelihood: where there are none,
+    offsets are means. The second number is the mean square of offsets in units of their errors.
+    """
+    z = centred.standardise(entries)
+    live = centred.scale > 0
+    if not z.count:
+        return centred, np.inf
+    m, n = z.shape
+    offset = np.zeros(n)
+    counts = np.maximum(z.row_counts, 1)
+    means = np.bincount(z.rows, z.listed, m) / counts
+    variance = max(float(np.mean(means**2 - 1 / counts)), SMALLEST)
+    noise = max(1 - variance, SMALLEST)
+    for _ in range(sweeps):
+        spread = noise / (z.row_counts + noise / variance)
+        effect = np.bincount(z.rows, z.listed - offset[z.columns], m) * spread / noise
+        rest = z.listed - effect[z.rows]
+        offset = _mean(z, rest)
+        square = np.mean((rest - offset[z.columns]) ** 2)
+        noise = max(float(square + z.row_counts @ spread / z.count), SMALLEST)
+        variance = max(float(np.mean(effect**2 + spread)), SMALLEST)
+    units = centred._replace(offset=centred.offset + centred.scale * offset)
+    size = np.mean(z.column_counts[live] * (units.offset[live] / units.scale[live]) ** 2)
+    return units, float(size / noise)
 
 
 def _largest(entries: Entries) -> Array:
