@@ -231,7 +231,7 @@ def test_targets_that_would_broadcast(flavour: Flavour) -> None:
         module.losses(torch.ones(4, 5), torch.ones(4))
 
 
-@pytest.mark.parametrize("depth", [1, 0, -2, 2.5, math.inf, math.nan, True])
+@pytest.mark.parametrize("depth", [1, 0, -2, 2.5, math.inf, math.nan, True, "3"])
 def test_depth_without_a_network(flavour: Flavour, depth: float) -> None:
     with pytest.raises(ValueError, match=r"depth: expected an integer >= 2 .* no explicit network"):
         flavour.vd.EquivalenceModule(*SIZES, depth, 0.1)
@@ -243,7 +243,7 @@ def test_depth_without_a_network(flavour: Flavour, depth: float) -> None:
         ({"loss": "mae"}, "loss: expected one of"),
         ({"loss": "lp", "p": 0.5}, "p: expected a finite number >= 1"),
         ({"optimizer_depth": 0.5}, "optimizer_depth: expected"),
-        ({"init_scale": 0}, "scale: expected a finite number > 0"),
+        ({"init_scale": 0}, "init_scale: expected a finite number > 0"),
         ({"hidden_features": 2}, "hidden_features: expected widths >="),
     ],
     ids=str,
@@ -251,6 +251,14 @@ def test_depth_without_a_network(flavour: Flavour, depth: float) -> None:
 def test_options_out_of_range(flavour: Flavour, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         flavour.vd.EquivalenceModule(*SIZES, 3, 0.1, **options)
+
+
+@pytest.mark.parametrize("value", [2.5, "4", None])
+@pytest.mark.parametrize("name", ["in_features", "seed", "precondition_frequency"])
+def test_what_is_no_integer(flavour: Flavour, name: str, value: object) -> None:
+    options = {"in_features": 4, "out_features": 3, "depth": 3, "lr": 0.1, name: value}
+    with pytest.raises(TypeError, match=f"^{name}: expected an integer but got {value!r}"):
+        flavour.vd.EquivalenceModule(**options)
 
 
 def test_missing_package_is_named(flavour: Flavour, monkeypatch: pytest.MonkeyPatch) -> None:

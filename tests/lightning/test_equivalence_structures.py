@@ -117,7 +117,7 @@ def test_a_checkpoint_knows_structure_and_imbalance(
             "^optimizer_imbalance: expected 0 at infinite depth but got 0.5",
         ),
         ({"structure": "rows", "hidden_features": 4}, "^hidden_features: expected None"),
-        ({"imbalance": 0.5, "init_scale": -1.0}, "^scale: expected a finite number > 0"),
+        ({"imbalance": 0.5, "init_scale": -1.0}, "^init_scale: expected a finite number > 0"),
     ],
     ids=str,
 )

@@ -6,6 +6,7 @@ from tests.maths.matrices import gaussian
 from tests.maths.sizes import SHAPES, literal_sizes
 from torch import Tensor, nn
 
+from virtualdepth.maths import effective_rank
 from virtualdepth.optim import EndToEndSGD
 from virtualdepth.theory import singular_value_velocity
 
@@ -58,3 +59,16 @@ def test_shapes_and_names_are_checked() -> None:
         singular_value_velocity(torch.ones(2), torch.ones(2), 2, structure="rows")
     with pytest.raises(ValueError, match="imbalance: expected 0 at infinite depth"):
         singular_value_velocity(torch.eye(2), torch.eye(2), float("inf"), imbalance=1.0)
+
+
+@EACH
+def test_half_precision_and_empty_parameters(name: str) -> None:
+    kind, shape = name.split()[0], SHAPES[name]
+    weight, grad = (gaussian(*shape, seed=seed).bfloat16() for seed in (0, 3))
+    found = singular_value_velocity(weight, grad, 3, structure=kind, imbalance=0.1)
+    wide = singular_value_velocity(weight.float(), grad.float(), 3, structure=kind, imbalance=0.1)
+    assert torch.equal(found, wide)
+    empty = torch.zeros((*shape[:-1], 0))
+    velocity = singular_value_velocity(empty, empty, 3, structure=kind, imbalance=0.1)
+    assert velocity.numel() == 0
+    assert effective_rank(empty, structure=kind) == 0

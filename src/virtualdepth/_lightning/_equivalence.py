@@ -3,7 +3,9 @@
 Source: arXiv 1802.06509, Theorem 1.
 """
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from operator import index
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -79,7 +81,8 @@ class EquivalenceMixin(LightningModule):
         largest_gap: the largest gap after any step so far; checkpoints keep it.
 
     Raises:
-        TypeError: if a width or the seed is no integer.
+        TypeError: if a width, the seed or ``precondition_frequency`` is no integer, or an imbalance
+            no real number.
         ValueError: if an argument is out of range, or ``depth`` has no explicit network to compare
             with.
 
@@ -137,16 +140,24 @@ class EquivalenceMixin(LightningModule):
             raise ValueError(f"loss: expected one of {LOSSES} but got {loss!r}")
         p = check_power(p)
         # a checkpoint takes plain numbers only, not numpy's
-        in_features, out_features, seed = index(in_features), index(out_features), index(seed)
-        precondition_frequency = index(precondition_frequency)
+        in_features = _integer("in_features", in_features)
+        out_features = _integer("out_features", out_features)
+        seed = _integer("seed", seed)
+        precondition_frequency = _integer("precondition_frequency", precondition_frequency)
         lr, init_scale = float(lr), float(init_scale)
         if not lr >= 0:
             raise ValueError(f"lr: expected a number >= 0 but got {lr!r}")
+        moves_zeros = init_scale == 0 and imbalance > 0
+        if not moves_zeros and not 0 < init_scale < math.inf:
+            raise ValueError(
+                "init_scale: expected a finite number > 0, or 0 with an imbalance, but got "
+                f"{init_scale!r}"
+            )
         if hidden_features is not None:
             hidden_features = _plain_widths(hidden_features)
         self.save_hyperparameters()
         self.single = nn.Linear(in_features, out_features, bias=False, device="cpu")
-        if init_scale == 0 and imbalance > 0:  # then zeros move
+        if moves_zeros:
             nn.init.zeros_(self.single.weight)
         else:
             init.balanced_(self.single, init_scale, generator=torch.Generator().manual_seed(seed))
@@ -241,7 +252,8 @@ class EquivalenceMixin(LightningModule):
 
 
 def _check_twin_depth(depth: float) -> int:
-    if isinstance(depth, bool) or not depth >= 2 or depth % 1 != 0:  # inf % 1 is NaN
+    is_number = isinstance(depth, Real) and not isinstance(depth, bool)
+    if not is_number or not depth >= 2 or depth % 1 != 0:  # inf % 1 is NaN
         raise ValueError(
             f"depth: expected an integer >= 2 but got {depth!r}: there is no explicit network to "
             "compare with"
@@ -249,5 +261,15 @@ def _check_twin_depth(depth: float) -> int:
     return int(depth)
 
 
+def _integer(name: str, value: int) -> int:
+    """Return a plain integer; refuse anything else by ``name``."""
+    try:
+        return index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer but got {value!r}") from None
+
+
 def _plain_widths(widths: int | Sequence[int]) -> int | list[int]:
-    return [index(width) for width in widths] if isinstance(widths, Sequence) else index(widths)
+    if isinstance(widths, Sequence):
+        return [_integer("hidden_features", width) for width in widths]
+    return _integer("hidden_features", widths)

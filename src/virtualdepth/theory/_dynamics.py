@@ -23,6 +23,7 @@ from virtualdepth.maths import (
     sizes_and_slopes,
     thin_svd,
     times_power,
+    working_dtype,
 )
 
 
@@ -55,7 +56,7 @@ def singular_value_velocity(
         (..., min(m, n)), in the order of falling singular values. Where two are equal, the pair's
         velocities depend on the basis that the decomposition chose. Zeros have none: they grow
         along the singular vectors of -G between the null spaces, the fastest first. For another
-        structure (number,), in the order of the blocks.
+        structure (number,), in the order of the blocks. Half precision is computed in float32.
 
     Raises:
         TypeError: if an input is complex, integer or sparse, or ``depth`` or ``imbalance`` is not a
@@ -78,7 +79,10 @@ def singular_value_velocity(
         check_real(tensor, name)
         kind.check(tensor.shape, name)
     check_same_shape(weight, grad, "grad")
-    sizes, slopes = sizes_and_slopes(kind.to_blocks(weight), kind.to_blocks(grad))
+    if weight.numel() == 0:
+        return kind.sizes(weight)  # zeros, which nothing moves
+    dtype = working_dtype(weight, grad)
+    sizes, slopes = sizes_and_slopes(*(kind.to_blocks(each.to(dtype)) for each in (weight, grad)))
     if structure != "matrix":
         sizes, slopes = sizes.flatten(), slopes.flatten()
     return maths.singular_value_velocity(sizes, slopes, depth, imbalance=imbalance)

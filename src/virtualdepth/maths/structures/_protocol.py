@@ -79,6 +79,8 @@ class Structure:
     def scaled_sizes(self, array: Tensor) -> tuple[Tensor, Tensor | None]:
         """Compute the sizes in a unit that all blocks share, and the unit's exponent."""
         array = widened(array)
+        if array.numel() == 0:  # it has no blocks
+            return array.flatten(), None
         unit = self._unit_of(array)
         return self._sizes(in_unit(array, unit)).flatten(), unit
 
