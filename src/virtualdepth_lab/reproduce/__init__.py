@@ -14,6 +14,7 @@ EXPERIMENTS = (
     "mnist",
     "no-regulariser",
     "norms",
+    "schatten-decay",
     "singular-values",
     "structures",
 )
