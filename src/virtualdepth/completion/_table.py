@@ -102,17 +102,10 @@ def complete_table(
 
     Returns:
         The completed table. Columns are divided by their root mean squares; or by their standard
-        deviations, once their means were subtracted. What fits exactly decides, else whether there
-        is a trace of offsets.
+        deviations, once offsets were subtracted. What fits exactly decides, else whether there is a
+        trace of offsets.
     """
-    scaled = scaled_units(entries, precision)
-    centred, trace = additive_units(entries, centred_units(entries, precision))
-    share = offset_share(entries, centred)
-    order = [scaled, centred] if share < OFFSET else [centred, scaled][: 1 + (share < TOO_FAR)]
-    # an offset of which there is no trace would only add noise
-    decided = centred if trace > TRACE else scaled
-    if not any(units is decided for units in order):
-        order.append(decided)
+    order, decided, centred = _units_in_order(entries, precision)
     recipes: list[Recipe] = []
     found: list[Finding | None] = []
     try:
@@ -146,8 +139,20 @@ def complete_table(
         raise
 
 
+def _units_in_order(entries: Entries, precision: float) -> tuple[list[Units], Units, Units]:
+    """Return the units to try, those that noise is fitted in, and those with offsets."""
+    scaled = scaled_units(entries, precision)
+    centred, trace = additive_units(entries, centred_units(entries, precision))
+    share = offset_share(entries, centred)
+    if trace < TRACE:  # an offset of which there is no trace would only add noise
+        return [scaled], scaled, centred
+    if share < OFFSET:
+        return [scaled, centred], centred, centred
+    return [centred, scaled][: 1 + (share < TOO_FAR)], centred, centred
+
+
 def _means(entries: Entries, centred: Units, chosen: Completed) -> Completed:
-    """Return the means of the columns: in units without an offset, nothing would be zero."""
+    """Return the offsets of the columns: in units without an offset, nothing would be zero."""
     recipe = _recipe(centred.standardise(entries), centred, 0, {}, unwatched)
     recipe.history = chosen.solution.history
     return Completed(centred, means_solution(recipe, chosen.solution.errors), False)
