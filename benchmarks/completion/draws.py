@@ -156,6 +156,26 @@ def oracle(draw: Draw) -> Floats:
     return draw.truth + a @ v.T + u @ b.T
 
 
+def is_determined(draw: Draw) -> bool:
+    """Say whether no other matrix of the rank near the truth has the same entries.
+
+    Changes dU V^T + U dV^T that vanish on the entries: of each row, dU is projected out.
+    """
+    assert draw.rank is not None
+    (_, n), r = draw.truth.shape, draw.rank
+    u, _, vh = np.linalg.svd(draw.truth, full_matrices=False)
+    rows = []
+    for left, seen in zip(u[:, :r], ~draw.hidden, strict=True):
+        columns = np.flatnonzero(seen)
+        others = np.linalg.qr(vh[:r, columns].T, mode="complete")[0][:, r:].T
+        block = np.zeros((len(others), n, r))
+        block[:, columns] = others[:, :, None] * left
+        rows.append(block.reshape(-1, n * r))
+    jacobian = np.concatenate(rows)
+    sizes = np.linalg.eigvalsh(jacobian.T @ jacobian)[::-1]
+    return bool(sizes[n * r - r * r - 1] > 1e-12 * sizes[0])
+
+
 def sparse_low_rank(
     m: int, n: int, rank: int, count: int, noise: float, seed: int
 ) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks.completion.cells import Cell, Part, Row, solve
-from benchmarks.completion.draws import Draw, make_draw, oracle, sparse_low_rank
+from benchmarks.completion.draws import Draw, is_determined, make_draw, oracle, sparse_low_rank
 from benchmarks.completion.methods import CHOOSING, GIVEN_RANK, OURS
 from benchmarks.completion.tables import TABLES, hide, load_table
 
@@ -54,7 +54,10 @@ def recover(cell: Cell, folders: Folders) -> Row:
     draw = make_draw(cell["seed"], m=size, n=size, rank=cell["rank"], rho=cell["rho"])
     answer, seconds = solve(cell, draw)
     error = draw.error(answer.completed)
-    return {"error": error, "seconds": seconds, "note": answer.note}
+    row: Row = {"error": error, "seconds": seconds, "note": answer.note}
+    if cell["method"] == OURS:
+        row["determined"] = is_determined(draw)
+    return row
 
 
 NOISE = 0.1
