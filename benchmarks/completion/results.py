@@ -53,6 +53,9 @@ def summary(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
             line["error"] = median(errors)
             line["largest"] = max(errors)
             line["recovered"] = f"{share_below(own, RECOVERED):.0%}"
+            if determined := select(own, determined=True):
+                line["determined"] = f"{len(determined) / len(own):.0%}"
+                line["exact of these"] = f"{share_below(determined, EXACT):.0%}"
             line["CPU s"] = round(median(values(own, "seconds")), 3)
         for key in ("over_oracle", "covered", "peak_gib"):
             if found := values(own, key):
