@@ -12,6 +12,7 @@ from virtualdepth.maths._checks import (
     check_real,
     check_rtol,
     check_same_shape,
+    in_dtype,
     widened,
     working_dtype,
 )
@@ -136,6 +137,7 @@ __all__ = [
     "gram_block_size",
     "gram_preconditioner",
     "guaranteed_descent",
+    "in_dtype",
     "in_units",
     "inner_product",
     "is_ordinary",

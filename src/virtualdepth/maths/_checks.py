@@ -1,6 +1,7 @@
 """What the functions of this package require of their inputs."""
 
 import math
+from functools import cache, reduce
 from numbers import Real
 
 import torch
@@ -104,15 +105,22 @@ def check_finite(tensor: Tensor, name: str = "weight") -> None:
 
 def working_dtype(*tensors: Tensor) -> torch.dtype:
     """Return the dtype to compute in: float64 if a tensor is float64, else float32."""
-    dtype = torch.float32
-    for tensor in tensors:
-        dtype = torch.promote_types(dtype, tensor.dtype)
-    return dtype
+    return _working_dtype(*(tensor.dtype for tensor in tensors))
+
+
+@cache
+def _working_dtype(*dtypes: torch.dtype) -> torch.dtype:
+    return reduce(torch.promote_types, dtypes, torch.float32)
+
+
+def in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Convert to a dtype; a conversion to the same one would take its time too."""
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
 def widened(tensor: Tensor) -> Tensor:
     """Convert half precision to float32, where sums of squares neither overflow nor lose digits."""
-    return tensor.to(working_dtype(tensor))
+    return in_dtype(tensor, working_dtype(tensor))
 
 
 def may_hold(mask: Tensor) -> bool:

@@ -109,9 +109,17 @@ class Preconditioner(NamedTuple):
         """Compute P_W(G) = U [inside o (U^T G V) V^T + outside o (U^T G)], G (..., m, n)."""
         projected = self.left.mH @ (grad.mH if self.tall else grad)
         core = projected @ self.right.mH
-        direction = self.left @ ((self.inside * core) @ self.right + self.outside * projected)
         # a copy: a view would keep all of core for as long as the slopes are kept
         slopes = core.diagonal(dim1=-2, dim2=-1).real.clone()
+        if core.requires_grad or self.inside.requires_grad:  # a derivative needs what is between
+            total = (self.inside * core) @ self.right + self.outside * projected
+        else:
+            core.mul_(self.inside)
+            total = projected.mul_(self.outside)
+            total = (
+                total.addmm_(core, self.right) if total.ndim == 2 else total.add_(core @ self.right)
+            )
+        direction = self.left @ total
         return Preconditioned(
             direction.mH if self.tall else direction, self.singular_values, slopes
         )

@@ -14,9 +14,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from virtualdepth.maths._checks import HOST, may_hold
+from virtualdepth.maths._checks import HOST, may_hold, working_dtype
 from virtualdepth.maths._kernel import gain_exponent
 from virtualdepth.maths._profile import Imbalance
+
+# the dtypes to compute in; a conversion to the same one would take its time
+_WORKING = {torch.float32, torch.float64}
 
 
 @functools.cache
@@ -33,6 +36,8 @@ def is_ordinary(
     """Tell whether W and G of these sizes need no units; zeros need none."""
     if imbalance != 0:
         weight = max(weight, _least_size(depth, imbalance, dtype))
+    if 2.0**-20 < weight < 2.0**20 and 2.0**-40 < grad < 2.0**40:
+        return True  # at every depth and dtype; the logarithms below take their time
     a, b = (math.log2(size) if size > 0 else 0.0 for size in (weight, grad))
     bound = ordinary_exponent(dtype)
     # the last bounds P_W(G), and slopes over singular values
@@ -84,8 +89,10 @@ def in_units(
     weight: Tensor, grad: Tensor, depth: float, imbalance: float = 0.0, peaks: Peaks = None
 ) -> tuple[Tensor, Tensor, "Units | None"]:
     """Bring W and G, (..., m, n), near 1 in float32 or float64; no units where a CPU needs none."""
-    dtype = torch.promote_types(torch.promote_types(weight.dtype, grad.dtype), torch.float32)
-    weight, grad = weight.to(dtype), grad.to(dtype)
+    dtype = weight.dtype
+    if grad.dtype != dtype or dtype not in _WORKING:
+        dtype = working_dtype(weight, grad)
+        weight, grad = weight.to(dtype), grad.to(dtype)
     if weight.ndim == 2 and weight.device.type == HOST and weight.numel():
         size, grad_size = peaks or (_size(weight), _size(grad))
         if is_ordinary(size, grad_size, depth, dtype, imbalance):

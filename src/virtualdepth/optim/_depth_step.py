@@ -74,8 +74,8 @@ def _precondition(
     check = partial(check_target, on=on)
     with without_autocast(optimizer.param_groups):
         for number, group in enumerate(optimizer.param_groups):
-            check_changed(group, number, whole.session.checked, check)
-            step = begin_step(group, number, optimizer.state, whole.session.caches)
+            seen = check_changed(group, number, whole.session.checked, check)
+            step = begin_step(group, number, seen, optimizer.state, whole.session.caches)
             lr = group.get("lr", 1.0)
             if on == "update":
                 lr, kept = 1.0, _kept(optimizer, group)
@@ -107,8 +107,8 @@ def _check_gradients(optimizer: Optimizer, session: Session) -> None:
     check = partial(check_target, on="update")
     with without_autocast(optimizer.param_groups):
         for number, group in enumerate(optimizer.param_groups):
-            check_changed(group, number, session.checked, check)
-            for matrix in begin_step(group, number, {}).matrices:
+            seen = check_changed(group, number, session.checked, check)
+            for matrix in begin_step(group, number, seen, {}, {}).matrices:
                 session.finite.check(matrix.name, matrix.kind, matrix.weight)
                 session.finite.check(matrix.name, "gradient", matrix.grad)
 

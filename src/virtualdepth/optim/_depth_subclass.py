@@ -20,6 +20,7 @@ from virtualdepth.optim._depth_step import (
     step_on_gradient,
     step_on_update,
 )
+from virtualdepth.optim._finite_check import DISTRIBUTED
 from virtualdepth.optim._init_state import drop_empty, even_out
 from virtualdepth.optim._loading import check_state, keep_precision, replace_removed, whole_load
 from virtualdepth.optim._matrices import (
@@ -161,7 +162,7 @@ class OptimizerWithDepth(Optimizer):
         inner = self._base.step
         if getattr(inner, "hooked", False):
             inner = inner.__wrapped__  # type: ignore[attr-defined]
-        if dist.is_available() and dist.is_initialized():
+        if DISTRIBUTED and dist.is_initialized():
             session = vars(self).setdefault("_depth_session", Session())
             session.replicas.compare(self.param_groups, self.defaults)
         take_step = step_on_gradient if self._on == "gradient" else step_on_update

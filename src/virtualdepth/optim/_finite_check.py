@@ -22,6 +22,9 @@ from torch.utils._pytree import tree_leaves
 from virtualdepth.distributed import local_part
 
 State = dict[str, Any]
+# asked once: the answer never changes, and asking takes its time
+DISTRIBUTED = dist.is_available()
+
 Peak = float | Tensor  # a largest absolute value; a scalar tensor where reading it would wait
 
 
@@ -39,7 +42,7 @@ class FiniteCheck:
     @staticmethod
     def is_async(tensor: Tensor) -> bool:
         """Tell whether reading a value of this tensor would wait for a device."""
-        return tensor.device.type != "cpu"
+        return not tensor.is_cpu
 
     def check(self, name: str, what: str, tensor: Tensor) -> Peak:
         """Refuse a "weight", "gradient" or "update" that is not finite; on a device, later.
@@ -67,7 +70,7 @@ class FiniteCheck:
 
     def check_all(self, name: str, what: str, values: Iterable[Any]) -> None:
         """Refuse numbers that are not finite among values of any kind, on any process."""
-        several = dist.is_available() and dist.is_initialized()
+        several = DISTRIBUTED and dist.is_initialized()
         for value in values:
             if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
                 if several or value.is_complex() or value.is_sparse or not value.numel():

@@ -1,7 +1,7 @@
 """How a parameter is seen as matrices, and the records that travel through a step."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -87,7 +87,8 @@ class MatrixView:
     def join(self, matrices: Tensor, like: Tensor) -> Tensor:
         """Undo :meth:`split`: a tensor of the shape of ``like``."""
         turned = self.transposed and self.structure.of_matrices
-        return (matrices.mT if turned else matrices).reshape(like.shape)
+        joined = matrices.mT if turned else matrices
+        return joined if joined.shape == like.shape else joined.reshape(like.shape)
 
     def blocks(self, parameter: Tensor) -> tuple[int, int, int]:
         """Count the blocks that a structure makes of a parameter, and tell their shape (m, n)."""
@@ -95,6 +96,9 @@ class MatrixView:
         array = torch.empty(parameter.shape, dtype=torch.float32, device="meta")
         *many, rows, columns = self.structure.to_blocks(self.split(array)).shape
         return math.prod(many), rows, columns
+
+
+Seen = tuple[str, MatrixView | None]  # a parameter's name and view; None for a plain one
 
 
 @dataclass(slots=True, eq=False)
@@ -158,7 +162,9 @@ def align_counts(group: Group, counts: Counts) -> None:
         params, listed = group["params"], group["matrix_counts"]
         # where none is known, other tensors were put in the places of the parameters
         if len(params) != len(listed) or any(p in counts for p in params):
-            group["matrix_counts"] = [counts.get(p, 0) for p in params]
+            aligned = [counts.get(p, 0) for p in params]
+            if aligned != listed:  # a new list has the group checked again
+                group["matrix_counts"] = aligned
 
 
 def matrix_of(
@@ -170,8 +176,11 @@ def matrix_of(
         return None
     name, parameter = parameter_name(group, number, index), group["params"][index]
     caches = {} if caches is None else caches
-    kind = "weight of unequal layers" if group.get("imbalance", 0) > 0 else "weight"
-    return Matrix(name, parameter, view, group, states, caches, parameter, kind)
+    return Matrix(name, parameter, view, group, states, caches, parameter, _kind(group))
+
+
+def _kind(group: Group) -> str:
+    return "weight of unequal layers" if group.get("imbalance", 0) > 0 else "weight"
 
 
 def matrices(
@@ -194,30 +203,36 @@ def matrices(
     return found
 
 
+def seen(group: Group, number: int) -> list[Seen]:
+    """Tell of each parameter of a group its name, and what depth sees of it."""
+    return [
+        (parameter_name(group, number, index), MatrixView.of(group, index))
+        for index in range(len(group["params"]))
+    ]
+
+
 def begin_step(
     group: Group,
     number: int,
+    as_seen: Sequence[Seen],
     states: States,
-    caches: Caches | None = None,
+    caches: Caches,
     *,
     distributed: bool = False,
 ) -> GroupStep:
-    """Sort the parameters of a group that have a gradient; refuse what depth cannot act on."""
-    step = GroupStep(group, number, states)
-    for index, parameter in enumerate(group["params"]):
-        if not parameter.requires_grad and parameter.grad is None:
+    """Sort the checked parameters of a group that have a gradient; refuse a gradient of no use."""
+    step, kind = GroupStep(group, number, states), _kind(group)
+    for parameter, (name, view) in zip(group["params"], as_seen, strict=True):
+        grad = parameter.grad
+        if grad is None:
             continue
-        matrix = matrix_of(group, number, index, states, caches)
-        if matrix is not None:
-            check_matrix(matrix, distributed=distributed)
-        if parameter.grad is None:
+        if view is None:
+            step.plain.append((name, parameter, grad))
             continue
-        if matrix is None:
-            name = parameter_name(group, number, index)
-            step.plain.append((name, parameter, parameter.grad))
-        else:
-            matrix.grad = parameter.grad
-            step.matrices.append(matrix)
+        check_dense(name, "gradient", grad, distributed=distributed)
+        matrix = Matrix(name, parameter, view, group, states, caches, parameter, kind)
+        matrix.grad = grad
+        step.matrices.append(matrix)
     return step
 
 
@@ -249,19 +264,9 @@ def parameter_name(group: Mapping[str, Any], number: int, index: int) -> str:
 def check_matrix(matrix: Matrix, *, distributed: bool) -> None:
     """Refuse a parameter, or its gradient, that depth cannot act on."""
     name, parameter, count = matrix.name, matrix.parameter, matrix.view.count
-    for what, tensor in (("parameter", parameter), ("gradient", parameter.grad)):
-        if tensor is None:
-            continue
-        if tensor.layout is not torch.strided or not tensor.is_floating_point():
-            raise TypeError(
-                f"{name}: expected a dense real {what} at depth > 1 but got {tensor.dtype}, "
-                f"{tensor.layout}; give its group depth=1"
-            )
-        if not distributed and is_distributed(tensor):
-            raise TypeError(
-                f"{name}: expected a {what} that lies whole on one device at depth > 1 but got "
-                f"{type(tensor).__name__}; use EndToEndSGD, or give its group depth=1"
-            )
+    check_dense(name, "parameter", parameter, distributed=distributed)
+    if parameter.grad is not None:
+        check_dense(name, "gradient", parameter.grad, distributed=distributed)
     if 0 in parameter.stride() and _overlaps(parameter):
         raise TypeError(
             f"{name}: expected a parameter of distinct entries but got an expanded one, "
@@ -273,6 +278,20 @@ def check_matrix(matrix: Matrix, *, distributed: bool) -> None:
         raise ValueError(
             f"{name}: expected rows that divide into {count} matrices (conv_groups * blocks) "
             f"but got shape {tuple(parameter.shape)}"
+        )
+
+
+def check_dense(name: str, what: str, tensor: Tensor, *, distributed: bool) -> None:
+    """Refuse a parameter, or a gradient, that is sparse or complex, or lies in parts."""
+    if tensor.layout is not torch.strided or not tensor.is_floating_point():
+        raise TypeError(
+            f"{name}: expected a dense real {what} at depth > 1 but got {tensor.dtype}, "
+            f"{tensor.layout}; give its group depth=1"
+        )
+    if not distributed and is_distributed(tensor):
+        raise TypeError(
+            f"{name}: expected a {what} that lies whole on one device at depth > 1 but got "
+            f"{type(tensor).__name__}; use EndToEndSGD, or give its group depth=1"
         )
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch.distributed as dist
 from torch import Tensor
 
-from virtualdepth.optim._finite_check import FiniteCheck, Peak, entries
+from virtualdepth.optim._finite_check import DISTRIBUTED, FiniteCheck, Peak, entries
 from virtualdepth.optim._matrices import GroupStep
 
 
@@ -28,7 +28,7 @@ def check_new_values(steps: Sequence[GroupStep], finite: FiniteCheck) -> None:
     Raises:
         RuntimeError: if a gradient is sparse where torch wants a dense one.
     """
-    several = dist.is_available() and dist.is_initialized()
+    several = DISTRIBUTED and dist.is_initialized()
     for step in steps:
         moving = []
         for matrix in step.matrices:

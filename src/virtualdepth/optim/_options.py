@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from math import inf, isfinite
 from numbers import Integral, Real
-from operator import attrgetter, is_
+from operator import is_
 from typing import Any, Literal, NamedTuple, get_args
 
+import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from virtualdepth.maths import STRUCTURES, check_depth, check_imbalance, check_rtol
-from virtualdepth.optim._matrices import Group, check_whole, matrices
+from virtualdepth.optim._matrices import Group, Seen, check_whole, matrices, seen
 from virtualdepth.optim._origin import check_origin
 from virtualdepth.optim.solvers import DEFAULT, SOLVERS
 from virtualdepth.optim.step_scales import STEP_SCALES
@@ -21,10 +23,6 @@ OnName = Literal["gradient", "update"]
 
 # a key of a group that is so much like an option's name is taken for a misspelt one
 _ALMOST = 0.85
-
-
-# the values of each group's options, by its id, as they were last found to be good
-Checked = dict[int, list[Any]]
 
 
 class Option(NamedTuple):
@@ -113,6 +111,8 @@ _TABLES: Mapping[str, Mapping[Any, Any]] = {"solver": SOLVERS, "step_scale": STE
 
 # schedulers change the learning rate at every step: it is compared by its type and range
 _LIVE = tuple(name for name in OPTIONS if name != "lr")
+# and what else of a group says how its parameters are seen
+_WATCHED = (*_LIVE, "matrix_counts", "param_names")
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -223,23 +223,51 @@ def check_group(group: Group, number: int) -> None:
     STEP_SCALES[group["step_scale"]].check(group)
 
 
+def _look(p: Tensor) -> tuple[Any, ...]:
+    """Collect what of a parameter its checks depend on."""
+    if is_lazy(p):  # its type changes when it gets a shape
+        return (type(p),)
+    # a frozen one is not checked
+    strides = p.stride() if p.layout is torch.strided else ()
+    return type(p), p.dtype, p.shape, strides, p.requires_grad or p.grad is not None
+
+
+class Known(NamedTuple):
+    """A group as it was last found to be good, and what follows from its options."""
+
+    values: list[Any]  # compared by identity, which asks nothing of them
+    looks: list[Any]
+    has_tensors: bool  # among its options: they may have been written to
+    seen: list[Seen]
+
+
+# by the id of the group
+Checked = dict[int, Known]
+
+
 def check_changed(
     group: Group, number: int, checked: Checked, check: Callable[[Group, int], None]
-) -> None:
+) -> list[Seen]:
     """Check a group again if its options or parameters were changed since the last step."""
-    lr = group.get("lr")
-    params = group["params"]
-    values = [*map(group.get, _LIVE), type(lr), *params, *map(attrgetter("dtype"), params)]
-    values += map(type, params)  # a lazy parameter changes its type when it gets a shape
-    known = checked.get(id(group), [])
-    # by identity, which asks nothing of the values; a tensor may have been written to
-    same = len(values) == len(known) and all(map(is_, values, known))
+    lr, params = group.get("lr"), group["params"]
+    values = [*map(group.get, _WATCHED), type(lr), *params]
+    looks = [number, *map(_look, params)]
+    known = checked.get(id(group))
     in_range = lr is None or (type(lr) in {float, int} and 0 <= lr < inf)
-    if not (same and in_range) or any(isinstance(group.get(name), Tensor) for name in _LIVE):
+    if (
+        known is None
+        or known.has_tensors
+        or not in_range
+        or len(values) != len(known.values)
+        or not all(map(is_, values, known.values))
+        or looks != known.looks
+    ):
         check(group, number)
         # torch multiplies by no fraction
         group.update({name: plain_number(group[name]) for name in OPTIONS if name in group})
-        checked[id(group)] = values
+        has_tensors = any(isinstance(group.get(name), Tensor) for name in _LIVE)
+        known = checked[id(group)] = Known(values, looks, has_tensors, seen(group, number))
+    return known.seen
 
 
 def plain_number(value: Any) -> Any:

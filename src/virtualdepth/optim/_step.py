@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from virtualdepth.optim._finite_check import FiniteCheck
+from virtualdepth.optim._finite_check import DISTRIBUTED, FiniteCheck
 from virtualdepth.optim._matrices import (
     Caches,
     Group,
@@ -48,7 +48,7 @@ def take_step(
         finite.raise_pending()
     try:
         compute, steps = partial(_compute, groups, states, session, loss), None
-        if dist.is_available() and dist.is_initialized():
+        if DISTRIBUTED and dist.is_initialized():
             session.replicas.compare(groups, OPTIONS)
             steps = agreed_steps(groups, session.agreed, compute, finite)
         if steps is None:
@@ -70,13 +70,13 @@ def take_step(
 
 def without_autocast(groups: Sequence[Group]) -> AbstractContextManager[object]:
     """Switch autocast off on the devices of all parameters, where it is on."""
-    stack, kinds = ExitStack(), set()
-    for group in groups:
-        for p in group["params"]:
-            kinds.add(p.device.type)
-    for kind in kinds:
-        if kind != "meta" and torch.is_autocast_enabled(kind):
-            stack.enter_context(torch.autocast(kind, enabled=False))
+    kinds = {p.device.type for group in groups for p in group["params"]} - {"meta"}
+    on = [kind for kind in kinds if torch.is_autocast_enabled(kind)]
+    if not on:
+        return nullcontext()
+    stack = ExitStack()
+    for kind in on:
+        stack.enter_context(torch.autocast(kind, enabled=False))
     return stack
 
 
@@ -90,8 +90,8 @@ def _compute(
     """Compute the step of all matrices but the sharded ones; neither weights nor states change."""
     steps, deep = [], bool(without)
     for number, group in enumerate(groups):
-        check_changed(group, number, session.checked, check_group)
-        step = begin_step(group, number, states, session.caches, distributed=True)
+        seen = check_changed(group, number, session.checked, check_group)
+        step = begin_step(group, number, seen, states, session.caches, distributed=True)
         # that of each layer; at infinite depth, where the rule is divided by N, that of all
         depth = float(group["depth"])
         step.decay = float(group["weight_decay"]) * (depth if math.isfinite(depth) else 1.0)
@@ -122,6 +122,8 @@ def _is_maskable(groups: Sequence[Group], states: States) -> bool:
 
 def _commit_plain(step: GroupStep, finite: FiniteCheck) -> None:
     """Move what has no depth, as torch.optim.SGD does."""
+    if not step.plain:
+        return
     group, plain = step.group, [p for _, p, _ in step.plain]
     grads = [grad for _, _, grad in step.plain]
     if group["nesterov"]:

@@ -31,21 +31,20 @@ def fingerprint(weight: Tensor) -> Tensor:
     return weight @ fingerprint_direction(weight)
 
 
-def fingerprint_differs(weight: Tensor, kept: Tensor, *, exact: bool) -> Tensor:
+def fingerprint_differs(weight: Tensor, kept: Tensor, *, exact: bool) -> bool:
     r"""Tell whether W is another matrix than the one with the fingerprint ``kept``.
 
     If ``exact``, a change of one bit counts. Otherwise the difference must exceed
     :math:`32\,\epsilon\,\|W\|_F\,\|z\| / \sqrt{n}`, since another machine adds in another order.
 
     Returns:
-        A boolean scalar; True where anything is NaN.
+        True where anything is NaN.
     """
     z = fingerprint_direction(weight)
     here = weight @ z
     if exact:
-        return (here != kept).any()
+        return not torch.equal(here, kept)
     size = torch.linalg.vector_norm(weight) * z.square().mean().sqrt()
     bound = _ROUNDING * torch.finfo(weight.dtype).eps * size
     # not ">": NaN differs from everything
-    agrees: Tensor = torch.linalg.vector_norm(here - kept) <= bound
-    return ~agrees
+    return not torch.linalg.vector_norm(here - kept) <= bound

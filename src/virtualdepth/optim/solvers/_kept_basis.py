@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from virtualdepth.maths import LinAlgError, SingularBasis, working_dtype
+from virtualdepth.maths import LinAlgError, SingularBasis, in_dtype, working_dtype
 from virtualdepth.maths.jacobi import fingerprint, fingerprint_differs
 from virtualdepth.optim._finite_check import FiniteCheck
 from virtualdepth.optim._matrices import Matrix, State
@@ -68,7 +68,8 @@ class KeptBasisSolver(Solver):
             weight, grad = matrix.view.split(matrix.weight), matrix.view.split(matrix.grad)
             if finite.pending:
                 weight = computable(weight)
-            matrix.outcome = basis = self._basis(matrix, weight.to(working_dtype(weight, grad)))
+            weight = in_dtype(weight, working_dtype(weight, grad))
+            matrix.outcome = basis = self._basis(matrix, weight)
             group = matrix.group
             matrix.preconditioned = matrix.view.structure.preconditioned_in(
                 basis,
@@ -84,33 +85,34 @@ class KeptBasisSolver(Solver):
         state, depth = matrix.states.get(matrix.parameter, {}), float(matrix.group["depth"])
         if not _has_basis(state, matrix):
             state = {}
-        counts = {key: state.get(key, start) for key, start in _NUMBERS.items()}
-        first, basis = counts["basis_steps"] == 0, None
-        if counts["basis_steps"] == 1:  # by now every matrix has a basis
-            counts["basis_phase"] = _phase(matrix)
-        frequency = matrix.group["precondition_frequency"]
-        turn = int(frequency * counts["basis_phase"])
-        if not (first or state["basis_depth"] != depth):
+        steps = state.get("basis_steps", 0)
+        new = matrix.new_state = {"basis_steps": steps + 1}
+        if steps == 0:
+            new.update(_NUMBERS, basis_steps=1)
+        elif steps == 1:  # by now every matrix has a basis
+            new["basis_phase"] = _phase(matrix)
+        if steps != 0 and state["basis_depth"] == depth:
+            frequency = matrix.group["precondition_frequency"]
+            turn = int(frequency * new.get("basis_phase", state["basis_phase"]))
             changed = _was_changed(matrix, state, weight.dtype)
-            counts["basis_changed"] += changed
-            if not changed and (counts["basis_steps"] - turn) % frequency != 0:
-                basis = _kept(matrix, state)
-        counts["basis_steps"] += 1
-        counts["basis_decomposed"] += basis is None
-        matrix.new_state = {**counts, "basis_depth": depth}
-        if basis is None:
-            try:
-                basis = matrix.view.structure.singular_basis(weight)
-            except LinAlgError as error:
-                raise LinAlgError(f"{matrix.name}: {error}") from error
-            matrix.new_state |= zip(_TENSORS, basis.real(), strict=True)
+            if not changed and (steps - turn) % frequency != 0:
+                return _kept(matrix, state)
+            new["basis_changed"] = state["basis_changed"] + changed
+        new["basis_decomposed"] = state.get("basis_decomposed", 0) + 1
+        new["basis_depth"] = depth
+        try:
+            basis = matrix.view.structure.singular_basis(weight)
+        except LinAlgError as error:
+            raise LinAlgError(f"{matrix.name}: {error}") from error
+        new.update(zip(_TENSORS, basis.real(), strict=True))
         return basis
 
     def moved(self, matrix: Matrix) -> None:
         """Note what the step has made of the parameter, to tell later changes from it."""
         parameter, basis = matrix.parameter, matrix.outcome
-        weight = matrix.view.split(parameter.detach()).to(basis.singular_values.dtype)
-        matrix.state["basis_image"] = fingerprint(weight)
+        weight = matrix.view.split(parameter.detach())
+        image = fingerprint(in_dtype(weight, basis.singular_values.dtype))
+        matrix.state["basis_image"] = image
         matrix.caches[parameter] = _Cache(parameter._version, basis)
 
     def note(self, state: State) -> str:
@@ -192,6 +194,6 @@ def _was_changed(matrix: Matrix, state: State, dtype: torch.dtype) -> bool:
         version = cache.version
     if FiniteCheck.is_async(parameter) and version is not None:
         return version != parameter._version  # reading the image would wait for the device
-    image, wide = state["basis_image"], matrix.view.split(start).to(dtype)
+    image, wide = state["basis_image"], in_dtype(matrix.view.split(start), dtype)
     # writes to p.data do not count as such, and a copy or checkpoint starts its count anew
     return bool(fingerprint_differs(wide, image, exact=version is not None))
