@@ -1,6 +1,7 @@
 """What decomposing W at every so many steps saves, and what it costs.
 
-    python benchmarks/precondition_frequency.py
+    python benchmarks/precondition_frequency.py      # three minutes on one core
+    python benchmarks/precondition_frequency.py --quick
 
 steps: mean time of a step of one square matrix, in products of the same run; gradients, rates and
 clock as in speed_steps.py. transformer: the whole optimizer step of a character transformer of 0.8
@@ -15,23 +16,21 @@ from statistics import median
 
 import torch
 from common import Row
+from matplotlib.figure import Figure
 from solver_accuracy import TRAJECTORIES, Problem, direction, exact, measure
 from speed_common import PRODUCT, Job, Sample, alone, interleaved, product, seconds, spread
+from speed_figures import label_ends, plain_ticks
 from speed_overhead import a_parameter
 from speed_steps import Stepper
 from torch import Tensor, nn
 
 import virtualdepth as vd
+from virtualdepth.plotting import PALETTE, draw_grid, figure_grid
 
 FREQUENCIES = (1, 10, 30, 100)
 TARGETS = {(256, 10): 7.5, (512, 10): 6.5, (1024, 10): 6.5}
 TARGET_AT_30 = 5.5
-RIVALS = (
-    *((3, "svd", frequency) for frequency in (1, 2, 3, 10)),
-    (3, "tracked", 1),
-    (2, "svd", 1),
-    (2, "svd", 2),
-)
+RIVALS = (*((3, "svd", frequency) for frequency in (1, 2, 3, 10)), (3, "tracked", 1))
 
 
 def steps(size: int, device: str, budget: float) -> list[Row]:
@@ -196,24 +195,47 @@ def jobs(options: argparse.Namespace) -> list[Job]:
     few = 4 if quick else 20
     unlike: list[tuple[int, ...]] = [(64, 64 + more) for more in range(few)]
     return [
-        *(partial(steps, size, device, budget * max(2, size / 64)) for size in sizes),
-        partial(transformer, device, 4 * budget),
+        *(partial(steps, size, device, budget * max(2, size / 100)) for size in sizes),
+        partial(transformer, device, 2 * budget),
         partial(a_parameter, "64 x 64", [(64, 64)], device, budget),
         partial(a_parameter, "unlike shapes, from 64 x 64", unlike, device, budget),
         *(
-            partial(cost, name, 32 if quick else 128, depth, 20 if quick else 200, device)
+            partial(cost, name, 32 if quick else 128, 3, 20 if quick else 200, device)
             for name in TRAJECTORIES
-            for depth in ((3,) if quick else (2, 3))
         ),
         *(
             partial(rivals, name, size, lr, depth, solver, frequency)
             for name in ("regression", "completion")
-            for size in ((32,) if quick else (256, 512))
+            for size in ((32,) if quick else (256,))
             for lr in (0.01, 0.001)
             for depth, solver, frequency in RIVALS
         ),
     ]
 
 
+def draw(rows: list[Row]) -> Figure:
+    """Cost of a mean step, and error of the direction, over the frequency."""
+    figure, [[left, right]] = figure_grid(1, 2, size=(4.9, 4.2))
+    panels = (
+        (left, "d", "frequency", "mean step, products", "mean step, in products"),
+        (right, "run", "frequency", "error, median", "error of the direction, median, N = 3"),
+    )
+    for ax, what, x, y, title in panels:
+        own = [row for row in rows if what in row and x in row and y in row]
+        ends = {}
+        for number, name in enumerate(dict.fromkeys(row[what] for row in own)):
+            line = [row for row in own if row[what] == name]
+            color = PALETTE[number % len(PALETTE)]
+            ax.loglog([row[x] for row in line], [row[y] for row in line], color=color, marker="o")
+            ends[f"d = {name}" if what == "d" else name] = (line[-1][x], line[-1][y], color)
+        ticks = sorted({row[x] for row in own})
+        plain_ticks(ax, ticks)
+        label_ends(ax, ends, ticks[-1])
+        ax.set_xlabel("precondition_frequency")
+        ax.set_ylabel(title)
+        draw_grid(ax)
+    return figure
+
+
 if __name__ == "__main__":
-    alone(__doc__, jobs)
+    alone(__doc__, jobs, draw)

@@ -18,7 +18,7 @@ import speed_steps
 import speed_training
 from common import DOTS_PER_INCH, Row, as_json, into_docs, parse, save_figure, write
 from speed_common import Job, alike, arguments, machine
-from speed_figures import FIGURES
+from speed_figures import FIGURES, NAMES
 from speed_targets import Results, targets
 from tqdm import tqdm
 
@@ -61,6 +61,15 @@ def by_shape(rows: list[Row]) -> list[Row]:
     ]
 
 
+def short(rows: list[Row]) -> list[Row]:
+    """The same of square matrices from 256 to 1024, without momentum."""
+    shapes = {f"{d} x {d}" for d in (256, 512, 1024)}
+    own = [r for r in rows if r["shape"] in shapes and "momentum" not in r["optimizer"]]
+    return [
+        {**row, "optimizer": NAMES.get(row["optimizer"], row["optimizer"])} for row in by_shape(own)
+    ]
+
+
 def units(rows: list[Row]) -> list[Row]:
     first = {row["shape"]: row for row in rows}
     return [
@@ -98,6 +107,7 @@ def tables(results: Results) -> dict[str, str]:
     profiled = [row for row in results["scaling"] if row["against"] == "profile"]
     return {
         "targets": markdown_table(targets(results)),
+        "short": markdown_table(short(results["steps"])),
         "steps": markdown_table(by_shape(results["steps"])),
         "units": markdown_table(units(results["steps"])),
         "break-even": markdown_table(speed_training.break_even(results["training"])),
@@ -135,7 +145,8 @@ def main() -> None:
     for name, figure in figures.items():
         save_figure(options.output, name, figure)
     if options.docs:  # its files are under version control
-        into_docs(made, DOCS / "benchmarks.md")
+        for page in ("benchmarks.md", "benchmarks_appendix.md"):
+            into_docs(made, DOCS / page)
         assets = DOCS / "assets" / "benchmarks"
         for name, figure in figures.items():
             figure.savefig(assets / name, dpi=DOTS_PER_INCH)

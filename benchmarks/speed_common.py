@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import Row, as_json, parse, write
+from common import Row, as_json, parse, save_figure, write
 from common import arguments as common_arguments
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
@@ -42,15 +43,22 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def alone(description: str | None, jobs: Callable[[argparse.Namespace], list[Job]]) -> None:
-    """Run one part by itself and print its rows."""
-    name = f"{Path(sys.argv[0]).stem}.json"
-    options = parse(arguments(description), name)
+def alone(
+    description: str | None,
+    jobs: Callable[[argparse.Namespace], list[Job]],
+    draw: Callable[[list[Row]], Figure] | None = None,
+) -> None:
+    """Run one part by itself, print its rows, and draw them."""
+    stem = Path(sys.argv[0]).stem
+    name, picture = f"{stem}.json", f"{stem}.png"
+    options = parse(arguments(description), name, picture)
     rows = [row for job in tqdm(jobs(options), disable=None) for row in job()]
     for own in alike(rows):
         print(markdown_table(own), end="\n\n")
     written = {"machine": machine(options.device), "options": vars(options), "rows": rows}
     write(options.output, name, as_json(written))
+    if draw is not None:
+        save_figure(options.output, picture, draw(rows))
 
 
 def alike(rows: list[Row]) -> list[list[Row]]:

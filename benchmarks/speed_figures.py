@@ -11,9 +11,13 @@ from virtualdepth.plotting import COLORS, PALETTE, draw_grid, figure_grid
 
 STYLES: dict[str, dict[str, Any]] = {
     "svd": {"color": COLORS["blue"], "marker": "o"},
+    "svd, 10": {"color": COLORS["blue"], "marker": "o", "ls": "--"},
+    "svd, 30": {"color": COLORS["blue"], "marker": "o", "ls": ":"},
     "tracked": {"color": COLORS["vermilion"], "marker": "s"},
     "layers": {"color": COLORS["green"], "marker": "^"},
 }
+NAMES = {"svd": "SVD at every step", "svd, 10": "at every 10th", "svd, 30": "at every 30th"}
+APART = 1.36  # of neighbouring labels, on a logarithmic axis
 OTHER = {"color": COLORS["black"], "marker": "o"}
 
 
@@ -31,21 +35,43 @@ def plain_ticks(ax: Any, values: list[float]) -> None:
 
 def steps(rows: list[Row]) -> Figure:
     square = [row for row in rows if len(set(row["shape"].split(" x "))) == 1]
-    figure, [[ax]] = figure_grid(size=(8.6, 4.6))
+    figure, [[ax]] = figure_grid(size=(8.6, 5.2))
+    # torch's Muon computes in bfloat16, for which this kind of processor has no instructions
     names = [n for n in dict.fromkeys(r["optimizer"] for r in square) if "momentum" not in n]
-    rivals = [name for name in names if name not in STYLES]
+    names = [name for name in names if name != "Muon"]
+    rivals, ends = [name for name in names if name not in STYLES], {}
     for name in names:
         own = [row for row in square if row["optimizer"] == name]
-        label = name + (f", N = {own[0]['depth']:g}" if own[0]["depth"] else "")
-        number = rivals.index(name) if name in rivals else 0
+        look = STYLES.get(name) or style(name, rivals.index(name))
         sizes = [int(row["shape"].split(" ")[0]) for row in own]
-        ax.loglog(sizes, [row["products"] for row in own], **style(name, number), label=label)
-    plain_ticks(ax, sorted({int(row["shape"].split(" ")[0]) for row in square}))
+        ax.loglog(sizes, [row["products"] for row in own], **{"ls": "-", **look})
+        ends[name] = (sizes[-1], own[-1]["products"], look["color"])
+    ticks = sorted({int(row["shape"].split(" ")[0]) for row in square})
+    plain_ticks(ax, ticks)
+    ax.set_xlim(right=1.15 * ticks[-1])
+    label_ends(ax, ends, ticks[-1])
     ax.set_xlabel("d, of a d x d matrix")
     ax.set_ylabel("one step, in d x d products")
     draw_grid(ax)
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def label_ends(ax: Any, ends: dict[str, tuple[float, float, Any]], last: float) -> None:
+    """Write each line's name in its colour at the right edge, one above the other."""
+    place = 0.0
+    for name, (x, y, color) in sorted(ends.items(), key=lambda item: item[1][1]):
+        place = max(y, APART * place)
+        label = NAMES.get(name, name)
+        ax.annotate(
+            label,
+            (x, y),
+            (1.35 * last, place),
+            color=color,
+            fontsize=8,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": color, "lw": 0.4},
+            annotation_clip=False,
+        )
 
 
 def training(rows: list[Row]) -> Figure:

@@ -2,7 +2,8 @@
 
 One matrix from torch's default start, G = W - W*, learning rate 1e-3
 (with momentum 0.9 a tenth of it: steps of the same length); the step alone is timed.
-Ours at depth 3, or 2 where a solver takes no other. Rivals with their defaults: SOAP refreshes its
+Ours at depth 3, or 2 where a solver takes no other; "svd, 10" decomposes at every tenth step, so
+that its sample is the mean of ten. Rivals with their defaults: SOAP refreshes its
 bases at every tenth step, so that its sample is the mean of ten; Shampoo takes two SVDs a step;
 ScalableShampoo takes new roots at every thousandth, and none is in here. torch's Muon works in
 bfloat16, which takes seconds on a processor without instructions for it: on CPUs it is left out of
@@ -39,6 +40,7 @@ SQUARE = (64, 128, 256, 512, 1024, 2048)
 LONG = ((256, 64), (1024, 256), (2048, 512), (2048, 32), (4096, 64), (64, 4096))
 MUON_ON_CPU = 512**3  # multiplications of a product, at most
 WITH_MOMENTUM = 1024  # ours; larger ones take too long for a figure that is close to the other
+FREQUENCIES = (10, 30)  # of decompositions
 LARGEST = {"SOAP": 2048, "Shampoo": 2048}  # side of which a square matrix is decomposed
 
 
@@ -102,6 +104,11 @@ def ours(solver: str, depth: float, lr: float = 1e-3, momentum: float = 0.0) -> 
     return lambda p: vd.EndToEndSGD(p, rate, depth=depth, solver=solver, momentum=momentum)
 
 
+def kept(frequency: int) -> Make:
+    """The exact solver, whose step acts in the last singular basis between decompositions."""
+    return lambda p: vd.EndToEndSGD(p, 1e-3, depth=3, precondition_frequency=frequency)
+
+
 def own_contenders(depths: tuple[float, ...] = (3, 2)) -> dict[str, Make]:
     """Every solver at the first depth that it takes, without and with momentum."""
     made: dict[str, Make] = {}
@@ -139,6 +146,7 @@ def measure(
         if min(shape) <= WITH_MOMENTUM or "momentum" not in name
     }
     if with_rivals:
+        steppers |= {f"svd, {f}": Stepper(kept(f), shape, device, period=f) for f in FREQUENCIES}
         steppers |= rivals(shape, device)
     times = interleaved(product(shape, device), dict(steppers), budget)
     unit = median(times.pop(PRODUCT))
