@@ -1,8 +1,8 @@
 """What a step of each structure costs, beside torch.optim.SGD and one pass over the numbers.
 
-A million float32 numbers, or nine, depth 3, without momentum. A round takes one step of each, one after the
-other; the medians of the rounds are printed, and their ratios. A pass is torch.mul of two tensors
-of that size into a third.
+A million float32 numbers, or nine, depth 3, without momentum. A round takes one step of each, one
+after the other; the medians of the rounds are printed, and their ratios. A pass is torch.mul of two
+tensors of that size into a third.
 """
 
 import statistics
