@@ -17,7 +17,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "layers": {"color": COLORS["green"], "marker": "^"},
 }
 NAMES = {"svd": "SVD at every step", "svd, 10": "at every 10th", "svd, 30": "at every 30th"}
-APART = 1.36  # of neighbouring labels, on a logarithmic axis
+APART = 0.027  # of neighbouring labels, in heights of the axis
 OTHER = {"color": COLORS["black"], "marker": "o"}
 
 
@@ -57,10 +57,11 @@ def steps(rows: list[Row]) -> Figure:
 
 
 def label_ends(ax: Any, ends: dict[str, tuple[float, float, Any]], last: float) -> None:
-    """Write each line's name in its colour at the right edge, one above the other."""
-    place = 0.0
+    """Write each line's name in its colour at the right of logarithmic axes."""
+    low, high = ax.get_ylim()
+    place, apart = 0.0, (high / low) ** APART
     for name, (x, y, color) in sorted(ends.items(), key=lambda item: item[1][1]):
-        place = max(y, APART * place)
+        place = max(y, apart * place)
         label = NAMES.get(name, name)
         ax.annotate(
             label,
