@@ -1,6 +1,6 @@
 """What decomposing W at every so many steps saves, and what it costs.
 
-    python benchmarks/precondition_frequency.py      # under four minutes on one core
+    python benchmarks/precondition_frequency.py      # under four minutes on one idle core
     python benchmarks/precondition_frequency.py --quick
 
 steps: mean time of a step of one square matrix, in products of the same run; gradients, rates and
@@ -200,13 +200,12 @@ def jobs(options: argparse.Namespace) -> list[Job]:
         partial(a_parameter, "64 x 64", [(64, 64)], device, budget),
         partial(a_parameter, "unlike shapes, from 64 x 64", unlike, device, budget),
         *(
-            partial(cost, name, 32 if quick else 128, 3, 20 if quick else 120, device)
+            partial(cost, name, 32 if quick else 128, 3, 20 if quick else 100, device)
             for name in TRAJECTORIES
         ),
         *(
             partial(rivals, name, size, lr, depth, solver, frequency)
-            for name in ("regression", "completion")
-            for size in ((32,) if quick else (256,))
+            for name, size in (("regression", 32 if quick else 256),)
             for lr in (0.01, 0.001)
             for depth, solver, frequency in RIVALS
         ),
