@@ -1,7 +1,7 @@
 """What the functions of this package require of their inputs."""
 
 import math
-from functools import cache, reduce
+from functools import reduce
 from numbers import Real
 
 import torch
@@ -105,12 +105,8 @@ def check_finite(tensor: Tensor, name: str = "weight") -> None:
 
 def working_dtype(*tensors: Tensor) -> torch.dtype:
     """Return the dtype to compute in: float64 if a tensor is float64, else float32."""
-    return _working_dtype(*(tensor.dtype for tensor in tensors))
-
-
-@cache
-def _working_dtype(*dtypes: torch.dtype) -> torch.dtype:
-    return reduce(torch.promote_types, dtypes, torch.float32)
+    # not cached: torch.compile warns of a cache
+    return reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
 
 
 def in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:

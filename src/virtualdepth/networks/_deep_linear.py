@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -184,7 +184,8 @@ class DeepLinear(nn.Module):
     @property
     def _shape(self) -> tuple[int, ...]:
         """The shape (m, n) of W, or (m, n, k, ...)."""
-        first, last = self.factors[0], self.factors[-1]
+        # not the parameters: a layer that was pruned or made thin has its weight in another way
+        first, last = (cast(Tensor, self.layers[index].weight) for index in (0, -1))
         # only gates have fewer dimensions than W, and they take the widths that there are
         outer = [factor for factor in (first, last) if factor.ndim > 1]
         return (outer[-1].shape[0], outer[0].shape[1], *self.signal_size)
