@@ -15,7 +15,6 @@ and the least rank that has 90 % of the squared change of the second matrix (128
 """
 
 import copy
-import math
 import statistics
 from collections.abc import Callable
 from itertools import pairwise
@@ -23,6 +22,7 @@ from typing import Any
 
 import torch
 from common import Row, arguments, parse, report
+from networks_common import Data, accuracy, layers, log_scale, trials
 from scipy.ndimage import rotate
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -34,7 +34,6 @@ from virtualdepth.data import load_mnist
 COUNTS, STEPS, BATCH = (16, 64, 256, 1024), 200, 64
 TRIALS, TUNED_ON, SEEDS = 6, 0, (1, 2, 3, 4, 5)
 RANKS = (1, 2, 4, 8, 16, 32)
-Data = tuple[Tensor, Tensor]
 
 
 class Change(nn.Module):
@@ -95,10 +94,6 @@ METHODS: dict[str, tuple[Callable[[nn.Module, float, float], Any], tuple[float, 
 }
 
 
-def layers(model: nn.Module) -> list[nn.Linear]:
-    return [module for module in model.modules() if isinstance(module, nn.Linear)]
-
-
 def steps(model: nn.Module, optimizer: Any, data: Data, count: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for _ in range(count):
@@ -106,11 +101,6 @@ def steps(model: nn.Module, optimizer: Any, data: Data, count: int, seed: int) -
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(data[0][batch]), data[1][batch]).backward()
         optimizer.step()
-
-
-@torch.no_grad()
-def accuracy(model: nn.Module, data: Data) -> float:
-    return 100 * (model(data[0]).argmax(1) == data[1]).double().mean().item()
 
 
 def rank_of_change(before: Tensor, after: Tensor) -> int:
@@ -129,13 +119,10 @@ def fine_tuned(
     return model
 
 
-def tuned(method: str, base: nn.Module, data: Data, held_out: Data, count: int, trials: int) -> Row:
-    low, high = METHODS[method][1]
-    generator = torch.Generator().manual_seed(7)
+def tuned(method: str, base: nn.Module, data: Data, held_out: Data, count: int, tried: int) -> Row:
     found = []
-    for _ in range(trials):
-        u, at = torch.rand(2, generator=generator).tolist()
-        lr = math.exp((1 - u) * math.log(low) + u * math.log(high))
+    for first, at in trials(tried):
+        lr = log_scale(first, METHODS[method][1])
         model = fine_tuned(method, lr, at, base, data, count, TUNED_ON)
         found.append({"score": accuracy(model, held_out), "lr": lr, "at": at})
     return max(found, key=lambda trial: trial["score"])
@@ -162,13 +149,13 @@ def main() -> None:
     )
     before = layers(base)[1].weight.detach()
     print(f"before: {accuracy(base, test_new):.1f} turned, {accuracy(base, test_old):.1f} upright")
-    counts, trials, seeds = (COUNTS[:1], 1, SEEDS[:1]) if options.quick else (COUNTS, TRIALS, SEEDS)
+    counts, tried, seeds = (COUNTS[:1], 1, SEEDS[:1]) if options.quick else (COUNTS, TRIALS, SEEDS)
     rows: list[Row] = []
     with tqdm(total=len(counts) * len(METHODS), disable=None) as bar:
         for count in counts:
             for method in METHODS:
                 bar.set_description(f"{method}, {count} samples")
-                best = tuned(method, base, parts["new"], parts["held"], count, trials)
+                best = tuned(method, base, parts["new"], parts["held"], count, tried)
                 models = [
                     fine_tuned(method, best["lr"], best["at"], base, parts["new"], count, seed)
                     for seed in seeds

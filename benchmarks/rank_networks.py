@@ -15,7 +15,6 @@ further images, in per cent.
 - with_depth, depth 2 and 3: AdamW's updates preconditioned, decay on the weights.
 """
 
-import math
 import statistics
 from collections.abc import Callable, Iterable
 from itertools import pairwise
@@ -24,6 +23,7 @@ from typing import Any
 import torch
 from common import Row, arguments, parse, report, save_figure
 from matplotlib.figure import Figure
+from networks_common import accuracy, layers, log_scale, trials
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -36,10 +36,6 @@ TRAINED, HELD_OUT, TESTED, BATCH, EPOCHS = 10_000, 5_000, 10_000, 100, 5
 TRIALS, TUNED_ON, SEEDS = 8, 0, (1, 2, 3)
 SHARES = (1.0, 0.5, 0.25, 0.1, 0.05)
 Make = Callable[[nn.Module, float, float], Any]
-
-
-def layers(model: nn.Module) -> list[nn.Linear]:
-    return [module for module in model.modules() if isinstance(module, nn.Linear)]
 
 
 class Nuclear(torch.optim.AdamW):
@@ -164,22 +160,12 @@ def thin(model: nn.Sequential, share: float, inputs: Iterable[Tensor] | None) ->
     return best
 
 
-@torch.no_grad()
-def accuracy(model: nn.Module, data: tuple[Tensor, Tensor]) -> float:
-    return 100 * (model(data[0]).argmax(1) == data[1]).double().mean().item()
-
-
-def tuned(way: str, train: Any, held_out: Any, trials: int, epochs: int, bar: Any) -> Row:
+def tuned(way: str, train: Any, held_out: Any, count: int, epochs: int, bar: Any) -> Row:
     """Draw trials log-uniformly, and return the best at 10 % of the weights."""
     _, rates, penalties = WAYS[way]
-    generator = torch.Generator().manual_seed(7)
     found = []
-    for _ in range(trials):
-        at = torch.rand(2, generator=generator).tolist()
-        lr, penalty = (
-            math.exp((1 - u) * math.log(low) + u * math.log(high))
-            for u, (low, high) in zip(at, (rates, penalties), strict=True)
-        )
+    for first, second in trials(count):
+        lr, penalty = log_scale(first, rates), log_scale(second, penalties)
         bar.set_description(f"{way}: trial")
         try:
             model = trained(way, lr, penalty, TUNED_ON, train, epochs)
@@ -216,11 +202,11 @@ def main() -> None:
     images = images.reshape(len(images), -1) + 0.5
     ends = (0, TRAINED, TRAINED + HELD_OUT, TRAINED + HELD_OUT + TESTED)
     train, held_out, test = ((images[a:b], labels[a:b]) for a, b in pairwise(ends))
-    trials, epochs, seeds = (1, 1, SEEDS[:1]) if options.quick else (TRIALS, EPOCHS, SEEDS)
+    count, epochs, seeds = (1, 1, SEEDS[:1]) if options.quick else (TRIALS, EPOCHS, SEEDS)
     rows: list[Row] = []
-    with tqdm(total=len(WAYS) * (trials + len(seeds)), disable=None) as bar:
+    with tqdm(total=len(WAYS) * (count + len(seeds)), disable=None) as bar:
         for way in WAYS:
-            best = tuned(way, train, held_out, trials, epochs, bar)
+            best = tuned(way, train, held_out, count, epochs, bar)
             models = []
             for seed in seeds:
                 bar.set_description(f"{way}: seed {seed}")

@@ -227,6 +227,14 @@ def test_a_rank_that_saves_nothing_leaves_the_layer() -> None:
     assert "rank 4 saves nothing" in str(thin.factorization)
 
 
+def test_an_explicit_network_stays_whole() -> None:
+    model = nn.Sequential(vd.DeepLinear(30, 30, 2), nn.Linear(30, 30)).double()
+    thin = vd.factorize(model, rank=3)
+    notes = [row.note for row in thin.factorization]
+    assert notes == ["belongs to a DeepLinear: take its to_linear()"] * 2 + [""]
+    torch.testing.assert_close(thin[0].end_to_end(), model[0].end_to_end(), rtol=0, atol=0)
+
+
 def test_zeros_and_empty_layers() -> None:
     model = nn.Sequential(nn.Linear(10, 10), nn.Linear(10, 1))
     model[1].weight = nn.Parameter(torch.empty(0, 10))

@@ -13,6 +13,7 @@ from virtualdepth.maths._checks import (
     check_rtol,
     check_same_shape,
     in_dtype,
+    most_exact,
     widened,
     working_dtype,
 )
@@ -148,6 +149,7 @@ __all__ = [
     "match_triples",
     "matvec",
     "midpoint_step",
+    "most_exact",
     "normalized_margin",
     "nuclear_norm",
     "partial_products",

@@ -119,6 +119,11 @@ def widened(tensor: Tensor) -> Tensor:
     return in_dtype(tensor, working_dtype(tensor))
 
 
+def most_exact(tensor: Tensor) -> Tensor:
+    """Convert to float64, or to float32 where a device has no float64."""
+    return in_dtype(tensor, torch.float32 if tensor.device.type == "mps" else torch.float64)
+
+
 def may_hold(mask: Tensor) -> bool:
     """Tell whether a mask holds anywhere; say yes on a device, where reading would wait."""
     return mask.device.type != HOST or bool(mask.any())

@@ -7,11 +7,17 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeGuard, TypeVar, cast
 
-import torch
 from torch import Tensor, nn
 
 from virtualdepth.distributed import is_distributed
-from virtualdepth.maths import Truncation, check_finite, largest_thin_rank, truncate
+from virtualdepth.maths import (
+    Truncation,
+    check_finite,
+    largest_thin_rank,
+    most_exact,
+    truncate,
+)
+from virtualdepth.networks._deep_linear import DeepLinear
 from virtualdepth.networks._factorization import Factorization, FactorizedLayer
 from virtualdepth.networks._second_moments import second_moments
 from virtualdepth.networks._thin_pair import LinearLayer, ThinPair
@@ -41,8 +47,8 @@ def factorize(
     Args:
         model: with ``nn.Linear`` layers, or convolutions of one pixel without groups. Any other
             layer stays as it is: also a layer that shares its weight with another one, that has
-            hooks, whose weight lies on several processes, and those of ``nn.MultiheadAttention``.
-            The model itself is not changed.
+            hooks, whose weight lies on several processes, and those of ``nn.MultiheadAttention``
+            and :class:`virtualdepth.DeepLinear`. The model itself is not changed.
         rank: r of each layer; or of those named, and no others.
         energy: in (0, 1]. Of each layer the least r that keeps this share of
             :math:`\sum_k \sigma_k^2` of :math:`W C^{1/2}`.
@@ -66,6 +72,7 @@ def factorize(
 
     Source: Eckart and Young (1936); Chen et al., DRONE (NeurIPS 2021).
 
+    >>> import torch
     >>> layer = torch.nn.Linear(6, 6)
     >>> with torch.no_grad():
     ...     _ = layer.weight.copy_(torch.diag(torch.tensor([4.0, 3.0, 0.0, 0.0, 0.0, 0.0])))
@@ -178,6 +185,8 @@ def _is_linear(module: nn.Module) -> TypeGuard[LinearLayer]:
 def _reasons_to_stay(model: nn.Module, layers: Mapping[str, LinearLayer]) -> dict[str, str]:
     """Say why layers cannot be replaced; those that can are left out."""
     uses = Counter(id(p) for module in model.modules() for p in module._parameters.values())
+    deep = [module for module in model.modules() if isinstance(module, DeepLinear)]
+    explicit = {layer for network in deep for layer in network.layers}
     reasons = {}
     for name, layer in layers.items():
         weight = layer.weight
@@ -185,6 +194,8 @@ def _reasons_to_stay(model: nn.Module, layers: Mapping[str, LinearLayer]) -> dic
             reasons[name] = "has no real weight"
         elif is_distributed(weight):
             reasons[name] = "lies on several processes"
+        elif layer in explicit:  # whose product is what counts
+            reasons[name] = "belongs to a DeepLinear: take its to_linear()"
         elif uses[id(weight)] > 1:
             reasons[name] = "shares its weight"
         elif any(value for key, value in vars(layer).items() if key.endswith("_hooks")):
@@ -208,8 +219,7 @@ def _truncation(
     """Compute the thin factors of a layer's weight."""
     weight = layer.weight.detach().flatten(1)
     check_finite(weight, f"weight of {name or 'the model'}")
-    weight = weight.to(torch.float32 if weight.device.type == "mps" else torch.float64)
-    return truncate(weight, rank=rank, error=error, second_moment=moments.get(name))
+    return truncate(most_exact(weight), rank=rank, error=error, second_moment=moments.get(name))
 
 
 def _saves(layer: LinearLayer, thin: Truncation) -> bool:

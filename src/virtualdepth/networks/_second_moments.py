@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from virtualdepth.maths import check_finite
+from virtualdepth.maths import check_finite, most_exact
 from virtualdepth.networks._thin_pair import LinearLayer
 
 
@@ -79,8 +79,7 @@ def _add(
     """Add x x^T of the vectors that a layer multiplies."""
     seen = args[0] if args else next(iter(kwargs.values()))
     seen = _vectors(layer, seen.detach())
-    # float64 where there is one: small eigenvalues are squares
-    seen = seen.to(torch.float32 if seen.device.type == "mps" else torch.float64)
+    seen = most_exact(seen)  # small eigenvalues are squares
     total = seen.mT @ seen
     sums[name] = sums[name] + total if name in sums else total
 
