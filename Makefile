@@ -45,7 +45,7 @@ slow: .venv/.installed-dev
 	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS) -m slow tests
 
 docs: .venv/.installed-dev
-	NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict
 
 # Environment and caches go; what runs left under runs/ stays.
 clean:

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from virtualdepth.cli import main
+from virtualdepth.optim._options import OPTIONS
 
 ROOT = Path(__file__).parents[1]
 API_PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
@@ -97,6 +99,10 @@ def test_undocumented_names_are_found() -> None:
     assert undocumented("Bare", Bare) == ["Bare", "Bare.method"]
 
 
+# What a page shows right below an example.
+OUTPUT = re.compile(r"^```python\n(?:.*?)^```\n\n```text\n(.*?)^```", re.M | re.S)
+
+
 def python_blocks(page: Path) -> str:
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
     return "\n".join(blocks)
@@ -105,9 +111,14 @@ def python_blocks(page: Path) -> str:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if python_blocks(page)], ids=lambda p: p.name
 )
-def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_run_and_print_what_the_page_shows(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     exec(compile(python_blocks(page), str(page), "exec"), {"__name__": "example"})
+    printed = capsys.readouterr().out
+    for shown in OUTPUT.findall(page.read_text(encoding="utf-8")):
+        assert shown in printed
 
 
 def test_options_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,6 +127,26 @@ def test_options_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
         main(["verify", "--help"])
     offered = set(re.findall(r"^ +(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE))
     assert offered == set(re.findall(r"^\| `(--[a-z-]+)`", page, re.MULTILINE))
+
+
+def test_table_of_options_is_complete() -> None:
+    page = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+    first_cells = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+    listed = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
+    assert listed == {name for name, option in OPTIONS.items() if not option.is_view}
+
+
+def test_faults_of_a_page_are_found() -> None:
+    sys.path.insert(0, str(ROOT / "docs" / "_extensions"))
+    try:
+        faults = importlib.import_module("check_site").faults
+    finally:
+        sys.path.pop(0)
+    assert faults("<p id='a'>\\(a :math: b\\) <code>``x``</code></p><img>") == []
+    assert faults("<p>the mean of <G, P_W(G)></p>") == ["text swallowed as the tag <g,>"]
+    assert faults("<p id='a'><b id='a'>") == ["the id a is given twice"]
+    assert faults("<p>see [x][virtualdepth.x]</p>")[0].startswith("left as it was written")
+    assert faults("<p>a \\(b c</p>") == ["a formula without its end: \\(b c"]
 
 
 def test_documented_names_exist() -> None:

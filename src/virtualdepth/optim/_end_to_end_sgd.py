@@ -77,8 +77,8 @@ class EndToEndSGD(Optimizer):
               step would change a singular value by more than the share ``cap``. A learning rate
               that is stable for SGD is then stable at every depth and scale of W. See
               :func:`virtualdepth.maths.unit_scale`.
-            - "rms": 1 over the root of a running mean of <G, P_W(G)>, summed over the matrices of
-              the group. This is the published step rule of arXiv 1905.13655.
+            - "rms": 1 over the root of a running mean of the inner product of G and P_W(G), summed
+              over the matrices of the group. This is the published step rule of arXiv 1905.13655.
             - "auto": no learning rate. ``lr`` is ignored, unless it is 0. It needs gradients of
               the full batch: on mini-batches it stalls or wanders, and warns if gradients look like
               those of mini-batches. Each step is one L-BFGS step for the group, in the metric of
