@@ -9,8 +9,10 @@ from importlib import import_module
 TYPE_CHECKING = False  # as in typing, whose import would keep Ctrl-C without an answer for longer
 
 __all__ = [
+    "CPTensor",
     "DeepLinear",
     "EndToEndSGD",
+    "HierarchicalTensor",
     "balanced_factors",
     "balancedness",
     "decay_penalty",
@@ -41,7 +43,7 @@ _HOME = {
         "schatten_norm",
         "stable_rank",
     ),
-    "networks": ("DeepLinear", "factorize", "init"),
+    "networks": ("CPTensor", "DeepLinear", "HierarchicalTensor", "factorize", "init"),
     "optim": ("EndToEndSGD", "param_groups", "routing", "with_depth"),
 }
 _PACKAGE_OF = {name: package for package, names in _HOME.items() for name in names}
@@ -81,7 +83,7 @@ if TYPE_CHECKING:
         schatten_norm,
         stable_rank,
     )
-    from virtualdepth.networks import DeepLinear, factorize, init
+    from virtualdepth.networks import CPTensor, DeepLinear, HierarchicalTensor, factorize, init
     from virtualdepth.optim import EndToEndSGD, param_groups, routing, with_depth
 
     __version__: str

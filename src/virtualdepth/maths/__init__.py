@@ -17,6 +17,12 @@ from virtualdepth.maths._checks import (
     widened,
     working_dtype,
 )
+from virtualdepth.maths._components import (
+    component_gain,
+    component_slopes,
+    component_velocity,
+    vector_norms,
+)
 from virtualdepth.maths._dynamics import (
     guaranteed_descent,
     singular_slopes,
@@ -39,6 +45,13 @@ from virtualdepth.maths._gram import (
 )
 from virtualdepth.maths._kernel import depth_kernel, gain_exponent, layer_count
 from virtualdepth.maths._midpoint import midpoint_step
+from virtualdepth.maths._mode_tree import (
+    Node,
+    component_vectors,
+    full_tensor,
+    mode_tree,
+    tensor_entries,
+)
 from virtualdepth.maths._precondition import precondition, preconditioned_gradient
 from virtualdepth.maths._preconditioner import (
     Preconditioned,
@@ -99,6 +112,7 @@ __all__ = [
     "Form",
     "GramPreconditioner",
     "LinAlgError",
+    "Node",
     "Peaks",
     "Preconditioned",
     "Preconditioner",
@@ -121,6 +135,10 @@ __all__ = [
     "check_same_shape",
     "check_structure",
     "complete_rows",
+    "component_gain",
+    "component_slopes",
+    "component_vectors",
+    "component_velocity",
     "decay_penalty",
     "deficiency_margin",
     "depth_kernel",
@@ -130,6 +148,7 @@ __all__ = [
     "end_to_end_product",
     "extent_of",
     "factor_gradients",
+    "full_tensor",
     "gain_exponent",
     "gain_rate",
     "gaussian_start",
@@ -149,6 +168,7 @@ __all__ = [
     "match_triples",
     "matvec",
     "midpoint_step",
+    "mode_tree",
     "most_exact",
     "normalized_margin",
     "nuclear_norm",
@@ -172,11 +192,13 @@ __all__ = [
     "squared_errors",
     "squared_preconditioned_norm",
     "stable_rank",
+    "tensor_entries",
     "thin_svd",
     "times_power",
     "truncate",
     "unit_scale",
     "unit_step",
+    "vector_norms",
     "widened",
     "working_dtype",
 ]

@@ -2,15 +2,16 @@
 
 Depth needs a start away from zero, because the rule does not move a zero matrix. Its bias towards
 low rank needs a small start. Each function changes every ``nn.Linear``, convolution and
-:class:`DeepLinear` of the module in place, leaves biases as they are, and returns the module. A
-convolution counts as the matrices that depth sees: (out, in * kernel), one for each group; those of
-a transposed one are (out * kernel, in). The random functions draw from ``generator``, or from
-torch's global generator, as torch.nn.init does.
+:class:`DeepLinear` of the module in place, leaves biases as they are, and returns the module. The
+random ones start every :class:`virtualdepth.CPTensor` and :class:`virtualdepth.HierarchicalTensor`
+too. A convolution counts as the matrices that depth sees: (out, in * kernel), one for each group;
+those of a transposed one are (out * kernel, in). The random functions draw from ``generator``, or
+from torch's global generator, as torch.nn.init does.
 
 Source: arXiv 1810.02281, Procedure 1 and section 5.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from torch.nn.parameter import is_lazy
 
 from virtualdepth.maths import gaussian_start
 from virtualdepth.networks._deep_linear import DeepLinear
+from virtualdepth.networks._tensors import FactorizedTensor
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -50,6 +52,10 @@ def balanced_(
     imbalance; any other layer gets W itself. So a linear layer and its deep twin start from the
     same function, given the same generator state.
 
+    The components of a :class:`virtualdepth.CPTensor`, and those of the top of a
+    :class:`virtualdepth.HierarchicalTensor`, get random directions and the norm ``scale``; all
+    vectors of a component get one norm.
+
     Args:
         module: a layer, or a module that contains layers.
         scale: in units of the output's root mean square for inputs of unit variance, > 0.
@@ -71,13 +77,16 @@ def balanced_(
     >>> torch.allclose(deep.end_to_end(), single.weight, atol=1e-7)
     True
     """
-    for layer in _layers(module, scale):
+    tensors = _tensors(module)
+    for layer in _layers(module, scale, tensors):
         if isinstance(layer, DeepLinear):
             weight = layer.end_to_end()
             drawn = gaussian_start(weight.flatten(1), scale, generator)
             layer.set_end_to_end_(drawn.reshape(weight.shape))
         else:
             _draw(layer, lambda matrices: gaussian_start(matrices, scale, generator))
+    for tensor in tensors:
+        tensor.draw_balanced_(scale, generator)
     return module
 
 
@@ -151,7 +160,8 @@ def near_zero_(
     >>> near_zero_(nn.Linear(3, 2), 1e-3).weight.abs().max() < 0.01
     tensor(True)
     """
-    layers = _layers(module, scale)
+    tensors = _tensors(module)
+    layers = _layers(module, scale, tensors)
     for layer in layers:
         if isinstance(layer, DeepLinear) and layer.imbalance > 0:
             raise ValueError(
@@ -168,6 +178,8 @@ def near_zero_(
                 factor.copy_(draw(factor))
         else:
             _draw(layer, draw)
+    for tensor in tensors:
+        tensor.draw_near_zero_(scale, generator)
     return module
 
 
@@ -188,8 +200,16 @@ def _eye(weight: Tensor) -> Tensor:
     return torch.eye(*weight.shape, dtype=weight.dtype, device=weight.device)
 
 
-def _layers(module: nn.Module, scale: float) -> list[Layer]:
-    """List the layers of a module; refuse what is none, a bad scale, or a weight out of reach."""
+def _tensors(module: nn.Module) -> list[FactorizedTensor]:
+    """List the factorised tensors of a module."""
+    inner = module.modules() if isinstance(module, nn.Module) else ()
+    return [each for each in inner if isinstance(each, FactorizedTensor)]
+
+
+def _layers(
+    module: nn.Module, scale: float, tensors: Sequence[FactorizedTensor] = ()
+) -> list[Layer]:
+    """List the layers of a module; refuse what has none, nor ``tensors``, and bad scales."""
     expected = (
         "module: expected an nn.Linear, a convolution, a DeepLinear or a module that contains one "
         f"but got {type(module).__name__}"
@@ -204,7 +224,7 @@ def _layers(module: nn.Module, scale: float) -> list[Layer]:
             "matrix"
         )
     layers = dict(_named_layers("", module))
-    if not layers:
+    if not layers and not tensors:
         raise ValueError(expected)
     for name, layer in layers.items():
         for part in layer.layers if isinstance(layer, DeepLinear) else [layer]:
