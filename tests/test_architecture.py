@@ -22,7 +22,8 @@ LADDER = (
     {"_extras", "_interrupt", "_text"},
     {"maths"},
     {"distributed"},
-    {"optim", "networks", "theory", "metrics", "completion"},
+    {"optim", "networks", "metrics", "completion"},
+    {"theory"},  # which asks an optimizer for its P_W
     {FACADE},
     {"plotting", "runs"},
     {"_lightning", "data"},  # mixins that know neither flavour of Lightning

@@ -5,6 +5,7 @@ from virtualdepth.optim._end_to_end_sgd import EndToEndSGD
 from virtualdepth.optim._matrices import MatrixView
 from virtualdepth.optim._options import OPTIONS, OnName, OriginName, SchemeName
 from virtualdepth.optim._param_groups import Patterns, param_groups
+from virtualdepth.optim._preconditioners import Preconditioning, preconditioners
 from virtualdepth.optim._routing import routing
 from virtualdepth.optim._with_depth import DepthChoice, give_depth, keeps_depth, with_depth
 from virtualdepth.optim.solvers import SOLVERS, SolverName, StatelessSolverName
@@ -22,6 +23,7 @@ __all__ = [
     "OnName",
     "OriginName",
     "Patterns",
+    "Preconditioning",
     "SchemeName",
     "SolverName",
     "StatelessSolverName",
@@ -29,6 +31,7 @@ __all__ = [
     "give_depth",
     "keeps_depth",
     "param_groups",
+    "preconditioners",
     "routing",
     "with_depth",
 ]

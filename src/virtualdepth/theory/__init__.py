@@ -1,4 +1,4 @@
-"""The gradient flow of deep linear networks and what is known of it (level 1).
+"""The gradient flow of deep linear networks and what is known of it (level 2).
 
 It needs numpy and scipy, which the extra ``estimators`` brings.
 """
@@ -15,7 +15,9 @@ from virtualdepth.theory._convergence import ConvergenceCertificate, convergence
 from virtualdepth.theory._curl import rule_curl
 from virtualdepth.theory._dynamics import singular_value_velocity, singular_vector_velocity
 from virtualdepth.theory._flow import FlowResult, integrate_flow
+from virtualdepth.theory._infinite_width import infinite_width_kernel
 from virtualdepth.theory._minimise import Minimum, minimise_over_factors
+from virtualdepth.theory._model_tangent import model_tangent_kernel
 from virtualdepth.theory._tangent import tangent_kernel
 
 __all__ = [
@@ -23,8 +25,10 @@ __all__ = [
     "FlowResult",
     "Minimum",
     "convergence_certificate",
+    "infinite_width_kernel",
     "integrate_flow",
     "minimise_over_factors",
+    "model_tangent_kernel",
     "rule_curl",
     "singular_value_velocity",
     "singular_vector_velocity",
