@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from virtualdepth._lightning._repr import call_of
 from virtualdepth.maths import StructureName, check_depth
 from virtualdepth.optim import (
     DEPTH_OPTIONS,
@@ -86,6 +87,9 @@ class VirtualDepthMixin(Callback):
         self.structure = structure
         self.imbalance = imbalance
         self.precondition_frequency = precondition_frequency
+
+    def __repr__(self) -> str:
+        return call_of(self)
 
     @property
     def _options(self) -> dict[str, Any]:

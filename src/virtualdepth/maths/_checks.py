@@ -99,7 +99,7 @@ def check_finite(tensor: Tensor, name: str = "weight") -> None:
     if not math.isfinite(torch.maximum(-low, high).item()):
         raise ValueError(
             f"{name}: expected finite numbers but got NaN or inf; if it comes from training, the "
-            "run has probably diverged: lower the learning rate"
+            "run has probably diverged: use step_scale='unit', or lower the learning rate"
         )
 
 

@@ -27,6 +27,7 @@ from virtualdepth.optim._matrices import (
     Counts,
     Group,
     align_counts,
+    known_names,
     learn_counts,
     learn_names,
     matrices,
@@ -86,10 +87,14 @@ class OptimizerWithDepth(Optimizer):
         for group in self.param_groups:
             align_counts(group, vars(self).get("_depth_counts", {}))
         kept = {key: value for key, value in vars(self).items() if key == "_depth_counts"}
+        kept["_depth_names"] = known_names(
+            p for group in self.param_groups for p in group["params"]
+        )
         return _rebuild, (self._base, self._on), {**self.__getstate__(), **kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._base.__setstate__(self, state)
+        learn_names(vars(self).pop("_depth_names", ()))
         replace_removed([self.defaults, *self.param_groups])
         session = vars(self).get("_depth_session")
         if isinstance(session, Session):

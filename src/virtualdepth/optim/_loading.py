@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from virtualdepth.distributed import is_distributed
 from virtualdepth.optim._finite_check import entries, frames_to_user
 from virtualdepth.optim._matrices import Group, State, States, matrix_of, parameter_name
 from virtualdepth.optim.solvers import BASIS_KEYS, DEFAULT, solver_of
@@ -132,11 +133,21 @@ def _check_complete(name: str, state: State, keys: Iterable[str]) -> None:
 
 
 def _check_shape(name: str, key: str, value: Tensor, parameter: Tensor) -> None:
+    if is_distributed(value) != is_distributed(parameter):
+        raise TypeError(
+            f"{name}: expected a {key} of the parameter's kind, {_kind(parameter)}, but got "
+            f"{_kind(value)}; nothing was loaded. Load checkpoints of other numbers of processes "
+            "through torch.distributed.checkpoint, which places what it loads"
+        )
     if value.shape != parameter.shape:
         raise ValueError(
             f"{name}: expected a {key} of shape {tuple(parameter.shape)} but got "
             f"{tuple(value.shape)}; nothing was loaded"
         )
+
+
+def _kind(tensor: Tensor) -> str:
+    return "a DTensor" if is_distributed(tensor) else "a tensor of one process"
 
 
 def _check_finite(name: str, key: str, value: Tensor) -> None:

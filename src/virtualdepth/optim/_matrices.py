@@ -249,6 +249,11 @@ def learn_names(named: Iterable[tuple[str, Tensor]]) -> None:
         setattr(parameter, _NAME, name)
 
 
+def known_names(params: Iterable[Tensor]) -> list[tuple[str, Tensor]]:
+    """List the names that were learnt: the copy of a parameter does not carry its name."""
+    return [(getattr(p, _NAME), p) for p in params if hasattr(p, _NAME)]
+
+
 def parameter_name(group: Mapping[str, Any], number: int, index: int) -> str:
     """Name a parameter as its user does, or by its place and shape."""
     parameter = group["params"][index]

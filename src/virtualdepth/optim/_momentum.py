@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.optim.sgd import sgd
 
-from virtualdepth.distributed import is_distributed
 from virtualdepth.optim._finite_check import FiniteCheck, only_if
 from virtualdepth.optim._matrices import Group, State, States
 
@@ -20,12 +19,6 @@ def init_momentum(state: State, parameter: Tensor) -> State:
     torch.optim.SGD, which makes one only when it takes a step.
     """
     buffer = state.get("momentum_buffer")
-    if buffer is not None and is_distributed(buffer) != is_distributed(parameter):
-        raise TypeError(
-            f"momentum_buffer: expected the kind of its parameter of shape {tuple(parameter.shape)}"
-            f", {_kind(parameter)}, but got {_kind(buffer)}; load checkpoints of other numbers of "
-            "processes through torch.distributed.checkpoint, which places what it loads"
-        )
     if buffer is None:
         state["momentum_buffer"] = torch.zeros_like(parameter)
         state["step"] = 0
@@ -34,10 +27,6 @@ def init_momentum(state: State, parameter: Tensor) -> State:
         state["momentum_buffer"] = buffer.to(device=parameter.device, dtype=parameter.dtype)
     state.setdefault("step", 1)
     return state
-
-
-def _kind(tensor: Tensor) -> str:
-    return "a DTensor" if is_distributed(tensor) else "a tensor of one process"
 
 
 def descend(

@@ -220,7 +220,7 @@ def check_group(group: Group, number: int) -> None:
         if group["origin"] is not None:
             check_origin(matrix)
     check_whole(group, number)
-    STEP_SCALES[group["step_scale"]].check(group)
+    STEP_SCALES[group["step_scale"]].check(group, number)
 
 
 def _look(p: Tensor) -> tuple[Any, ...]:

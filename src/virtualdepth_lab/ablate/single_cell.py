@@ -36,9 +36,30 @@ def estimate(study: StudyConfig, cells: Sequence[Cell], workers: int) -> int:
     print(
         f"{len(cells)} cell{'s' * (len(cells) > 1)}; {cell.name} took {seconds:.1f} s{end}. "
         f"If all are like it, {workers} worker{'s' * (workers > 1)} will take about "
-        f"{_duration(seconds * math.ceil(len(cells) / workers))}. Nothing was kept."
+        f"{_duration(seconds * math.ceil(len(cells) / workers))}. Nothing was kept.\n"
+        f"{seeds_in_words(study.seeds)}"
     )
     return PASSED
+
+
+def seeds_in_words(seeds: Sequence[int]) -> str:
+    """Say which seeds each setting runs with: a number alone could be taken for how many.
+
+    >>> print(seeds_in_words([0, 1, 2]))
+    seeds: each setting runs with 3 seeds, 0, 1, 2.
+    >>> print(seeds_in_words([3]))
+    seeds: each setting runs with 1 seed, 3. seeds: 3 and seeds: [3] are the same; for several \
+seeds list them, as in seeds: [0, 1, 2].
+    """
+    several = len(seeds) > 1
+    said = f"seeds: each setting runs with {len(seeds)} seed{'s' * several}, "
+    said += f"{', '.join(map(str, seeds))}."
+    if not several:
+        said += (
+            f" seeds: {seeds[0]} and seeds: [{seeds[0]}] are the same; for several seeds list "
+            "them, as in seeds: [0, 1, 2]."
+        )
+    return said
 
 
 def _timed(study: StudyConfig, cell: Cell) -> tuple[float, str]:

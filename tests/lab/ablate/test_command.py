@@ -117,7 +117,7 @@ def test_dry_run_leaves_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert main(["ablate", *words, "--dry-run"]) == 0
     found = re.fullmatch(
         r"6 cells; x=2,seed=1 took ([\d.]+) s\. If all are like it, 2 workers will take about "
-        r"([\d.]+) s\. Nothing was kept\.\n",
+        r"([\d.]+) s\. Nothing was kept\.\nseeds: each setting runs with 2 seeds, 0, 1\.\n",
         capfd.readouterr().out,
     )
     assert found is not None
@@ -136,6 +136,17 @@ def test_dry_run_counts_no_more_workers_than_cells(capfd: pytest.CaptureFixture[
 def test_dry_run_counts_one_cell_as_one(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["ablate", "own.yaml", "--grid.x", "1", "--dry-run"]) == 0
     assert capfd.readouterr().out.startswith("1 cell; x=1,seed=0 took")
+
+
+@pytest.mark.parametrize("seeds", ["3", "[3]"])
+def test_dry_run_tells_a_seed_from_a_number_of_seeds(
+    seeds: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["own.yaml", "--grid.x", "1", "--seeds", seeds]
+    assert main(["ablate", *words, "--dry-run"]) == 0
+    out = capfd.readouterr().out
+    assert out.startswith("1 cell; x=1,seed=3 took")
+    assert "seeds: 3 and seeds: [3] are the same; for several seeds list them" in out
 
 
 def test_dry_run_tells_an_error_of_the_problem(capfd: pytest.CaptureFixture[str]) -> None:

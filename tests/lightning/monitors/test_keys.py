@@ -61,3 +61,25 @@ def test_a_checkpoint_with_keys_of_the_layers_alone_is_read(
         ckpt_path=tmp_path / "old.ckpt",
     )
     assert again.series["net"]["step"] == [0, 2, 4]
+
+
+def test_a_callback_shows_the_call_that_makes_it(flavour: Flavour) -> None:
+    kinds = flavour.vd
+    made = [
+        kinds.SpectrumMonitor(["body.*", "head"], interval=5, top_k=3),
+        kinds.DynamicsMonitor("deep", figure=False),
+        kinds.BalancednessMonitor(),
+        kinds.AlignmentMonitor("head", interval=1),
+        kinds.GapMonitor(interval=7),
+        kinds.LossDescentMonitor("deep", loss="loss_deep"),
+        kinds.VirtualDepth(3, include="head*", step_scale="unit"),
+    ]
+    shown = [repr(each) for each in made]
+    assert shown[0] == (
+        "SpectrumMonitor(layers=['body.*', 'head'], interval=5, top_k=3, figure=True)"
+    )
+    assert shown[4] == "GapMonitor(interval=7, figure=True)"
+    assert "depth=3.0, include='head*', exclude=None, on='gradient'" in shown[-1]
+    again = [eval(text, vars(kinds)) for text in shown]
+    assert [repr(each) for each in again] == shown
+    assert [each.state_key for each in again] == [each.state_key for each in made]

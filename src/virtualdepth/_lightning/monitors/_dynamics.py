@@ -11,7 +11,7 @@ from virtualdepth._lightning.monitors._gradient_monitor import GradientMonitor
 from virtualdepth._lightning.monitors._interval_monitor import Series, check_count
 from virtualdepth._lightning.monitors._layers import WatchedLayer
 from virtualdepth._lightning.monitors._predicted_spectrum import PredictedSpectrum
-from virtualdepth._lightning.monitors._singular_triples import curves_by_name, largest
+from virtualdepth._lightning.monitors._singular_triples import curves_by_name, labels, largest
 from virtualdepth._lightning.monitors._step_rule import StepRule, find_rule, owners_of
 from virtualdepth._lightning.monitors._weight_monitor import WeightMonitor
 
@@ -45,9 +45,10 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
     ``interval=1``, where only the finite step separates the run from the flow. The equation is that
     of plain gradient descent: momentum, adaptive optimizers and unbalanced factors show as error.
 
-    Singular triples are recognised by the overlap of their vectors; names are places in the first
-    spectrum recorded. Logged at each record: ``dynamics/<layer>/relative_error`` and, for the
-    ``top_k`` largest, ``dynamics/<layer>/sigma_<name>`` and ``dynamics/<layer>/theory_<name>``.
+    Singular triples are recognised by the overlap of their vectors. Logged at each record:
+    ``dynamics/<layer>/relative_error`` and, for the ``top_k`` largest of the record,
+    ``dynamics/<layer>/sigma_<name>`` and the prediction for it, ``dynamics/<layer>/theory_<name>``;
+    the largest is named 1.
     When training ends, the figure ``dynamics/<layer>``.
 
     Cost: one thin SVD and four k x k products per layer and record, k = min(m, n), off the autograd
@@ -162,9 +163,9 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
                 "takes it for no step",
             )
         found = self._prediction_of(rule).compare(layer.array(), rule.depth, rule.imbalance)
-        names = largest(found.sigma, self.top_k)
-        sigma, theory = found.sigma[names].tolist(), found.theory[names].tolist()
-        names = [name + 1 for name in names]
+        places = largest(found.sigma, self.top_k)
+        sigma, theory = found.sigma[places].tolist(), found.theory[places].tolist()
+        names = labels(places, rule.structure)
         error = found.relative_error
         row = {"step": step, "names": names, "sigma": sigma, "theory": theory}
         self._append(layer.name, {**row, "relative_error": error})

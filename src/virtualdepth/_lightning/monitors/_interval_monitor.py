@@ -9,6 +9,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from virtualdepth._lightning._figures import log_figure, new_figure
+from virtualdepth._lightning._repr import call_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,6 +51,9 @@ class IntervalMonitor(Callback):
         self._drawn: list[str] = []  # names of the figures logged when training ended
         self._told: set[str] = set()  # what the user has been told in this run
         self._reset()
+
+    def __repr__(self) -> str:
+        return call_of(self)
 
     def _reset(self) -> None:
         """Forget every record: another run begins."""

@@ -65,13 +65,15 @@ class LossDescentMixin(GradientMonitor):
     Source: arXiv 1810.02281, Lemma 1.
 
     >>> from virtualdepth.lightning import LossDescentMonitor
-    >>> LossDescentMonitor("deep", loss="loss_deep").violations
+    >>> LossDescentMonitor("deep", loss="loss_deep")
+    LossDescentMonitor(layer='deep', loss='loss_deep', interval=1)
+    >>> LossDescentMonitor("deep").violations
     0
     """
 
     def __init__(self, layer: str = "*", *, loss: str = "loss", interval: int = 1) -> None:
         super().__init__(layer, interval=interval, figure=False, loss=loss)
-        self.loss = loss
+        self.layer, self.loss = layer, loss
 
     def _reset(self) -> None:
         super()._reset()

@@ -1,4 +1,4 @@
-"""Singular triples (u_r, sigma_r, v_r) that keep their names while the matrix changes."""
+"""Singular triples (u_r, sigma_r, v_r) that keep their places while the matrix changes."""
 
 import torch
 from torch import Tensor
@@ -6,16 +6,16 @@ from torch import Tensor
 from virtualdepth.maths import StructureName, block_svd, match_triples
 
 Basis = tuple[Tensor, Tensor]
-"""U (..., m, k) and V^T (..., k, n), in the order of the names; k = min(m, n)."""
+"""U (..., m, k) and V^T (..., k, n), in the order of the first record; k = min(m, n)."""
 
 
 class SingularTriples:
     """The singular triples of a matrix that changes, in an order that follows each of them.
 
-    A triple's name is its place in the first spectrum, 0 for the largest singular value. Later it
-    is recognised by the overlap of its singular vectors (:func:`virtualdepth.maths.match_triples`),
-    not by its size: curves that cross keep their names. Blocks of another structure are known by
-    their places; only within a block are triples recognised.
+    A triple's place is that in the first spectrum, 0 for the largest singular value. Later it is
+    recognised by the overlap of its singular vectors (:func:`virtualdepth.maths.match_triples`),
+    not by its size. Blocks of another structure are known by their places; only within a block are
+    triples recognised.
     """
 
     def __init__(self, structure: StructureName = "matrix", basis: Basis | None = None) -> None:
@@ -23,7 +23,7 @@ class SingularTriples:
         self.basis = basis
 
     def update(self, blocks: Tensor) -> Tensor:
-        """Decompose W, (..., m, n); return its singular values, (..., k), in the names' order."""
+        """Decompose W, (..., m, n); return its singular values, (..., k), by their places."""
         u, sigma, vh = block_svd(blocks)
         if self.basis is not None and sigma.shape[-1] > 1:
             pairs = zip(*(_listed(each) for each in (*self.basis, u, vh)), strict=True)
@@ -47,12 +47,25 @@ def moved(pair: Basis | None, device: torch.device) -> Basis | None:
 
 
 def largest(sigma: Tensor, count: int) -> list[int]:
-    """Return the names of the ``count`` largest singular values, the largest first.
+    """Return the places of the ``count`` largest singular values, the largest first.
 
     >>> largest(torch.tensor([1.0, 5.0, 3.0]), 2)
     [1, 2]
     """
-    return [int(name) for name in torch.topk(sigma, min(count, sigma.numel())).indices]
+    return [int(place) for place in torch.topk(sigma, min(count, sigma.numel())).indices]
+
+
+def labels(places: list[int], structure: StructureName) -> list[int]:
+    """Return the names of the largest singular values of a record, whatever the others were.
+
+    Those of a matrix are numbered by size. Sizes of blocks are named by the places of the blocks.
+
+    >>> labels([4, 2], "matrix"), labels([4, 2], "rows")
+    ([1, 2], [5, 3])
+    """
+    if structure == "matrix":
+        return list(range(1, len(places) + 1))
+    return [place + 1 for place in places]
 
 
 def curves_by_name(names: list[list[int]], values: list[list[float]]) -> dict[int, list[float]]:

@@ -6,15 +6,10 @@ from typing import TYPE_CHECKING, Any
 from virtualdepth._lightning._figures import new_figure
 from virtualdepth._lightning.monitors._interval_monitor import Series, check_count
 from virtualdepth._lightning.monitors._layers import WatchedLayer
-from virtualdepth._lightning.monitors._singular_triples import (
-    SingularTriples,
-    curves_by_name,
-    largest,
-    moved,
-)
+from virtualdepth._lightning.monitors._singular_triples import curves_by_name, labels, largest
 from virtualdepth._lightning.monitors._step_rule import blocks_of, structure_of
 from virtualdepth._lightning.monitors._weight_monitor import LayerMonitor
-from virtualdepth.maths import effective_rank_of_spectrum
+from virtualdepth.maths import StructureName, block_svd, effective_rank_of_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,17 +28,15 @@ class SpectrumMixin(LayerMonitor):
     place of singular values: norms of rows or columns, absolute entries, frequencies. Then the
     effective rank is an effective number of blocks, and a name is the place of a block, from 1 on.
 
-    Singular triples are recognised by the overlap of their singular vectors, so that a curve keeps
-    its name and colour where it crosses another. Names are places in the first spectrum recorded:
-    ``sigma_1`` began as the largest. Each record logs the ``top_k`` largest of that moment.
+    Each record logs the ``top_k`` largest of that moment. ``sigma_1`` is the largest singular value
+    of the record, ``sigma_2`` the second: names depend on no other record, so not on ``interval``.
 
     Logged every ``interval`` optimizer steps, at the start and at the end:
     ``spectrum/<layer>/sigma_<name>``, ``spectrum/<layer>/effective_rank``,
     ``spectrum/<layer>/nuclear_norm``. When training ends, the figures ``spectrum/<layer>`` and
     ``effective_rank``.
 
-    Cost: one thin SVD and two k x k products per layer and record, k = min(m, n), on rank 0, off
-    the autograd graph; memory: two bases, (m + n) k numbers per layer.
+    Cost: one thin SVD per layer and record, on rank 0, off the autograd graph.
 
     Args:
         layers: wildcards over names of modules, one or several. ``"*"``: every matrix, and products
@@ -84,24 +77,20 @@ class SpectrumMixin(LayerMonitor):
 
     def _reset(self) -> None:
         super()._reset()
-        self._triples: dict[str, SingularTriples] = {}
+        self._structures: dict[str, StructureName] = {}
 
     def _record_layer(self, trainer: "Trainer", layer: WatchedLayer) -> None:
         step, array = trainer.global_step, layer.array()
         structure = structure_of(layer, trainer.optimizers)
-        triples = self._triples.get(layer.name)
-        if triples is None or triples.structure != structure:
-            triples = self._triples[layer.name] = SingularTriples(structure)
-        triples.basis = moved(triples.basis, array.device)  # a checkpoint's is on the CPU
-        sigma = triples.update(blocks_of(array, structure)).flatten()
-        names = largest(sigma, self.top_k)
-        top = sigma[names].tolist()
+        self._structures[layer.name] = structure
+        sigma = block_svd(blocks_of(array, structure))[1].flatten()
+        places = largest(sigma, self.top_k)
+        names, top = labels(places, structure), sigma[places].tolist()
         ordered = sigma.sort(descending=True).values
         measures = {
             "effective_rank": effective_rank_of_spectrum(ordered).item(),
             "nuclear_norm": ordered.sum().item(),
         }
-        names = [name + 1 for name in names]
         self._append(layer.name, {"step": step, "names": names, "sigma": top, **measures})
         curves = {f"sigma_{name}": value for name, value in zip(names, top, strict=True)}
         self._log(trainer, step, f"spectrum/{layer.name}", {**curves, **measures})
@@ -125,24 +114,18 @@ class SpectrumMixin(LayerMonitor):
         from virtualdepth import plotting
 
         curves = curves_by_name(series["names"], series["sigma"])
-        structure = self._triples[name].structure
+        structure = self._structures[name]
         plotting.plot_singular_values(ax, series["step"], curves, structure=structure)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the series and the singular bases, for a checkpoint."""
-        bases = {name: triples.basis for name, triples in self._triples.items()}
-        structures = {name: triples.structure for name, triples in self._triples.items()}
-        return {**super().state_dict(), "bases": bases, "structures": structures}
+        """Return the series and the structures of the layers, for a checkpoint."""
+        return {**super().state_dict(), "structures": dict(self._structures)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from what :meth:`state_dict` returned."""
         super().load_state_dict(state_dict)
-        bases = state_dict["bases"]
         structures = state_dict.get("structures", {})  # checkpoints once had none
-        self._triples = {
-            name: SingularTriples(structures.get(name, "matrix"), basis)
-            for name, basis in bases.items()
-        }
+        self._structures = {name: structures.get(name, "matrix") for name in self.series}
 
 
 def _aligned(series: dict[str, Series], column: str) -> tuple[list[int], dict[str, list[float]]]:

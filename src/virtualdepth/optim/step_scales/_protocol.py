@@ -33,7 +33,7 @@ class StepScale:
     # whether another optimizer has to have a learning rate for it
     needs_lr: ClassVar[bool] = False
 
-    def check(self, group: Mapping[str, Any]) -> None:
+    def check(self, group: Mapping[str, Any], number: int) -> None:
         """Refuse a group whose options or parameters it has no meaning for."""
 
     def init(self, group: Group, states: States) -> None:

@@ -9,7 +9,7 @@ from torch.nn.parameter import is_lazy
 
 from virtualdepth.maths import inner_product, times_power
 from virtualdepth.optim._finite_check import FiniteCheck
-from virtualdepth.optim._matrices import Group, GroupStep, States
+from virtualdepth.optim._matrices import Group, GroupStep, States, parameter_name
 from virtualdepth.optim.solvers import Knows
 from virtualdepth.optim.step_scales._protocol import StepScale
 from virtualdepth.optim.step_scales.auto._batches import (
@@ -50,7 +50,7 @@ class AutoScale(StepScale):
     }
     chooses_step: ClassVar[bool] = True
 
-    def check(self, group: Mapping[str, Any]) -> None:
+    def check(self, group: Mapping[str, Any], number: int) -> None:
         """Refuse plain parameters, momentum, decay, an origin and maximize."""
         for name in ("momentum", "weight_decay"):
             if group[name] != 0:
@@ -64,13 +64,16 @@ class AutoScale(StepScale):
             raise ValueError(
                 f"origin: expected None with step_scale='auto' but got {group['origin']!r}"
             )
-        known = [p for p in group["params"] if not is_lazy(p)]
-        plain = [tuple(p.shape) for p in known if p.ndim < 2 or group["depth"] == 1]
+        plain = [
+            parameter_name(group, number, index)
+            for index, p in enumerate(group["params"])
+            if not is_lazy(p) and (p.ndim < 2 or group["depth"] == 1)
+        ]
         if plain:
             raise ValueError(
                 "step_scale: expected matrices of depth > 1 only with 'auto', which chooses no "
-                f"step for others, but got parameters of shape {plain}; give them a group of their "
-                "own with step_scale='raw'"
+                f"step for others, but got {', '.join(plain)}; give them a group of their own with "
+                "step_scale='raw'"
             )
 
     def init(self, group: Group, states: States) -> None:
