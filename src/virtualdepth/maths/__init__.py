@@ -3,7 +3,7 @@
 :mod:`virtualdepth.maths.jacobi` has a door of its own: singular vectors that follow a matrix.
 """
 
-from virtualdepth.maths._chain import layer_sizes
+from virtualdepth.maths._chain import check_chain, layer_sizes
 from virtualdepth.maths._checks import (
     check_depth,
     check_finite,
@@ -37,6 +37,7 @@ from virtualdepth.maths._factorization import (
     partial_products,
     relative_balancedness,
 )
+from virtualdepth.maths._fibre import fibre_path, frame_path
 from virtualdepth.maths._gram import (
     GramPreconditioner,
     gram_block,
@@ -126,6 +127,7 @@ __all__ = [
     "balancedness",
     "barzilai_borwein_length",
     "block_svd",
+    "check_chain",
     "check_depth",
     "check_finite",
     "check_imbalance",
@@ -148,6 +150,8 @@ __all__ = [
     "end_to_end_product",
     "extent_of",
     "factor_gradients",
+    "fibre_path",
+    "frame_path",
     "full_tensor",
     "gain_exponent",
     "gain_rate",

@@ -11,6 +11,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing("virtualdepth.theory", error, "estimators") from error
 
+from virtualdepth.theory._connecting_path import connecting_path
 from virtualdepth.theory._convergence import ConvergenceCertificate, convergence_certificate
 from virtualdepth.theory._curl import rule_curl
 from virtualdepth.theory._dynamics import singular_value_velocity, singular_vector_velocity
@@ -24,6 +25,7 @@ __all__ = [
     "ConvergenceCertificate",
     "FlowResult",
     "Minimum",
+    "connecting_path",
     "convergence_certificate",
     "infinite_width_kernel",
     "integrate_flow",
