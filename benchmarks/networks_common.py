@@ -1,7 +1,8 @@
 """What the studies of trained networks share: their layers, their accuracy, and trials."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,15 @@ Data = tuple[Tensor, Tensor]  # inputs and labels
 
 
 def layers(model: nn.Module) -> list[nn.Linear]:
-    return [module for module in model.modules() if isinstance(module, nn.Linear)]
+    """The linear layers whose weights are trained."""
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return [module for module in linear if module.weight.requires_grad]
+
+
+def cut(data: Data, sizes: Sequence[int]) -> list[Data]:
+    """Samples in order, so many each."""
+    ends = [0, *accumulate(sizes)]
+    return [(data[0][a:b], data[1][a:b]) for a, b in pairwise(ends)]
 
 
 @torch.no_grad()
