@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from virtualdepth_lab.reproduce.result import Claim, Record
-from virtualdepth_lab.reproduce.rows import grouped, where
+from virtualdepth_lab.reproduce.rows import grouped, spread, where
 
 PUBLISHED: list[Record] = [
     {"statement": "Theorem 1", "says": "margin and balance: linear convergence, with constants"},
@@ -12,11 +12,13 @@ PUBLISHED: list[Record] = [
     {"statement": "Theorem 2", "says": "output dimension 1: constant probability"},
     {"statement": "Claim 4", "says": "a margin without balance can diverge"},
     {"statement": "Claim 5", "says": "identity, a negative eigenvalue, even N: never converges"},
+    {"statement": "arXiv 1605.07110", "says": "the saddle at 0 is strict at N = 2, not at N >= 3"},
     {"statement": "section 5", "says": "balanced starts converge sooner, and over a wider range"},
 ]
 # bound and steps of the scalar example in float64, counted independently
 SCALAR_STEPS = {2: (534_215, 121_878), 3: (1_934_169, 285_359)}
 FLOOR = 0.25
+EXACT = 1e-10
 
 
 def claims(rows: list[Record]) -> list[Claim]:
@@ -28,6 +30,7 @@ def claims(rows: list[Record]) -> list[Claim]:
         *_probability(parts["Theorem 2"]),
         *_unbalanced(parts["Claim 4"]),
         _identity(parts["Claim 5"]),
+        _saddle(parts["saddle at 0"]),
         *_deviations(parts["section 5"]),
     ]
 
@@ -110,6 +113,21 @@ def _identity(rows: list[Record]) -> Claim:
         "0.001 to 1 brings the loss below 1/2",
         held=all(row["loss"] >= row["bound"] for row in rows),
         evidence=", ".join(f"depth {row['depth']}: {row['loss']:.9g}" for row in rows),
+    )
+
+
+def _saddle(rows: list[Record]) -> Claim:
+    off = [
+        abs(row["least_eigenvalue"] + (row["sigma_1"] if row["depth"] == 2 else 0)) for row in rows
+    ]
+    return Claim(
+        claim="the least eigenvalue of the Hessian at 0 is -sigma_1 of the gradient at depth 2, "
+        f"and 0 at depth 3 and 4, to {EXACT:g}",
+        held=max(off) < EXACT,
+        evidence=", ".join(
+            f"depth {depth}: {spread([row['least_eigenvalue'] for row in of_depth])}"
+            for (depth,), of_depth in grouped(rows, "depth").items()
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from virtualdepth_lab.reproduce.convergence.problem import ethanol_target
 from virtualdepth_lab.reproduce.convergence.theorem import (
     identity_rows,
     lemma_rows,
+    saddle_rows,
     scalar_rows,
     unbalanced_rows,
 )
@@ -23,9 +24,9 @@ from virtualdepth_lab.reproduce.result import Keep, Progress, Record, ReproduceC
 TITLE = (
     "Gradient descent on the layers of a linear network, whitened l_2 loss: the convergence "
     "theorem with its constants, both of its assumptions taken away, how often random balanced "
-    "starts satisfy it, and iterations to an excess loss of 1e-5 on the whitened ethanol data from "
-    "balanced and from independent Gaussian layers (hidden width 16), each at the best constant "
-    "learning rate of a quarter-decade grid."
+    "starts satisfy it, the saddle at 0, and iterations to an excess loss of 1e-5 on the whitened "
+    "ethanol data from balanced and from independent Gaussian layers (hidden width 16), each at "
+    "the best constant learning rate of a quarter-decade grid."
 )
 
 
@@ -51,6 +52,8 @@ def _rows(config: ReproduceConfig, target: Tensor, progress: Progress) -> Iterat
     progress("without an assumption")
     yield from unbalanced_rows()
     yield from identity_rows(1000 if quick else 10_000)
+    progress("saddle at 0")
+    yield from saddle_rows(config.seeds)
     progress("random balanced starts")
     yield from probability_rows(50 if quick else 1000, config.seeds[0])
     if quick:

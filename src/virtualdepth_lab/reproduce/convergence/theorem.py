@@ -1,6 +1,7 @@
 """Gradient descent on the factors where Theorem 1 applies, and where an assumption is missing.
 
-Source: arXiv 1810.02281, Theorem 1, Lemma 1, Claims 4 and 5.
+Source: arXiv 1810.02281, Theorem 1, Lemma 1, Claims 4 and 5; arXiv 1605.07110, Theorem 2.3 (the
+saddle at 0).
 """
 
 import math
@@ -13,6 +14,7 @@ from torch import Tensor
 from virtualdepth.maths import (
     balanced_factors,
     deficiency_margin,
+    end_to_end_product,
     guaranteed_descent,
     singular_values,
 )
@@ -143,3 +145,33 @@ def identity_rows(steps: int = 10_000) -> Iterator[Record]:
             "loss": float(smallest.min()),
             "bound": 0.5,
         }
+
+
+def saddle_rows(seeds: Sequence[int]) -> Iterator[Record]:
+    r"""Compute the least eigenvalue of the Hessian where all layers are 0, on 3 x 3 problems.
+
+    Of :math:`\frac12 \|W_N \cdots W_1 - \Phi\|_F^2` in all layers together. The gradient in W is
+    :math:`-\Phi` there.
+    """
+    for seed in seeds:
+        _, target = with_margin(seed)
+        for depth in (2, 3, 4):
+            yield {
+                "part": "saddle at 0",
+                "depth": depth,
+                "seed": seed,
+                "least_eigenvalue": least_eigenvalue_at_zero(target, depth),
+                "sigma_1": float(singular_values(target)[0]),
+            }
+
+
+def least_eigenvalue_at_zero(target: Tensor, depth: int) -> float:
+    """Differentiate the loss of square layers twice at 0, by automatic differentiation."""
+
+    def loss(layers: Tensor) -> Tensor:
+        product = end_to_end_product(list(layers.view(depth, *target.shape)))
+        return (product - target).square().sum() / 2
+
+    zeros = target.new_zeros(depth * target.numel())
+    hessian = torch.autograd.functional.hessian(loss, zeros)  # type: ignore[no-untyped-call]
+    return float(torch.linalg.eigvalsh(hessian)[0])

@@ -27,6 +27,9 @@ def every_part() -> list[Record]:
         row = {"part": "Claim 4", "depth": 2, "start": start, "loss": loss, "margin": 0.9}
         rows.append(row | {"imbalance": 1.0, "delta": 0.1})
     rows.append({"part": "Claim 5", "depth": 2, "loss": 0.5, "bound": 0.5})
+    for depth, least in ((2, -1.5), (3, 1e-17)):
+        row = {"part": "saddle at 0", "depth": depth, "least_eigenvalue": least, "sigma_1": 1.5}
+        rows.append(row)
     for depth in (3, 8):
         for start, steps, converged in (("layer-wise", 90, "2 of 3"), ("balanced", 20, "3 of 3")):
             row = {"part": "section 5", "depth": depth, "start": start, "deviation": 0.1}
@@ -45,6 +48,8 @@ def every_part() -> list[Record]:
         ("Claim 4", lambda row: row.get("loss") == math.inf, {"loss": 1.0}),
         ("Claim 4", lambda row: row.get("loss") == 1e-20, {"loss": 1e-3}),
         ("Claim 5", lambda row: row["part"] == "Claim 5", {"loss": 0.4999}),
+        ("at 0", lambda row: row.get("least_eigenvalue") == -1.5, {"sigma_1": 1.6}),
+        ("at 0", lambda row: row.get("least_eigenvalue") == 1e-17, {"least_eigenvalue": -1e-3}),
         ("depth 3: a balanced", lambda row: row["part"] == "section 5", {"steps": 19}),
         ("every balanced", lambda row: row.get("steps") == 20, {"converged": "2 of 3"}),
         ("edge", lambda row: row["part"] == "section 5", {"inside": False}),

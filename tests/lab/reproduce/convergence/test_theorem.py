@@ -10,8 +10,10 @@ from virtualdepth_lab.reproduce.convergence.problem import with_margin
 from virtualdepth_lab.reproduce.convergence.theorem import (
     descend_to,
     identity_rows,
+    least_eigenvalue_at_zero,
     lemma_rows,
     lemma_violations,
+    saddle_rows,
     scalar_rows,
     unbalanced_rows,
 )
@@ -67,3 +69,13 @@ def test_identity_is_stuck_at_the_negative_eigenvalue() -> None:
         # of diag(1, -1) the second entry can at best be left at 0
         assert row["loss"] == pytest.approx(0.5, abs=1e-3)
         assert row["loss"] >= 0.5
+
+
+def test_the_saddle_at_zero_is_strict_at_two_layers_only() -> None:
+    target = torch.tensor([[3.0, 0.0], [4.0, 0.0]], dtype=torch.float64)  # sigma_1 = 5
+    assert least_eigenvalue_at_zero(target, 2) == pytest.approx(-5, abs=1e-12)
+    assert least_eigenvalue_at_zero(target, 1) == pytest.approx(1, abs=1e-12)  # no saddle
+    for row in saddle_rows((0, 3)):
+        assert row["sigma_1"] == pytest.approx(1.5, abs=1e-12)
+        expected = -1.5 if row["depth"] == 2 else 0
+        assert row["least_eigenvalue"] == pytest.approx(expected, abs=1e-12)
