@@ -6,6 +6,7 @@ from virtualdepth.maths.measures._completion import (
     reconstruction_error,
     squared_errors,
 )
+from virtualdepth.maths.measures._critical import margin_residual
 from virtualdepth.maths.measures._decay import decay_penalty
 from virtualdepth.maths.measures._gap import deficiency_margin, end_to_end_gap
 from virtualdepth.maths.measures._margin import normalized_margin
@@ -26,6 +27,7 @@ __all__ = [
     "effective_rank_of_spectrum",
     "end_to_end_gap",
     "gradient_alignment",
+    "margin_residual",
     "match_triples",
     "normalized_margin",
     "nuclear_norm",
