@@ -20,14 +20,17 @@ from virtualdepth.runs import (
     versions,
 )
 
+DOCS = Path(__file__).parents[1] / "docs"
 Row = dict[str, Any]
 DOTS_PER_INCH = 110
 
 
-def arguments(description: str | None) -> argparse.ArgumentParser:
+def arguments(description: str | None, docs: bool = False) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"), metavar="DIR")
     parser.add_argument("--quick", action="store_true", help="a few steps, to try the script")
+    if docs:
+        parser.add_argument("--docs", action="store_true", help="write into the documentation too")
     return parser
 
 

@@ -7,6 +7,7 @@
   imbalance in 1e-3 to 1. random start: the same at depth 3 with origin_scale in place of it.
 """
 
+import argparse
 import copy
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +16,14 @@ from itertools import pairwise, product
 from typing import Any
 
 import torch
-from common import Row
+from common import DOCS, Row, into_docs, report
 from networks_common import Data, accuracy, layers, log_scale, trials
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from tqdm import tqdm
 
 import virtualdepth as vd
+from virtualdepth.runs import markdown_table
 
 TUNED_ON = 0
 RANKS = (1, 2, 4, 8, 16, 32)
@@ -171,3 +173,26 @@ def compare(study: Study, methods: Mapping[str, Method]) -> list[Row]:
         rows.append(row)
         print(row, flush=True)
     return rows
+
+
+def both(study: Study, rows: list[Row]) -> list[Row]:
+    """Lay the medians out, of the new and the old task, by method and number of samples."""
+    before = " / ".join(f"{score(study.base):.1f}" for score in study.scores.values())
+    count = max(study.counts)
+    laid = [{"method": "before", **dict.fromkeys(map(str, study.counts), before), "rank": ""}]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = {row["samples"]: row for row in rows if row["method"] == method}
+        cells = {
+            str(samples): " / ".join(row[task].split()[0] for task in study.scores)
+            for samples, row in own.items()
+        }
+        laid.append({"method": method, **cells, "rank": f"{own[count]['rank']:g}"})
+    return laid
+
+
+def report_both(name: str, options: argparse.Namespace, study: Study, rows: list[Row]) -> None:
+    report(name, options.output, rows)
+    table = markdown_table(both(study, rows))
+    print(table)
+    if options.docs:  # which are under version control
+        into_docs({name: table}, DOCS / "rank.md")

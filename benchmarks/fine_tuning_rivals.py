@@ -12,8 +12,8 @@ the second matrix (128 x 128), median.
 from functools import partial
 
 import torch
-from common import arguments, parse, report
-from fine_tuning_common import METHODS, Study, compare, train
+from common import arguments, parse
+from fine_tuning_common import METHODS, Study, compare, report_both, train
 from networks_common import accuracy, layers
 from scipy.ndimage import rotate
 from torch import nn
@@ -22,7 +22,7 @@ from virtualdepth.data import load_mnist
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, docs=True)
     parser.add_argument("--data-dir", metavar="DIR", help="with MNIST's idx files")
     options = parse(parser, "fine_tuning_rivals.json")
     images, labels = load_mnist(options.data_dir)
@@ -47,7 +47,7 @@ def main() -> None:
         matrix=lambda model: layers(model)[1].weight,
         **({"counts": (16,), "trials": 1, "seeds": (1,)} if options.quick else {}),
     )
-    report("fine_tuning_rivals", options.output, compare(study, METHODS))
+    report_both("fine_tuning_rivals", options, study, compare(study, METHODS))
 
 
 if __name__ == "__main__":

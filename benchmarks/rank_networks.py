@@ -29,7 +29,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from common import Row, arguments, parse, report, save_figure
+from common import (
+    DOCS,
+    DOTS_PER_INCH,
+    Row,
+    arguments,
+    into_docs,
+    parse,
+    report,
+    save_figure,
+)
 from matplotlib.figure import Figure
 from networks_common import Data, log_scale, trials
 from rank_problems import PROBLEMS, Problem
@@ -39,6 +48,7 @@ from tqdm import tqdm
 
 import virtualdepth as vd
 from virtualdepth.plotting import draw_grid
+from virtualdepth.runs import markdown_table
 
 TRIALS, TUNED_ON, SEEDS = 8, 0, (1, 2, 3)
 SHARES = (1.0, 0.5, 0.25, 0.1, 0.05)
@@ -143,6 +153,23 @@ def study(problem: Problem, folder: str | None, quick: bool) -> list[Row]:
     return rows
 
 
+def cell(row: Row) -> str:
+    found = sorted(row["each"].split(), key=float)
+    return f"{row['mean']} ({found[0]}–{found[-1]})"
+
+
+def table(rows: list[Row]) -> str:
+    """Mean of the seeds, least and largest: whitened, and at 10 % by the weights alone too."""
+    columns = {"all": (100, "whitened"), "25 %": (25, "whitened"), "10 %": (10, "whitened")}
+    columns |= {"10 %, without `inputs`": (10, "plain"), "5 %": (5, "whitened")}
+    laid = []
+    for way in dict.fromkeys(row["training"] for row in rows):
+        own = {(row["kept, %"], row["truncation"]): row for row in rows if row["training"] == way}
+        cells = {name: cell(own[place]) for name, place in columns.items()}
+        laid.append({"training": way, **cells})
+    return markdown_table(laid)
+
+
 def draw(folder: Path) -> Figure:
     """One panel for each network that was measured into the folder."""
     paths = {name: folder / f"rank_networks_{name}.json" for name in PROBLEMS}
@@ -166,7 +193,7 @@ def draw(folder: Path) -> Figure:
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, docs=True)
     parser.add_argument("--networks", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--data-dir", metavar="DIR", help="with MNIST's idx files")
     names = [f"rank_networks_{name}.json" for name in PROBLEMS]
@@ -174,7 +201,11 @@ def main() -> None:
     for name in options.networks:
         rows = study(PROBLEMS[name], options.data_dir, options.quick)
         report(f"rank_networks_{name}", options.output, rows)
-        save_figure(options.output, "rank_networks.png", draw(options.output))
+        figure = draw(options.output)
+        save_figure(options.output, "rank_networks.png", figure)
+        if options.docs:  # which are under version control
+            into_docs({f"rank_networks {name}": table(rows)}, DOCS / "rank.md")
+            figure.savefig(DOCS / "assets" / "rank" / "networks.png", dpi=DOTS_PER_INCH)
 
 
 if __name__ == "__main__":

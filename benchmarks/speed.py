@@ -16,7 +16,7 @@ import speed_processes
 import speed_scaling
 import speed_steps
 import speed_training
-from common import DOTS_PER_INCH, Row, as_json, into_docs, parse, save_figure, write
+from common import DOCS, DOTS_PER_INCH, Row, as_json, into_docs, parse, save_figure, write
 from speed_common import Job, alike, arguments, machine
 from speed_figures import FIGURES, NAMES
 from speed_targets import Results, targets
@@ -33,7 +33,6 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[Job]]] = {
     "overhead": speed_overhead.jobs,
 }
 FILES = ("speed.json", "speed.md", "speed_rows.json", *(f"{name}.png" for name in FIGURES))
-DOCS = Path(__file__).parents[1] / "docs"
 
 
 def measure(options: argparse.Namespace) -> Results:
@@ -126,8 +125,7 @@ def tables(results: Results) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("--docs", action="store_true", help="write into the documentation too")
+    parser = arguments(__doc__, docs=True)
     parser.add_argument("--again", type=Path, metavar="JSON", help="no run: from an earlier file")
     options = parse(parser, *FILES)
     if options.again:

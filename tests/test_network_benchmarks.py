@@ -105,6 +105,7 @@ def test_every_way_of_training_fills_its_rows(tmp_path: Path) -> None:
         for cut in ("plain", "whitened"):
             own = [r for r in rows if r["training"] == way and r["truncation"] == cut]
             assert {row["kept, %"] for row in own} == shares
+    assert len(networks.table(rows).splitlines()) == 2 + len(import_module("rank_training").WAYS)
     (tmp_path / "rank_networks_MLP.json").write_text(json.dumps({"rows": rows}))
     (panel, *others) = networks.draw(tmp_path).axes
     assert not others
@@ -183,6 +184,9 @@ def test_fine_tuning_by_every_method_on_a_small_study() -> None:
     assert [row["method"] for row in rows] == list(common.METHODS)
     assert torch.equal(base[0].weight, before)  # each run has its own copy
     assert next(row for row in rows if row["method"] == "probe")["rank"] == 0
+    laid = common.both(study, rows)
+    assert [row["method"] for row in laid] == ["before", *common.METHODS]
+    assert float(laid[0]["8"]) == pytest.approx(accuracy(base, data), abs=0.05)
 
 
 def test_sentences_of_the_new_task_serve_no_other(tmp_path: Path) -> None:
@@ -202,7 +206,7 @@ def test_sentences_of_the_new_task_serve_no_other(tmp_path: Path) -> None:
         assert sentence.split()[0] == text.KINDS[label]
 
 
-def test_the_last_layer_ignores_what_stands_after_the_end() -> None:
+def test_the_last_layer_is_that_of_the_model_up_to_the_end() -> None:
     transformers = pytest.importorskip("transformers")
     text = import_module("fine_tuning_text")
     torch.manual_seed(0)
@@ -210,8 +214,12 @@ def test_the_last_layer_ignores_what_stands_after_the_end() -> None:
         hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
     )
     model = transformers.BertModel(config).eval()
-    tail = text.Tail(model.encoder.layer[-1], 16).eval()
+    layer = model.encoder.layer[-1]
+    tail = text.Tail(layer, 16).eval()
     states = torch.randn(3, 7, 16)
+    whole = layer(states, attention_mask=torch.zeros(3, 1, 1, 7))
+    first = (whole[0] if isinstance(whole, tuple) else whole)[:, 0]
+    assert torch.allclose(tail(states), tail.head(first)[:, text.KIND], rtol=0, atol=1e-5)
     states[:, 5:] = 0
     assert torch.allclose(tail(states), tail(states[:, :5]), rtol=0, atol=1e-5)
     tail.task = text.MOOD
