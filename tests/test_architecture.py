@@ -30,7 +30,7 @@ LADDER = (
     {"lightning", "lightning_unified", "estimators"},
     {"verify"},
     {LAB},
-    {f"{LAB}.reproduce", f"{LAB}.ablate"},
+    {f"{LAB}.reproduce", f"{LAB}.ablate", f"{LAB}.prepare_data"},
     {"cli"},
     {"__main__"},
 )

@@ -1,5 +1,6 @@
 """The command ``reproduce``: rerun a published experiment, print and keep what it found."""
 
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -33,7 +34,7 @@ class _Experiment(Protocol):
 
 
 def _experiment(name: str) -> _Experiment:
-    if name not in EXPERIMENTS:
+    if name not in EXPERIMENTS:  # of a damaged result.json
         raise UnusableError("name", f"expected one of {', '.join(EXPERIMENTS)} but got {name!r}")
     module: _Experiment = import_module(f"virtualdepth_lab.reproduce.{name.replace('-', '_')}")
     return module
@@ -43,15 +44,14 @@ def reproduce(config: ReproduceConfig, output: str | None) -> int:
     """Rerun an experiment, print its tables and claims, leave its files; return the exit status."""
     experiment = _experiment(config.name)
     with claim_folder(output, "reproduce", OWN) as folder:
-        with keeping(config, folder) as keep:
-            with tqdm(unit="run", disable=None, leave=False) as bar:
+        with tqdm(unit="part", disable=None, leave=False) as bar:
 
-                def progress(label: str) -> None:
-                    bar.set_description(label)
-                    bar.update()
+            def say(text: str) -> None:
+                bar.write(text, file=sys.stderr)
 
-                result = experiment.run(config, progress, keep)
-            save(result, folder)
+            with keeping(config, folder, bar, say) as keep:
+                result = experiment.run(config, bar.set_description, keep)
+                save(result, folder)
         _show(experiment, result, folder)
     return PASSED if result.passed else FAILED
 

@@ -8,11 +8,11 @@
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -27,7 +27,15 @@ PACKAGES = ("virtualdepth", "torch", "numpy", "scipy")
 
 Record = dict[str, Any]
 Progress = Callable[[str], None]
-Keep = Callable[[Record], Record]
+
+
+class Keep(Protocol):
+    """What an experiment hands its parts to: those of an interrupted run are not computed again."""
+
+    def __call__(
+        self, parts: Mapping[str, Callable[[], Iterable[Record]]], *, later: int = 0
+    ) -> list[Record]:
+        """Return the rows of all parts, by their names in order; ``later`` counts those to come."""
 
 
 @dataclass(frozen=True, kw_only=True)

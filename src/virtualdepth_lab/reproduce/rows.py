@@ -15,6 +15,19 @@ def where(rows: Iterable[Record], **entries: object) -> list[Record]:
     return [row for row in rows if all(row.get(name) == value for name, value in entries.items())]
 
 
+def take_arrays(rows: Iterable[Record]) -> dict[str, Any]:
+    """Remove the arrays from rows that have some, and return them.
+
+    >>> rows = [{"depth": 2, "arrays": {"curve 2": [1, 2]}}, {"depth": 3}]
+    >>> take_arrays(rows), rows
+    ({'curve 2': [1, 2]}, [{'depth': 2}, {'depth': 3}])
+    """
+    arrays: dict[str, Any] = {}
+    for row in rows:
+        arrays |= row.pop("arrays", {})
+    return arrays
+
+
 def grouped(rows: Iterable[Record], *columns: str) -> dict[tuple[Any, ...], list[Record]]:
     """Group rows by their entries in some columns, in order of appearance.
 

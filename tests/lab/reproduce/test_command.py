@@ -3,18 +3,20 @@
 import json
 import math
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from tests.data.idx_files import bars, write_mnist
 from tests.lab.reproduce.lp_regression.small import NEEDS_ETHANOL
 
 from virtualdepth.cli import main
-from virtualdepth.runs import UnusableError, markdown_table, text_table
+from virtualdepth.runs import UnusableError, markdown_table, plain, text_table
 from virtualdepth_lab.reproduce import EXPERIMENTS
 from virtualdepth_lab.reproduce import command as reproduce
 from virtualdepth_lab.reproduce.result import (
@@ -25,7 +27,8 @@ from virtualdepth_lab.reproduce.result import (
     save_figures,
     tables,
 )
-from virtualdepth_lab.reproduce.unfinished import keeping
+from virtualdepth_lab.reproduce.rows import take_arrays
+from virtualdepth_lab.reproduce.unfinished import decode, keeping
 
 NEEDS_IMAGE = pytest.mark.skipif(
     not Path(os.environ.get("VIRTUALDEPTH_DATA", "."), "images/camera.png").is_file(),
@@ -106,7 +109,9 @@ def test_quick_rerun(
     printed = capsys.readouterr().out
     result = json.loads((tmp_path / "result.json").read_text())
     assert set(result) >= KEYS
-    assert [json.loads(line) for line in kept] == result["measured"]
+    rows = [row for line in kept for row in decode(line)["rows"]]
+    take_arrays(rows)
+    assert plain(rows)[-len(result["measured"]) :] == result["measured"]  # mnist has rates before
     assert not (tmp_path / "unfinished.jsonl").exists()
     assert result["name"] == name
     assert status == (0 if all(claim["held"] for claim in result["claims"]) else 1)
@@ -120,23 +125,41 @@ def test_quick_rerun(
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, RuntimeError, OSError])
-def test_what_is_finished_is_kept(
+def test_an_interrupted_run_goes_on(
     end: type[BaseException],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The third part of the experiment fails before it yields a row."""
-    arguments = ["reproduce", "no-regulariser", "--quick", "--output", str(tmp_path)]
-    unfinished = tmp_path / "unfinished.jsonl"
+    """The third part of the experiment fails; the next run computes it and what follows."""
+    # of the package, `run` is the function
+    module = import_module("virtualdepth_lab.reproduce.no_regulariser.run")
+    cases = ("constant_gradient", "near_zero", "away_from_zero", "three_outputs")
+    ran: list[str] = []
 
-    def stop(seed: int, depth: float) -> list:
+    def counted(name: str) -> Callable[[int, float], list[dict]]:
+        real = getattr(module, name)
+
+        def case(seed: int, depth: float) -> list[dict]:
+            ran.append(name)
+            return list(real(seed, depth))
+
+        case.__name__ = name
+        return case
+
+    for name in cases:
+        monkeypatch.setattr(module, name, counted(name))
+    whole, output = tmp_path / "whole", tmp_path / "run"
+    assert main(["reproduce", "no-regulariser", "--quick", "--output", str(whole)]) == 0
+    expected = json.loads((whole / "result.json").read_text())
+    arguments = ["reproduce", "no-regulariser", "--quick", "--output", str(output)]
+    unfinished = output / "unfinished.jsonl"
+
+    def away_from_zero(seed: int, depth: float) -> list:
         raise end
 
     with monkeypatch.context() as patch:
-        # of the package, `run` is the function
-        module = import_module("virtualdepth_lab.reproduce.no_regulariser.run")
-        patch.setattr(module, "away_from_zero", stop)
+        patch.setattr(module, "away_from_zero", away_from_zero)
         if end is RuntimeError:
             with pytest.raises(RuntimeError):
                 main(arguments)
@@ -146,35 +169,98 @@ def test_what_is_finished_is_kept(
         else:
             assert main(arguments) == 130
     said = capsys.readouterr().err.splitlines()[0]
-    head, *rows = map(json.loads, unfinished.read_text().splitlines())
-    assert said == f"rows finished by then: {len(rows)}, in {unfinished}"
+    assert said == (
+        f"parts finished by then: 2 of 4, in {unfinished}; the same command with "
+        f"--output {output} goes on after them"
+    )
+    head, *parts = map(json.loads, unfinished.read_text().splitlines())
     assert head["command"] == "reproduce"
     assert (head["config"]["name"], head["config"]["quick"]) == ("no-regulariser", True)
     assert "torch" in head["versions"]
+    assert [part["part"] for part in parts] == ["constant gradient, seed 0", "near zero, seed 0"]
+    with unfinished.open("a") as file:
+        file.write('{"part": "away from zero, seed 0", "ro')  # torn, as by a killed process
+    ran.clear()
     assert main(arguments) == 0
-    measured = json.loads((tmp_path / "result.json").read_text())["measured"]
-    assert rows == measured[: len(rows)]
-    assert 0 < len(rows) < len(measured)
+    assert capsys.readouterr().err == f"goes on after the parts of {unfinished}: 2\n"
+    assert set(ran) == {"away_from_zero", "three_outputs"}
+    found = json.loads((output / "result.json").read_text())
+    assert found["measured"] == expected["measured"]
+    assert found["claims"] == expected["claims"]
     assert not unfinished.exists()
 
 
-def test_a_run_without_a_row_leaves_those_of_an_earlier_one(tmp_path: Path) -> None:
-    config = ReproduceConfig(name="norms")
+class Bar:
+    """What a bar of tqdm is asked for."""
 
-    def fail_after(*rows: dict[str, float]) -> None:
-        with keeping(config, tmp_path) as keep:
-            assert [keep(row) for row in rows] == list(rows)
-            raise RuntimeError
+    total: float | None = None
+    n = 0.0
+
+    def set_description(self, desc: str | None = None) -> None: ...
+
+    def update(self, n: float | None = 1) -> None:
+        self.n += n or 0
+
+    def refresh(self) -> None: ...
+
+
+def test_parts_are_kept_exactly_and_counted(tmp_path: Path) -> None:
+    config, bar = ReproduceConfig(name="norms"), Bar()
+    row = {"depth": math.inf, "gap": math.nan, "share": 0.1, "arrays": {"x": np.float32([1, 2])}}
+    said: list[str] = []
+
+    def fail() -> list[dict]:
+        raise RuntimeError
+
+    def run(second: Callable[[], list[dict]], bar: Bar) -> list[dict]:
+        with keeping(config, tmp_path, bar, said.append) as keep:
+            first = keep({"one": lambda: [dict(row)]}, later=1)
+            return first + keep({"two": second})
 
     with pytest.raises(RuntimeError):
-        fail_after({"norm": math.inf})
+        run(fail, bar)
+    assert (bar.n, bar.total) == (1, 2)
+    bar = Bar()
+    found = run(lambda: [{"depth": 2}], bar)
+    assert (bar.n, bar.total) == (2, 2)
+    assert found[1] == {"depth": 2}
+    assert found[0]["depth"] == math.inf
+    assert math.isnan(found[0]["gap"])
+    assert found[0]["share"] == 0.1
+    array = found[0]["arrays"]["x"]
+    assert array.dtype == np.float32
+    assert array.tolist() == [1, 2]
+    assert [path.name for path in tmp_path.iterdir()] == [".virtualdepth-run"]
+    assert said == [
+        f"parts finished by then: 1 of 2, in {tmp_path / 'unfinished.jsonl'}; the same command "
+        f"with --output {tmp_path} goes on after them",
+        f"goes on after the parts of {tmp_path / 'unfinished.jsonl'}: 1",
+    ]
+
+
+def test_a_run_with_other_arguments_begins_anew(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def fail() -> list[dict]:
+        raise RuntimeError
+
+    def run(seeds: tuple[int, ...], *parts: Callable[[], list[dict]]) -> list[dict]:
+        config = ReproduceConfig(name="norms", seeds=seeds)
+        with keeping(config, tmp_path, Bar(), said.append) as keep:
+            return keep({str(number): part for number, part in enumerate(parts)})
+
+    with pytest.raises(RuntimeError):
+        run((0,), lambda: [{"norm": 1}], fail)
     before = (tmp_path / "unfinished.jsonl").read_bytes()
-    assert before.endswith(b'{"norm": "inf"}\n')
     with pytest.raises(RuntimeError):
-        fail_after()
+        run((1,), fail)  # which finishes no part, and so leaves those that are there
     assert (tmp_path / "unfinished.jsonl").read_bytes() == before
-    with keeping(config, tmp_path) as keep:
-        keep({"norm": 1.0})
+    assert said[1:] == [
+        f"begins anew: {tmp_path / 'unfinished.jsonl'} is of a run with other arguments or "
+        "versions",
+        "parts finished by then: 0 of 1; the same command begins anew",
+    ]
+    assert run((1,), lambda: [{"norm": 2}]) == [{"norm": 2}]
     assert [path.name for path in tmp_path.iterdir()] == [".virtualdepth-run"]
 
 
@@ -182,10 +268,25 @@ def test_rows_of_another_origin_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "unfinished.jsonl").write_text("mine")
     with (
         pytest.raises(UnusableError, match=r"another origin .* with unfinished\.jsonl"),
-        keeping(ReproduceConfig(name="norms"), tmp_path) as keep,
+        keeping(ReproduceConfig(name="norms"), tmp_path, Bar(), str) as keep,
     ):
-        keep({"norm": 1.0})
+        keep({"one": lambda: [{"norm": 1.0}]})
     assert (tmp_path / "unfinished.jsonl").read_text() == "mine"
+
+
+def test_without_a_name_the_experiments_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce"]) == 0
+    lines = capsys.readouterr().out.splitlines()[: len(EXPERIMENTS)]
+    assert [line.split()[0] for line in lines] == list(EXPERIMENTS)
+    for line, listed in zip(lines, EXPERIMENTS.values(), strict=True):
+        assert listed.duration in line
+        assert listed.line in line
+        assert listed.data in line
+        assert len(line) <= 120
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -225,6 +326,7 @@ def test_all_seeds_are_run_or_said_to_be_left_out(
     ("arguments", "message"),
     [
         (["nonsense"], "name: expected one of convergence, image-inpainting"),
+        (["--quick"], "name: expected one of convergence, image-inpainting"),
         (["norms", "--seeds", "x"], "seeds: expected integers"),
         (
             ["norms", "--seeds", "-1"],

@@ -13,51 +13,50 @@ from torch import Tensor
 from virtualdepth.maths import partial_products
 from virtualdepth_lab.reproduce.convergence.problem import EXCESS, balanced, layerwise
 from virtualdepth_lab.reproduce.network import layer_step
-from virtualdepth_lab.reproduce.result import Progress, Record
+from virtualdepth_lab.reproduce.result import Record
 from virtualdepth_lab.reproduce.search import first_to_reach, quarter_decade
 
 RATES = tuple(map(quarter_decade, range(-12, 1)))
+STARTS = {"layer-wise": layerwise, "balanced": balanced}
 DEVIATIONS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 
 
 def deviation_rows(
     target: Tensor,
     seeds: Sequence[int],
-    progress: Progress,
+    depth: int,
+    kind: str,
     *,
     most: int = 20_000,
     deviations: Sequence[float] = DEVIATIONS,
 ) -> Iterator[Record]:
-    """Yield a row for each depth, kind of start and standard deviation of an entry of W(0).
+    """Yield a row for each standard deviation of an entry of W(0), of one depth and kind of start.
 
     It holds the median over seeds of the iterations at the best learning rate of the grid, None if
     most seeds need more than ``most``.
     """
-    for depth in (3, 8):
-        for kind, draw in (("layer-wise", layerwise), ("balanced", balanced)):
-            progress(f"depth {depth}, {kind} starts")
-            starts = [
-                draw(target, depth, deviation, torch.Generator().manual_seed(seed))
-                for deviation in deviations
-                for seed in seeds
-            ]
-            counts = iterations(starts, target, most)
-            for index, deviation in enumerate(deviations):
-                part = counts[index * len(seeds) : (index + 1) * len(seeds)]
-                ends = [(math.inf, None) if end is None else end for end in part]
-                finite = [count for count, _ in ends if count < math.inf]
-                middle = median(count for count, _ in ends)
-                yield {
-                    "part": "section 5",
-                    "depth": depth,
-                    "start": kind,
-                    "deviation": deviation,
-                    "steps": middle if middle < math.inf else None,
-                    "from": min(finite, default=None),
-                    "to": max(finite, default=None),
-                    "converged": f"{len(finite)} of {len(part)}",
-                    "inside": not {rate for _, rate in ends} & {RATES[0], RATES[-1]},
-                }
+    starts = [
+        STARTS[kind](target, depth, deviation, torch.Generator().manual_seed(seed))
+        for deviation in deviations
+        for seed in seeds
+    ]
+    counts = iterations(starts, target, most)
+    for index, deviation in enumerate(deviations):
+        part = counts[index * len(seeds) : (index + 1) * len(seeds)]
+        ends = [(math.inf, None) if end is None else end for end in part]
+        finite = [count for count, _ in ends if count < math.inf]
+        middle = median(count for count, _ in ends)
+        yield {
+            "part": "section 5",
+            "depth": depth,
+            "start": kind,
+            "deviation": deviation,
+            "steps": middle if middle < math.inf else None,
+            "from": min(finite, default=None),
+            "to": max(finite, default=None),
+            "converged": f"{len(finite)} of {len(part)}",
+            "inside": not {rate for _, rate in ends} & {RATES[0], RATES[-1]},
+        }
 
 
 def iterations(

@@ -3,13 +3,14 @@
 Source: Arora, Cohen, Golowich, Hu, arXiv 1810.02281.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 
 from torch import Tensor
 
 from virtualdepth_lab.reproduce.convergence.claims import PUBLISHED, claims
-from virtualdepth_lab.reproduce.convergence.deviations import deviation_rows
+from virtualdepth_lab.reproduce.convergence.deviations import STARTS, deviation_rows
 from virtualdepth_lab.reproduce.convergence.probability import probability_rows
 from virtualdepth_lab.reproduce.convergence.problem import ethanol_target
 from virtualdepth_lab.reproduce.convergence.theorem import (
@@ -33,7 +34,7 @@ TITLE = (
 def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction:
     """Return the rows of every part; quick: fewer steps and starts, and no claims."""
     target = ethanol_target(config.data_dir)
-    measured = list(map(keep, _rows(config, target, progress)))
+    measured = keep(_parts(config, target))
     return Reproduction(
         name=config.name,
         config=asdict(config) | {"dtype": "float64"},
@@ -43,20 +44,20 @@ def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction
     )
 
 
-def _rows(config: ReproduceConfig, target: Tensor, progress: Progress) -> Iterator[Record]:
-    quick = config.quick
-    progress("scalar runs")
-    yield from scalar_rows()
-    progress("Lemma 1")
-    yield from lemma_rows(config.seeds, 300 if quick else 3000)
-    progress("without an assumption")
-    yield from unbalanced_rows()
-    yield from identity_rows(1000 if quick else 10_000)
-    progress("saddle at 0")
-    yield from saddle_rows(config.seeds)
-    progress("random balanced starts")
-    yield from probability_rows(50 if quick else 1000, config.seeds[0])
-    if quick:
-        yield from deviation_rows(target, config.seeds, progress, most=50, deviations=(0.01,))
-    else:
-        yield from deviation_rows(target, config.seeds, progress)
+def _parts(config: ReproduceConfig, target: Tensor) -> dict[str, Callable[[], Iterable[Record]]]:
+    quick, seeds = config.quick, config.seeds
+    parts: dict[str, Callable[[], Iterable[Record]]] = {
+        "scalar runs": scalar_rows,
+        "Lemma 1": partial(lemma_rows, seeds, 300 if quick else 3000),
+        "without balance": unbalanced_rows,
+        "without a margin": partial(identity_rows, 1000 if quick else 10_000),
+        "saddle at 0": partial(saddle_rows, seeds),
+        "random balanced starts": partial(probability_rows, 50 if quick else 1000, seeds[0]),
+    }
+    for depth in (3, 8):
+        for kind in STARTS:
+            rows = partial(deviation_rows, target, seeds, depth, kind)
+            if quick:
+                rows = partial(rows, most=50, deviations=(0.01,))
+            parts[f"depth {depth}, {kind} starts"] = rows
+    return parts

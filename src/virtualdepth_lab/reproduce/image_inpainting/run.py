@@ -4,8 +4,9 @@ No claim that depth wins here: an image is not of low rank. What is measured is 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from time import process_time
 
 import torch
@@ -18,6 +19,7 @@ from virtualdepth_lab.reproduce.convex import minimise_nuclear_norm, soft_impute
 from virtualdepth_lab.reproduce.image_inpainting.claims import PUBLISHED
 from virtualdepth_lab.reproduce.image_inpainting.problem import SHARE, known_pixels, load_image
 from virtualdepth_lab.reproduce.result import Keep, Progress, Record, ReproduceConfig, Reproduction
+from virtualdepth_lab.reproduce.rows import take_arrays
 
 TITLE = (
     "camera.png with 20 % of its pixels observed: the flow of one matrix at depths 1 to 4, nuclear "
@@ -38,14 +40,14 @@ def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction
     known = float((image * mask).sum() / mask.sum())
     # every method sees the image centred by the mean of the known pixels
     problem = Completion(truth=image - known, mask=mask)
-    pictures: dict[str, Tensor] = {}
-    measured: list[Record] = []
-    begin = process_time()
-    for method, weight, chosen in _methods(problem, seed + 1, progress):
+
+    def rows(method: str, fill: Callable[[], tuple[Tensor, str]]) -> list[Record]:
+        begin = process_time()
+        weight, chosen = fill()
         seconds = process_time() - begin
         filled = torch.where(mask > 0, problem.truth, weight.double())
         missing = (filled - problem.truth)[mask == 0].square().mean()
-        pictures[method] = (filled + known).clamp(0, 1)
+        picture = (filled + known).clamp(0, 1).float()
         row: Record = {
             "method": method,
             "psnr": -10 * math.log10(float(missing)),
@@ -53,34 +55,43 @@ def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction
             "cpu_seconds": seconds,
             "chosen": chosen,
         }
-        measured.append(keep(row))
-        begin = process_time()
-    arrays = {"truth": image, "observed": torch.where(mask > 0, image, 1.0)} | pictures
+        return [row | {"arrays": {method: picture.numpy()}}]
+
+    methods = _methods(problem, seed + 1)
+    measured = keep({method: partial(rows, method, fill) for method, fill in methods.items()})
+    observed = torch.where(mask > 0, image, 1.0)
+    arrays = {"truth": image.float().numpy(), "observed": observed.float().numpy()}
     return Reproduction(
         name=config.name,
         config=asdict(config) | {"size": size, "share": SHARE},
         published=PUBLISHED,
         measured=measured,
         claims=[],
-        arrays={name: picture.float().numpy() for name, picture in arrays.items()},
+        arrays=arrays | take_arrays(measured),
     )
 
 
-def _methods(
-    problem: Completion, seed: int, progress: Progress
-) -> Iterator[tuple[str, Tensor, str]]:
-    """Yield each method's name, its matrix, and what it chose on held-out pixels."""
-    yield "mean of the known pixels", torch.zeros_like(problem.truth), ""
-    for depth in DEPTHS:
-        progress(f"flow, depth {depth}")
+def _methods(problem: Completion, seed: int) -> dict[str, Callable[[], tuple[Tensor, str]]]:
+    """Return, by name, what makes a method's matrix and says what it chose on held-out pixels."""
+
+    def nuclear_norm() -> tuple[Tensor, str]:
+        convex = minimise_nuclear_norm(problem.truth, problem.mask, gap=1e-3, max_iterations=500)
+        return convex.weight, f"duality gap {convex.gap:.1e}"
+
+    def soft_impute() -> tuple[Tensor, str]:
+        imputed, threshold = soft_impute_held_out(problem.truth, problem.mask)
+        return imputed, f"threshold {threshold:.3g}"
+
+    def flow(depth: int) -> tuple[Tensor, str]:
         loss, weight = flow_held_out(problem, depth, seed)
-        yield f"one matrix, depth {depth}", weight, f"training loss {loss:.1e}"
-    progress("nuclear norm minimisation")
-    convex = minimise_nuclear_norm(problem.truth, problem.mask, gap=1e-3, max_iterations=500)
-    yield "nuclear norm minimisation", convex.weight, f"duality gap {convex.gap:.1e}"
-    progress("SoftImpute")
-    imputed, threshold = soft_impute_held_out(problem.truth, problem.mask)
-    yield "SoftImpute", imputed, f"threshold {threshold:.3g}"
+        return weight, f"training loss {loss:.1e}"
+
+    return {
+        "mean of the known pixels": lambda: (torch.zeros_like(problem.truth), ""),
+        **{f"one matrix, depth {depth}": partial(flow, depth) for depth in DEPTHS},
+        "nuclear norm minimisation": nuclear_norm,
+        "SoftImpute": soft_impute,
+    }
 
 
 def flow_held_out(problem: Completion, depth: int, seed: int) -> tuple[float, Tensor]:

@@ -3,11 +3,11 @@
 Sources: arXiv 1802.06509, sections 5 and 8; the slides of 2019, page 21.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import partial
 
 import numpy as np
-from torch import Tensor
 
 from virtualdepth_lab.reproduce.lp_regression.claims import PUBLISHED, ethanol_claims, toy_claims
 from virtualdepth_lab.reproduce.lp_regression.problem import LpRegression, ethanol_regression
@@ -15,6 +15,7 @@ from virtualdepth_lab.reproduce.lp_regression.study import START_SCALE, STARTS, 
 from virtualdepth_lab.reproduce.lp_regression.toy import toy_rows
 from virtualdepth_lab.reproduce.lp_regression.training import checkpoints
 from virtualdepth_lab.reproduce.result import Keep, Progress, Record, ReproduceConfig, Reproduction
+from virtualdepth_lab.reproduce.rows import take_arrays
 
 TITLE = (
     "Linear regression by one weight vector as if it were N layers deep, under l_2 and l_4 loss, "
@@ -33,14 +34,19 @@ def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction
     fifth of the ethanol samples, 200 iterations, no claims.
     """
     problems = [ethanol_regression(config.data_dir, power) for power in (2, 4)]
-    progress("two samples")
-    toy = [] if config.quick else list(map(keep, toy_rows(config.seeds)))
     steps = 200 if config.quick else 20_000
-    measured: list[Record] = []
+    toys = {} if config.quick else {"two samples": partial(toy_rows, config.seeds)}
+    trained = {
+        f"l_{problem.power}, {start}": partial(
+            _ethanol_rows, problem, start, config, steps, progress
+        )
+        for problem in problems
+        for start in (STARTS[:1] if config.quick else STARTS)
+    }
+    toy = keep(toys, later=len(trained))
+    measured = keep(trained)
     arrays: dict[str, object] = {"iterations": np.array(checkpoints(steps))}
-    for row, curve in _ethanol_rows(problems, config, steps, progress):
-        measured.append(keep(row))
-        arrays[f"{row['power']}|{row['start']}|{row['method']}"] = curve.numpy()
+    arrays |= take_arrays(measured)
     return Reproduction(
         name=config.name,
         config=asdict(config) | {"steps": steps, "start_scale": START_SCALE, "dtype": "float64"},
@@ -52,19 +58,17 @@ def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction
 
 
 def _ethanol_rows(
-    problems: Sequence[LpRegression], config: ReproduceConfig, steps: int, progress: Progress
-) -> Iterator[tuple[Record, Tensor]]:
-    for problem in problems:
-        power = problem.power
-        if config.quick:
-            problem = replace(problem, inputs=problem.inputs[::5], targets=problem.targets[::5])
-        _, optimum = problem.solve()
-        for start in STARTS[:1] if config.quick else STARTS:
+    problem: LpRegression, start: str, config: ReproduceConfig, steps: int, progress: Progress
+) -> Iterator[Record]:
+    power = problem.power
+    if config.quick:
+        problem = replace(problem, inputs=problem.inputs[::5], targets=problem.targets[::5])
+    _, optimum = problem.solve()
 
-            def tell(label: str, prefix: str = f"l_{power}, {start}") -> None:
-                progress(f"{prefix}: {label}")
+    def tell(label: str) -> None:
+        progress(f"l_{power}, {start}: {label}")
 
-            study = Study(problem=problem.compressed(), optimum=optimum, steps=steps, progress=tell)
-            for row, curve in study.rows(start, config.seeds):
-                key = {"part": "ethanol", "power": power, "start": start, "optimum": optimum}
-                yield key | row, curve
+    study = Study(problem=problem.compressed(), optimum=optimum, steps=steps, progress=tell)
+    for row, curve in study.rows(start, config.seeds):
+        row = {"part": "ethanol", "power": power, "start": start, "optimum": optimum} | row
+        yield row | {"arrays": {f"{power}|{start}|{row['method']}": curve.numpy()}}

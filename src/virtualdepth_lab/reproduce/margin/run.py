@@ -7,7 +7,7 @@ Savarese, Srebro, Soudry, AISTATS 2019, arXiv 1803.01905 (steps that grow as the
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from virtualdepth_lab.reproduce.margin.problem import (
     random_problem,
 )
 from virtualdepth_lab.reproduce.result import Keep, Progress, Record, ReproduceConfig, Reproduction
+from virtualdepth_lab.reproduce.rows import take_arrays
 
 TITLE = (
     "Logistic loss on linearly separable data: the direction of one vector under the end-to-end "
@@ -47,14 +48,15 @@ def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction
     The first seed is also that of the start on the digits. Quick: fewer steps.
     """
     steps = STEPS // 100 if config.quick else STEPS
-    measured: list[Record] = []
-    arrays: dict[str, Any] = {}
     problems = [(random_problem(seed), seed) for seed in config.seeds]
     problems.append((digits_problem(), config.seeds[0]))
-    for problem, seed in problems:
-        for row, curves in _problem_rows(problem, seed, steps, progress):
-            measured.append(keep(row))
-            arrays[curve_name(row)] = curves.numpy()
+    measured = keep(
+        {
+            f"{problem.name}, seed {seed}": partial(_problem_rows, problem, seed, steps, progress)
+            for problem, seed in problems
+        }
+    )
+    arrays = take_arrays(measured)
     return Reproduction(
         name=config.name,
         config=asdict(config)
@@ -68,8 +70,8 @@ def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction
 
 def _problem_rows(
     problem: Separable, seed: int, steps: int, progress: Progress
-) -> Iterator[tuple[Record, Tensor]]:
-    """Yield a row of the end, and norms, angles and shortfalls by recorded step, (3, records)."""
+) -> Iterator[Record]:
+    """Yield a row of the end, with norms, angles and shortfalls by recorded step, (3, records)."""
     best = problem.largest_margin()
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(best.shape, generator=generator, dtype=torch.float64)
@@ -90,4 +92,5 @@ def _problem_rows(
             directions[depth] = weights / norms.unsqueeze(1)
         else:
             row["apart"] = float(angle(weights, directions[depth]).max())
-        yield row, torch.stack([norms, angles, 1 - margins / row["largest"]])
+        curves = torch.stack([norms, angles, 1 - margins / row["largest"]])
+        yield row | {"arrays": {curve_name(row): curves.numpy()}}

@@ -5,8 +5,9 @@ Learning via Trajectories of Gradient Descent", slides, 2019, pages 28-29.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -47,13 +48,22 @@ TITLE = (
 def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction:
     """Return a row for each method, depth, number observed and seed; quick: no claims."""
     chosen = settings(config.quick)
-    measured: list[Record] = []
+    parts = {
+        f"{size} x {size}, {observed} observed, seed {seed}, {name}": partial(
+            rows, (size, rank, observed), seed
+        )
+        for seed in config.seeds
+        for size, rank, observed in chosen["problems"]
+        for name, rows in _methods(chosen["stop_loss"], progress).items()
+    }
+    apart = {
+        f"distances, depth {depth:g}": partial(_distances, chosen, config.seeds[0], depth, progress)
+        for depth in chosen["compared"]
+    }
     with torch_threads(1), threadpool_limits(1):
         _warm_up()
-        for seed in config.seeds:
-            for problem in chosen["problems"]:
-                measured += map(keep, _rows(problem, chosen["stop_loss"], seed, progress))
-        distances = list(map(keep, _distances(chosen, config.seeds[0], progress)))
+        measured = keep(parts, later=len(apart))
+        distances = keep(apart)
     return Reproduction(
         name=config.name,
         config=asdict(config) | chosen,
@@ -74,20 +84,36 @@ def _warm_up() -> None:
         train(problem, start, 2, stop_loss=0.0, max_evaluations=2)
 
 
-def _rows(
-    chosen: tuple[int, int, int], stop_loss: float, seed: int, progress: Progress
-) -> Iterator[Record]:
+_Rows = Callable[[tuple[int, int, int], int], Iterator[Record]]  # of a problem and a seed
+
+
+def _methods(stop_loss: float, progress: Progress) -> dict[str, _Rows]:
+    found: dict[str, _Rows] = {NUCLEAR: _convex_rows}
+    for depth in (1, 2, 3, 4, 6, math.inf):
+        found[f"depth {depth:g}"] = partial(
+            _rows, depth=depth, stop_loss=stop_loss, progress=progress
+        )
+    return found
+
+
+def _convex_rows(chosen: tuple[int, int, int], seed: int) -> Iterator[Record]:
     size, rank, observed = chosen
     problem = low_rank_problem(size, rank, observed, seed)
     key: Record = {"size": size, "observed": observed, "seed": seed}
     yield key | {"method": TRUTH} | problem.measures(problem.truth)
-    progress(f"{size} x {size}, {observed} observed, seed {seed}: {NUCLEAR}")
     convex = minimise_nuclear_norm(problem.truth, problem.mask)
     yield key | {"method": NUCLEAR, "gap": convex.gap} | problem.measures(convex.weight)
+
+
+def _rows(
+    chosen: tuple[int, int, int], seed: int, *, depth: float, stop_loss: float, progress: Progress
+) -> Iterator[Record]:
+    size, rank, observed = chosen
+    problem = low_rank_problem(size, rank, observed, seed)
+    key: Record = {"size": size, "observed": observed, "seed": seed}
     single = problem.to(torch.float32)
-    for depth in (1, 2, 3, 4, 6, math.inf):
-        for method, end in _trained(single, depth, stop_loss, seed, progress):
-            yield key | {"method": method, "depth": depth} | _record(problem, end)
+    for method, end in _trained(single, depth, stop_loss, seed, progress):
+        yield key | {"method": method, "depth": depth} | _record(problem, end)
 
 
 def _trained(
@@ -122,31 +148,30 @@ def _record(problem: Completion, end: Trained) -> Record:
     }
 
 
-def _distances(chosen: Record, seed: int, progress: Progress) -> Iterator[Record]:
+def _distances(chosen: Record, seed: int, depth: int, progress: Progress) -> Iterator[Record]:
     """Compare ends: one matrix with the explicit network, fast methods with a slow one."""
     size, rank, observed = chosen["problems"][-1]
     stop_loss = chosen["stop_loss"]
     problem = low_rank_problem(size, rank, observed, seed)
     single = problem.to(torch.float32)
-    for depth in chosen["compared"]:
-        start = start_of(size, depth, seed)
-        progress(f"seed {seed}: tight integration, depth {depth}")
-        tight = tight_flow(problem, start, depth, stop_loss=stop_loss)
-        key: Record = {"size": size, "observed": observed, "seed": seed, "depth": depth}
+    start = start_of(size, depth, seed)
+    progress(f"seed {seed}: tight integration, depth {depth}")
+    tight = tight_flow(problem, start, depth, stop_loss=stop_loss)
+    key: Record = {"size": size, "observed": observed, "seed": seed, "depth": depth}
 
-        def row(method: str, end: Trained, other: Trained, name: str, key: Record = key) -> Record:
-            distance = relative_distance(end.weight, other.weight)
-            compared = {"method": method, "distance_to": name, "distance": distance}
-            return key | compared | _record(problem, end)
+    def row(method: str, end: Trained, other: Trained, name: str) -> Record:
+        distance = relative_distance(end.weight, other.weight)
+        compared = {"method": method, "distance_to": name, "distance": distance}
+        return key | compared | _record(problem, end)
 
-        progress(f"seed {seed}: {SINGLE} and {EXPLICIT} from balanced factors, depth {depth}")
-        start = start.float()
-        deep = explicit_loop(single, balanced_factors(start, depth), stop_loss=stop_loss)
-        end = single_loop(single, start, depth, stop_loss=stop_loss)
-        yield row(SINGLE, end, deep, "explicit network, same rule and start")
-        for method, train in ((FLOW, flow), (FAST, flow_then_minimise), (AUTO, auto)):
-            end = train(single, start, depth, stop_loss=stop_loss, max_evaluations=12_000)
-            yield row(method, end, tight, "tight integration")
+    progress(f"seed {seed}: {SINGLE} and {EXPLICIT} from balanced factors, depth {depth}")
+    start = start.float()
+    deep = explicit_loop(single, balanced_factors(start, depth), stop_loss=stop_loss)
+    end = single_loop(single, start, depth, stop_loss=stop_loss)
+    yield row(SINGLE, end, deep, "explicit network, same rule and start")
+    for method, train in ((FLOW, flow), (FAST, flow_then_minimise), (AUTO, auto)):
+        end = train(single, start, depth, stop_loss=stop_loss, max_evaluations=12_000)
+        yield row(method, end, tight, "tight integration")
 
 
 def relative_distance(weight: Tensor, other: Tensor) -> float:

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from statistics import mean
 
 from virtualdepth_lab.reproduce.mnist.problem import BALANCED_START, DRAWN_START, PLAIN, VIRTUAL
-from virtualdepth_lab.reproduce.mnist.training import Curve
 from virtualdepth_lab.reproduce.result import Claim, Record
 from virtualdepth_lab.reproduce.rows import where
+
+Pair = tuple[Sequence[float], Sequence[float]]
 
 PUBLISHED: list[Record] = [
     {
@@ -22,10 +23,10 @@ LEAST_ADDED, MOST_ADDED = 0.14, 0.17  # "roughly 15 %"
 NEAR = 0.05
 
 
-def claims(measured: Sequence[Record], followed: Sequence[tuple[Curve, Curve]]) -> list[Claim]:
+def claims(measured: Sequence[Record], followed: Sequence[Pair]) -> list[Claim]:
     """Judge the published statement, and what this package adds to it.
 
-    ``followed`` holds, for each seed, the curves of virtual and explicit depth from one start at
+    ``followed`` holds, for each seed, the losses of virtual and explicit depth from one start at
     one learning rate.
     """
     return [
@@ -101,10 +102,10 @@ def _free(measured: Sequence[Record]) -> Claim:
     )
 
 
-def _follows(followed: Sequence[tuple[Curve, Curve]]) -> Claim:
+def _follows(followed: Sequence[Pair]) -> Claim:
     gaps = [
-        mean(virtual.loss) / mean(explicit.loss) - 1
-        if len(virtual.loss) == len(explicit.loss)
+        mean(virtual) / mean(explicit) - 1
+        if len(virtual) == len(explicit)
         else None  # one of them diverged
         for virtual, explicit in followed
     ]

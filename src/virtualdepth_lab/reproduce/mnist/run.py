@@ -6,10 +6,10 @@ magnitude." Beside it, the same depth on the plain network, without the paramete
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from statistics import mean
-from typing import Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from virtualdepth_lab.reproduce.mnist.problem import (
 from virtualdepth_lab.reproduce.mnist.tables import curve_name, rows, summary
 from virtualdepth_lab.reproduce.mnist.training import BATCH, Curve, Data, train
 from virtualdepth_lab.reproduce.result import Keep, Progress, Record, ReproduceConfig, Reproduction
+from virtualdepth_lab.reproduce.rows import take_arrays
 from virtualdepth_lab.reproduce.search import best_of, decades, search
 
 TITLE = (
@@ -63,7 +64,15 @@ def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction
     extent = _Extent()
     if config.quick:
         extent = _Extent(sizes=Sizes(first=4, second=8, hidden=48), steps=30, grid_steps=6, span=5)
-    tried = _losses_on_the_grid(data, max(config.seeds) + 1, extent, progress)
+    grids = {
+        f"learning rates, {kind}": partial(
+            _grid_rows, data, kind, max(config.seeds) + 1, extent, progress
+        )
+        for kind in NETWORKS
+    }
+    tried: dict[str, dict[float, float]] = {kind: {} for kind in NETWORKS}
+    for row in keep(grids, later=len(config.seeds)):
+        tried[row["kind"]][row["lr"]] = row["loss"]
     best = {kind: best_of(losses, float) for kind, losses in tried.items()}
     settings = {
         TUTORIAL: [(kind, RATE) for kind in (PLAIN, DRAWN_START)],
@@ -71,19 +80,27 @@ def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction
     }
     twins = [(VIRTUAL, best[VIRTUAL]), (BALANCED_START, best[VIRTUAL])]
     pairs = list(dict.fromkeys([*settings[TUTORIAL], *settings[BEST], *twins]))
-    measured: list[Record] = []
-    arrays: dict[str, Any] = {}
-    followed: list[tuple[Curve, Curve]] = []
-    for seed in config.seeds:
+
+    def trained(seed: int) -> Iterator[Record]:
         curves = _train(data, pairs, seed, extent.steps, extent.sizes, progress)
-        for setting, chosen in settings.items():
-            compared = [curves[pair] for pair in chosen]
-            measured += map(keep, rows(setting, compared, seed, extent.steps, extent.span))
-        followed.append((curves[twins[0]], curves[twins[1]]))
-        arrays |= {
+        arrays = {
             curve_name(kind, lr, seed): _array(curve, extent.steps)
             for (kind, lr), curve in curves.items()
         }
+        for setting, chosen in settings.items():
+            compared = [curves[pair] for pair in chosen]
+            for row in rows(setting, compared, seed, extent.steps, extent.span):
+                yield row | {"arrays": arrays}
+                arrays = {}
+
+    measured = keep({f"training, seed {seed}": partial(trained, seed) for seed in config.seeds})
+    arrays = take_arrays(measured)
+
+    def losses(twin: tuple[str, float], seed: int) -> list[float]:
+        loss = arrays[curve_name(*twin, seed)][0]
+        return [float(value) for value in loss[np.isfinite(loss)]]
+
+    followed = [(losses(twins[0], seed), losses(twins[1], seed)) for seed in config.seeds]
     grid = {
         kind: {f"{lr:g}": loss for lr, loss in losses.items()} for kind, losses in tried.items()
     }
@@ -100,16 +117,16 @@ def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction
     )
 
 
-def _losses_on_the_grid(
-    data: Data, seed: int, extent: _Extent, progress: Progress
-) -> dict[str, dict[float, float]]:
-    """Return, by network and learning rate, the mean loss over the last third of few steps.
+def _grid_rows(
+    data: Data, kind: str, seed: int, extent: _Extent, progress: Progress
+) -> list[Record]:
+    """Return, by learning rate, the mean loss of a network over the last third of few steps.
 
-    The grid of a network grows from the tutorial's rate downhill, until both neighbours of the best
-    rate are worse; the loss of training that diverges is infinite.
+    The grid grows from the tutorial's rate downhill, until both neighbours of the best rate are
+    worse; the loss of training that diverges is infinite.
     """
 
-    def loss(kind: str, lr: float) -> float:
+    def loss(lr: float) -> float:
         progress(f"{kind}, learning rate {lr:g}")
         curves = _train(data, [(kind, lr)], seed, extent.grid_steps, extent.sizes, progress)
         by_step = curves[kind, lr].loss
@@ -117,15 +134,12 @@ def _losses_on_the_grid(
         return round(mean(by_step[-(extent.grid_steps // 3) :]), 4) if finished else math.inf
 
     def losses(grids: Mapping[str, Sequence[int]]) -> dict[str, list[float]]:
-        return {kind: [loss(kind, RATES[place]) for place in grids[kind]] for kind in grids}
+        return {name: [loss(RATES[place]) for place in grids[name]] for name in grids}
 
     first, places = RATES.index(RATE), range(len(RATES))
-    grids = dict.fromkeys(NETWORKS, range(first - 1, first + 2))
+    grids = {kind: range(first - 1, first + 2)}
     tried = search(losses, grids, [float], by=1, most=len(RATES), within=places)
-    return {
-        kind: {RATES[place]: loss for place, loss in of_kind.items()}
-        for kind, of_kind in tried.items()
-    }
+    return [{"kind": kind, "lr": RATES[place], "loss": loss} for place, loss in tried[kind].items()]
 
 
 def _train(

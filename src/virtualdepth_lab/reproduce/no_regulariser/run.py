@@ -3,7 +3,9 @@
 Source: arXiv 1802.06509, Theorem 2 and section 6.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
 
 from virtualdepth_lab.reproduce.no_regulariser.claims import PUBLISHED, claims, summary
 from virtualdepth_lab.reproduce.no_regulariser.problem import (
@@ -25,11 +27,12 @@ DEPTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
 
 def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction:
     """Return rows for each case, depth and seed."""
-    measured: list[Record] = []
-    for case in (constant_gradient, near_zero, away_from_zero, three_outputs):
-        progress(case.__name__.replace("_", " "))
-        for seed in config.seeds:
-            measured += [keep(row) for depth in DEPTHS for row in case(seed, depth)]
+    parts = {
+        f"{case.__name__.replace('_', ' ')}, seed {seed}": partial(_rows, case, seed)
+        for case in (constant_gradient, near_zero, away_from_zero, three_outputs)
+        for seed in config.seeds
+    }
+    measured = keep(parts)
     return Reproduction(
         name=config.name,
         config=asdict(config) | {"dtype": "float64", "inputs": SIZE},
@@ -38,3 +41,8 @@ def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction
         claims=claims(measured),
         summary=summary(measured),
     )
+
+
+def _rows(case: Callable[[int, float], Iterable[Record]], seed: int) -> Iterator[Record]:
+    for depth in DEPTHS:
+        yield from case(seed, depth)

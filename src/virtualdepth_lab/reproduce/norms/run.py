@@ -6,6 +6,7 @@ and 2 (every depth, and against Schatten quasi-norms); the slides of 2019, page 
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 
 import torch
 
@@ -27,12 +28,12 @@ STOP_LOSS, RTOL, MOST = 1e-6, 1e-3, 5000
 
 def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction:
     """Return a row for each problem, depth and alpha."""
-    measured: list[Record] = []
-    for seed in config.seeds:
-        progress(f"commuting measurements, seed {seed}")
-        measured += map(keep, _rows(random_problem(seed), {"seed": seed}))
-    progress("nuclear norm against Schatten norm")
-    measured += map(keep, _rows(contradiction(), {}))
+    parts = {
+        f"commuting measurements, seed {seed}": partial(_rows, random_problem(seed), {"seed": seed})
+        for seed in config.seeds
+    }
+    parts["nuclear norm against Schatten norm"] = partial(_rows, contradiction(), {})
+    measured = keep(parts)
     return Reproduction(
         name=config.name,
         config=asdict(config) | {"stop_loss": STOP_LOSS, "rtol": RTOL, "max_evaluations": MOST},

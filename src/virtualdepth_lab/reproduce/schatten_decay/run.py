@@ -5,6 +5,7 @@ Sources: arXiv cs/0408011 (depth 2), 1606.00668 (Schatten quasi-norms as factors
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from statistics import median
 
@@ -43,7 +44,7 @@ def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction
 
     Quick: three decays and fewer steps, and no claims.
     """
-    measured = list(map(keep, _rows(config, progress)))
+    measured = keep(_parts(config))
     return Reproduction(
         name=config.name,
         config=asdict(config)
@@ -56,18 +57,21 @@ def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction
     )
 
 
-def _rows(config: ReproduceConfig, progress: Progress) -> Iterator[Record]:
+def _parts(config: ReproduceConfig) -> dict[str, Callable[[], Iterator[Record]]]:
     shares = SHARES[1::3] if config.quick else SHARES
     steps = 200 if config.quick else 5000
-    for seed in config.seeds:
-        problem = make_problem(seed)
+    parts: dict[str, Callable[[], Iterator[Record]]] = {}
+    problems = {seed: make_problem(seed) for seed in config.seeds}
+    for seed, problem in problems.items():
         for share in shares:
-            progress(f"seed {seed}, lambda {share:g} of the largest")
-            yield from _path_rows(problem, seed, share, steps)
-    problem = make_problem(config.seeds[0])
+            parts[f"seed {seed}, lambda {share:g} of the largest"] = partial(
+                _path_rows, problem, seed, share, steps
+            )
     for share in shares[::2]:
-        progress(f"time, lambda {share:g} of the largest")
-        yield from _time_rows(problem, share, steps)
+        parts[f"time, lambda {share:g} of the largest"] = partial(
+            _time_rows, problems[config.seeds[0]], share, steps
+        )
+    return parts
 
 
 def _path_rows(problem: Problem, seed: int, share: float, steps: int) -> Iterator[Record]:

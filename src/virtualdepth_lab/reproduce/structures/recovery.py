@@ -6,6 +6,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from virtualdepth.maths import StructureName
 from virtualdepth_lab.reproduce.result import Progress, Record
 from virtualdepth_lab.reproduce.structures.descent import descend_by_rule
 from virtualdepth_lab.reproduce.structures.problem import ACTIVE, Signals, draw_signals, joined
@@ -17,29 +18,28 @@ IMBALANCES: Mapping[float, float] = {1: 0.0, 2: 1e-12, 3: 1e-3, 4: 1e-2}
 
 
 def recovery_rows(
-    seeds: Sequence[int], draws: int, steps: int, progress: Progress
+    structure: StructureName, seeds: Sequence[int], draws: int, steps: int, progress: Progress
 ) -> Iterator[Record]:
-    """Yield a row for each kind of signal, method, number of active blocks and seed."""
-    for structure in ACTIVE:
-        keys, drawn = [], []
-        for seed in seeds:
-            generator = torch.Generator().manual_seed(seed)
-            for active in ACTIVE[structure]:
-                keys.append((active, seed))
-                drawn.append(draw_signals(structure, active, draws, generator))
-        signals = joined(drawn)
-        for method, errors in _errors(signals, steps, progress):
-            for (active, seed), of_active in zip(keys, torch.split(errors, draws), strict=True):
-                yield {
-                    "part": "recovery",
-                    "structure": structure,
-                    "active": active,
-                    "method": method,
-                    "seed": seed,
-                    "draws": draws,
-                    "share": float((of_active < FOUND).double().mean()),
-                    "median_error": float(of_active.median()),
-                }
+    """Yield a row for each method, number of active blocks and seed, of one kind of signal."""
+    keys, drawn = [], []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        for active in ACTIVE[structure]:
+            keys.append((active, seed))
+            drawn.append(draw_signals(structure, active, draws, generator))
+    signals = joined(drawn)
+    for method, errors in _errors(signals, steps, progress):
+        for (active, seed), of_active in zip(keys, torch.split(errors, draws), strict=True):
+            yield {
+                "part": "recovery",
+                "structure": structure,
+                "active": active,
+                "method": method,
+                "seed": seed,
+                "draws": draws,
+                "share": float((of_active < FOUND).double().mean()),
+                "median_error": float(of_active.median()),
+            }
 
 
 def _errors(signals: Signals, steps: int, progress: Progress) -> Iterator[tuple[str, Tensor]]:

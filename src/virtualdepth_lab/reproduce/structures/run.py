@@ -4,14 +4,16 @@ Sources: arXiv 1806.00468, 2002.09277, 2010.02501, 2108.01538 (structures); 2409
 0711.1612 (reweighting).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 
 from virtualdepth_lab.reproduce.result import Keep, Progress, Record, ReproduceConfig, Reproduction
 from virtualdepth_lab.reproduce.rows import grouped
 from virtualdepth_lab.reproduce.structures.claims import PUBLISHED, claims
-from virtualdepth_lab.reproduce.structures.features import feature_rows
+from virtualdepth_lab.reproduce.structures.features import METHODS, feature_rows
 from virtualdepth_lab.reproduce.structures.lazy import lazy_rows
+from virtualdepth_lab.reproduce.structures.problem import ACTIVE
 from virtualdepth_lab.reproduce.structures.recovery import FOUND, IMBALANCES, recovery_rows
 from virtualdepth_lab.reproduce.structures.slopes import slope_rows
 from virtualdepth_lab.reproduce.structures.summary import summarised
@@ -33,7 +35,7 @@ def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction
 
     Quick: fewer depths, draws and steps, and no claims.
     """
-    measured = list(map(keep, _rows(config, progress)))
+    measured = keep(_parts(config, progress))
     return Reproduction(
         name=config.name,
         config=asdict(config)
@@ -48,13 +50,23 @@ def run(config: ReproduceConfig, progress: Progress, keep: Keep) -> Reproduction
     )
 
 
-def _rows(config: ReproduceConfig, progress: Progress) -> Iterator[Record]:
+def _parts(
+    config: ReproduceConfig, progress: Progress
+) -> dict[str, Callable[[], Iterator[Record]]]:
     quick, seeds = config.quick, config.seeds
-    progress("slopes")
-    yield from slope_rows(seeds[:1], (2,) if quick else (2, 3))
-    yield from recovery_rows(seeds, 2 if quick else 10, 50 if quick else 4000, progress)
-    yield from feature_rows(seeds, 100 if quick else 3000, progress)
-    progress("lazy to rich")
-    yield from lazy_rows(seeds, LAMBDAS[1::2] if quick else LAMBDAS, (2,) if quick else (2, 3))
-    progress("infinite width")
-    yield from width_rows(seeds, WIDTHS[:2] if quick else WIDTHS)
+    draws, most = (2, 50) if quick else (10, 4000)
+    steps, depths = (100, (2,)) if quick else (3000, (2, 3))
+    parts: dict[str, Callable[[], Iterator[Record]]] = {}
+    parts["slopes"] = partial(slope_rows, seeds[:1], depths)
+    for structure in ACTIVE:
+        parts[f"recovery, {structure}"] = partial(
+            recovery_rows, structure, seeds, draws, most, progress
+        )
+    for method in METHODS:
+        parts[f"features, {method}"] = partial(feature_rows, method, seeds, steps, progress)
+    for seed in seeds:
+        lambdas = LAMBDAS[1::2] if quick else LAMBDAS
+        parts[f"lazy to rich, seed {seed}"] = partial(lazy_rows, [seed], lambdas, depths)
+    for width in WIDTHS[:2] if quick else WIDTHS:
+        parts[f"infinite width, {width}"] = partial(width_rows, seeds, [width])
+    return parts

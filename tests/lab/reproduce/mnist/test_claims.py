@@ -21,7 +21,7 @@ def judged(explicit_hit: int, virtual_parameters: int, gap: float) -> list[bool]
     others = [curve(BALANCED_START, [2.0] * 40, 1150), curve(VIRTUAL, sooner, virtual_parameters)]
     measured = rows(TUTORIAL, [plain, drawn], 0, 40, 1)
     measured += rows(BEST, [plain, drawn, *others], 0, 40, 1)
-    twins = curve(VIRTUAL, [1.0 + gap] * 4), curve(BALANCED_START, [1.0] * 4)
+    twins = [1.0 + gap] * 4, [1.0] * 4
     return [claim.held for claim in claims(measured, [twins])]
 
 
@@ -36,6 +36,6 @@ def test_a_twin_that_diverged_follows_nothing() -> None:
     plain = curve(PLAIN, [2.0, 1.0])
     networks = [plain, *(curve(kind, [2.0, 1.0]) for kind in NETWORKS[1:])]
     measured = rows(TUTORIAL, networks[:2], 0, 2, 1) + rows(BEST, networks, 0, 2, 1)
-    last = claims(measured, [(curve(VIRTUAL, [2.0]), curve(BALANCED_START, [2.0, 2.0]))])[-1]
+    last = claims(measured, [([2.0], [2.0, 2.0])])[-1]
     assert not last.held
     assert "diverged" in last.evidence
