@@ -8,6 +8,7 @@
 #                     for Linux carries CUDA; the PyTorch index for CPU wheels has a small one.
 #   ARGS=...          arguments for `virtualdepth verify`, such as ARGS="--depth 4"
 #   PYTEST_ARGS=...   arguments for pytest
+#   EXTRAS=...        extras that `make clean-install` installs, such as EXTRAS="none lightning"
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PYTEST_ARGS ?= -n 2 -q
@@ -18,10 +19,11 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help verify test slow check lint types pytest docs clean
+.PHONY: help verify test slow check lint types pytest docs dist clean-install clean
 
 help:
-	@echo "make verify | test | slow | check | lint | types | pytest | docs | clean (options: head of the Makefile)"
+	@echo "make verify | test | slow | check | lint | types | pytest | docs | dist | clean-install | clean"
+	@echo "(options: head of the Makefile)"
 
 verify: .venv/.installed-experiments
 	$(VENV_PYTHON) -m virtualdepth verify $(ARGS)
@@ -46,6 +48,19 @@ slow: .venv/.installed-dev
 
 docs: .venv/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict
+
+# What a release consists of, in dist/: wheel, sdist, and the site of the documentation. The wheel is
+# built from the sdist.
+dist: docs
+	rm -rf dist
+	$(VENV_PYTHON) -m build --no-isolation --outdir dist
+	$(VENV_PYTHON) -m twine check --strict dist/*
+	$(VENV_PYTHON) -m tarfile -c dist/virtualdepth-docs.tar.gz site
+
+# The wheel of dist/ in a clean environment, for each of EXTRAS; all of them download a gigabyte.
+EXTRAS ?= none all
+clean-install: .venv/.installed-dev
+	$(VENV_PYTHON) tests/clean_install.py dist/*.whl $(EXTRAS) $(if $(TORCH_INDEX),--torch-index "$(TORCH_INDEX)")
 
 # Environment and caches go; what runs left under runs/ stays.
 clean:

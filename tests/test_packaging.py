@@ -1,7 +1,9 @@
 """The wheel and the sdist, each installed into a clean environment that has torch alone."""
 
+import email
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -10,9 +12,12 @@ import tomllib
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from benchmarks.download_sizes import closure
 from packaging.requirements import Requirement
+from tests.clean_install import CHECKS
 
 ROOT = Path(__file__).parents[1]
 VERSION = importlib.metadata.version("virtualdepth")
@@ -30,7 +35,7 @@ def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def closure(*names: str) -> set[str]:
+def installed_closure(*names: str) -> set[str]:
     """The distributions that ``names`` require, extras left out."""
     found: set[str] = set()
     waiting = list(names)
@@ -98,6 +103,29 @@ def test_the_sdist_holds_what_git_tracks(artefacts: dict[str, Path]) -> None:
 
 
 @pytest.mark.slow
+def test_the_index_would_take_both(artefacts: dict[str, Path]) -> None:
+    command = [sys.executable, "-m", "twine", "check", "--strict", *artefacts.values()]
+    said = run(*command, cwd=artefacts["wheel"].parent)
+    assert said.count("PASSED") == 2
+
+
+@pytest.mark.slow
+def test_the_wheel_tells_what_it_is(artefacts: dict[str, Path]) -> None:
+    (listing,) = (
+        name
+        for name in zipfile.ZipFile(artefacts["wheel"]).namelist()
+        if name.endswith(".dist-info/METADATA")
+    )
+    found = email.message_from_bytes(zipfile.ZipFile(artefacts["wheel"]).read(listing))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert found["Version"] == project["version"]
+    assert found["License-Expression"] == project["license"]
+    assert found["Requires-Python"] == project["requires-python"]
+    assert set(found.get_all("Provides-Extra")) == set(project["optional-dependencies"])
+    assert found["Description-Content-Type"] == "text/markdown"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_installs_into_clean_environment(
     artefacts: dict[str, Path], tmp_path: Path, kind: str
@@ -107,7 +135,7 @@ def test_installs_into_clean_environment(
     python = environment / "bin" / "python"
     site_packages = environment / "lib" / f"python{sysconfig.get_python_version()}/site-packages"
     # hatchling is there to build the sdist.
-    link_distributions(closure("torch", "hatchling"), site_packages)
+    link_distributions(installed_closure("torch", "hatchling"), site_packages)
     run(
         *(sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--no-deps"),
         *("--no-build-isolation", "--disable-pip-version-check", artefacts[kind]),
@@ -134,5 +162,32 @@ def test_installs_into_clean_environment(
 
 
 def test_versions_agree() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"\nversion: {VERSION}\n" in citation
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\nversion: {project['version']}\n" in citation
+    (released,) = re.findall(r'^date-released: "(.*)"$', citation, re.MULTILINE)
+    assert f"\n## [{project['version']}] - {released}\n" in changes
+    assert project["version"] == VERSION, "the metadata is of another version: install again"
+
+
+def test_every_extra_is_installed_and_used_before_a_release() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(CHECKS) == {"none", *project["optional-dependencies"]} - {"dev"}
+
+
+def test_a_package_counts_once_among_the_downloads() -> None:
+    def entry(name: str, *needs: str) -> dict[str, Any]:
+        return {"metadata": {"name": name, "requires_dist": list(needs)}}
+
+    installs = {
+        "own": entry("own", "torch", "plot; extra == 'plots'", "own[plots]; extra == 'all'"),
+        "torch": entry("torch", "numpy"),
+        "plot": entry("plot", "numpy", "Server_x[fast]>=1"),
+        "server-x": entry("server-x", "quick; extra == 'fast'", "other; extra == 'slow'"),
+        "numpy": entry("numpy"),
+        "quick": entry("quick"),
+    }
+    assert closure(installs, "own") == {"own", "torch", "numpy"}
+    plots = {"own", "torch", "numpy", "plot", "server-x", "quick"}
+    assert closure(installs, "own", ["plots"]) == closure(installs, "own", ["all"]) == plots
