@@ -80,8 +80,8 @@ def _list(options: argparse.Namespace) -> int:
         needs = f" (needs {listed.data})" if listed.data else ""
         print(f"{name:{width}}  {listed.duration:>6}  {listed.line}{needs}")
     print(
-        "\nTimes are CPU time; with --quick an experiment takes about a minute. The folders that some"
-        "\nneed lie under --data-dir; python -m virtualdepth_lab.prepare_data puts them there."
+        "\nTimes are CPU time; with --quick an experiment takes about a minute. The folders that\n"
+        "some need lie under --data-dir; python -m virtualdepth_lab.prepare_data puts them there."
     )
     return PASSED
 
