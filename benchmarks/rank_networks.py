@@ -72,15 +72,14 @@ class Thinned:
         self.found[tolerance] = size(thin), thin
 
     def at(self, share: float) -> nn.Module:
-        """Bisect between the tolerances known, until within 2 % of the share."""
+        """Bisect between the tolerances known, down to a thousandth."""
         allowed = share * self.found[0.0][0]
-        for _ in range(10):
-            high = self.least(allowed)
-            if self.found[high][0] >= 0.98 * allowed:
-                break
+        while (high := self.least(allowed)) > 0:
             low = max(each for each in self.found if each < high)
+            if high - low < 1e-3 or self.found[high][0] == allowed:
+                break
             self.add((low + high) / 2)
-        return self.found[self.least(allowed)][1]
+        return self.found[high][1]
 
     def least(self, allowed: float) -> float:
         """Find the least tolerance known that keeps no more than allowed, or the largest known."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pydoc_data.topics import topics
 
 import torch
@@ -73,9 +74,9 @@ def loss(model: nn.Module, data: Data) -> float:
     return cross_entropy(model(data[0]).flatten(0, 1), data[1].flatten()).item()
 
 
-def digits(folder: str | None) -> list[Data]:
+def digits(folder: str | None, sizes: tuple[int, int, int]) -> list[Data]:
     images, labels = load_mnist(folder)
-    return cut((images + 0.5, labels), (10_000, 2_000, 5_000))
+    return cut((images + 0.5, labels), sizes)
 
 
 def text(folder: str | None) -> list[Data]:
@@ -101,15 +102,35 @@ class Problem:
     seen: int  # training samples by which the truncation is whitened
     sign: int = 1  # -1 where less is better
 
-    def steps(self, data: Data) -> int:
-        return self.epochs * (len(data[1]) // self.batch)
-
 
 PERCENT = "test accuracy, %"
 PROBLEMS = {
-    "MLP": Problem(multilayer, digits, accuracy, PERCENT, 100, 5, 1000),
-    "ConvNet": Problem(convolutional, digits, accuracy, PERCENT, 50, 1, 500),
+    "MLP": Problem(
+        multilayer,
+        partial(digits, sizes=(10_000, 5_000, 10_000)),
+        accuracy,
+        PERCENT,
+        batch=100,
+        epochs=5,
+        seen=1000,
+    ),
+    "ConvNet": Problem(
+        convolutional,
+        partial(digits, sizes=(10_000, 2_000, 5_000)),
+        accuracy,
+        PERCENT,
+        batch=50,
+        epochs=1,
+        seen=500,
+    ),
     "transformer": Problem(
-        Transformer, text, loss, "test loss, nats a character", 8, 1, 100, sign=-1
+        Transformer,
+        text,
+        loss,
+        "test loss, nats a character",
+        batch=8,
+        epochs=1,
+        seen=100,
+        sign=-1,
     ),
 }
