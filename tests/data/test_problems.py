@@ -92,7 +92,8 @@ def test_csv(tmp_path: Path) -> None:
         ({"data": "ethanol"}, "^data_dir: expected the folder that holds ethanol/ethanol.npz but "
          "got none; name it, or set VIRTUALDEPTH_DATA$"),
         ({"data": "ethanol", "data_dir": "nowhere"}, "^data_dir: expected a folder with the file "
-         "ethanol/ethanol.npz .* but got no such file in nowhere; put it there$"),
+         "ethanol/ethanol.npz .* but got no such file in nowhere; put it there by "
+         r"python -m virtualdepth_lab\.prepare_data$"),
     ],
 )  # fmt: skip
 def test_refuses(

@@ -28,5 +28,5 @@ def find_file(data_dir: str | None, *names: str, source: str) -> Path:
     raise UnusableError(
         "data_dir",
         f"expected a folder with the file {wanted} ({source}) but got no such file in {folder}; "
-        "put it there",
+        "put it there by python -m virtualdepth_lab.prepare_data",
     )
