@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 from solver_accuracy import TRAJECTORIES, Problem, direction, exact, measure
 from speed_common import PRODUCT, Job, Sample, alone, interleaved, product, seconds, spread
 from speed_figures import label_ends, plain_ticks
-from speed_overhead import a_parameter
 from speed_steps import Stepper
 from torch import Tensor, nn
 
@@ -192,13 +191,9 @@ def jobs(options: argparse.Namespace) -> list[Job]:
     device, quick = options.device, options.quick
     sizes = (64,) if quick else (256, 512, 1024)
     budget = 0.05 if quick else 1.0
-    few = 4 if quick else 20
-    unlike: list[tuple[int, ...]] = [(64, 64 + more) for more in range(few)]
     return [
-        *(partial(steps, size, device, budget * max(2, size / 200)) for size in sizes),
-        partial(transformer, device, 2 * budget),
-        partial(a_parameter, "64 x 64", [(64, 64)], device, budget),
-        partial(a_parameter, "unlike shapes, from 64 x 64", unlike, device, budget),
+        *(partial(steps, size, device, budget * max(2, size / 300)) for size in sizes),
+        partial(transformer, device, budget),
         *(
             partial(cost, name, 32 if quick else 128, 3, 20 if quick else 100, device)
             for name in TRAJECTORIES

@@ -3,12 +3,15 @@
 Vectors: a step of many, less torch's own foreach addition on the same tensors. Matrices of 64 x 64,
 "svd" at depth 3: a step of many, less the bare function for P_W(G) and the addition for each, so
 that what batching saves counts in our favour; of many unlike shapes and of one alone too, where
-there is nothing to batch.
+there is nothing to batch, and of one of 12 x 16. Each with an SVD at every step, and between two
+decompositions, where the bare function is P in a basis that is there. All take turns with a step of
+torch.optim.SGD, and the overhead is given as a multiple of it.
 Depth 1: a step on the shapes of a ResNet-18 against torch.optim.SGD. Memory: the most that a step
 holds beyond what there was, update included, in matrices of the parameter's size.
 """
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from statistics import median
 from typing import Any
@@ -30,8 +33,10 @@ from speed_steps import Stepper, ours
 from torch import Tensor
 
 import virtualdepth as vd
-from virtualdepth.maths import preconditioned_gradient
+from virtualdepth.maths import preconditioned_gradient, preconditioner
 
+Kind = Callable[[torch.nn.Parameter], Callable[[], Tensor]]
+NEVER = 10**9  # a frequency: after the first step W is not decomposed
 RESNET18_BLOCKS = ((64, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 512))
 RESNET18_BLOCKS += ((512, 512),)
 
@@ -60,11 +65,21 @@ def step_sample(kind: Any, shapes: list[tuple[int, ...]], device: str, **options
     return lambda: seconds(optimizer.step, device)
 
 
-def algebra(owned: list[torch.nn.Parameter], device: str) -> Sample:
+def exactly(parameter: torch.nn.Parameter) -> Callable[[], Tensor]:
+    return lambda: preconditioned_gradient(parameter, parameter.grad, 3.0).direction
+
+
+def in_a_basis(parameter: torch.nn.Parameter) -> Callable[[], Tensor]:
+    found = preconditioner(parameter.detach(), 3.0)
+    return lambda: found.apply(parameter.grad).direction
+
+
+def algebra(owned: list[torch.nn.Parameter], device: str, kind: Kind = exactly) -> Sample:
+    bare = [(parameter, kind(parameter)) for parameter in owned]
+
     def run() -> None:
-        for parameter in owned:
-            update = preconditioned_gradient(parameter, parameter.grad, 3.0).direction
-            parameter.add_(update, alpha=-1e-6)
+        for parameter, update in bare:
+            parameter.add_(update(), alpha=-1e-6)
 
     def without_graph() -> None:
         with torch.no_grad():
@@ -84,23 +99,35 @@ def additions(owned: list[torch.nn.Parameter], device: str) -> Sample:
 
 
 def a_parameter(what: str, shapes: list[tuple[int, ...]], device: str, budget: float) -> list[Row]:
-    count, bare = len(shapes), additions if len(shapes[0]) == 1 else algebra
-    samples = {
-        "step": step_sample(vd.EndToEndSGD, shapes, device, depth=3, solver="svd"),
-        "algebra": bare(parameters(shapes, device), device),
-        "torch.optim.SGD": step_sample(torch.optim.SGD, shapes, device),
+    count, sgd = len(shapes), "torch.optim.SGD"
+    bare: dict[str, tuple[int, Sample]] = {
+        "SVD at every step": (1, algebra(parameters(shapes, device), device)),
+        "between decompositions": (NEVER, algebra(parameters(shapes, device), device, in_a_basis)),
     }
+    if len(shapes[0]) == 1:
+        bare = {"no matrices": (1, additions(parameters(shapes, device), device))}
+    samples = {sgd: step_sample(torch.optim.SGD, shapes, device)}
+    for kind, (frequency, own) in bare.items():
+        options = {"depth": 3, "solver": "svd", "precondition_frequency": frequency}
+        samples[f"{kind}, step"] = step_sample(vd.EndToEndSGD, shapes, device, **options)
+        samples[f"{kind}, algebra"] = own
     times = interleaved(product((64, 64), device), samples, budget, most=100)
     micro = {name: 1e6 * median(own) / count for name, own in times.items()}
-    return [
-        {
-            "what": f"{count} of {what}",
-            "step, us a parameter": micro["step"],
-            "algebra, us a parameter": micro["algebra"],
-            "overhead, us a parameter": micro["step"] - micro["algebra"],
-            "torch.optim.SGD, us a parameter": micro["torch.optim.SGD"],
-        }
-    ]
+    rows = []
+    for kind in bare:
+        step, algebra_alone = micro[f"{kind}, step"], micro[f"{kind}, algebra"]
+        rows.append(
+            {
+                "what": f"{count} of {what}",
+                "kind": kind,
+                "step, us a parameter": step,
+                "algebra, us a parameter": algebra_alone,
+                "overhead, us a parameter": step - algebra_alone,
+                "torch.optim.SGD, us a parameter": micro[sgd],
+                "overhead, steps of SGD": (step - algebra_alone) / micro[sgd],
+            }
+        )
+    return rows
 
 
 def depth_one(momentum: float, device: str, budget: float) -> list[Row]:
@@ -154,6 +181,7 @@ def jobs(options: argparse.Namespace) -> list[Job]:
         partial(a_parameter, "64 x 64", [(64, 64)] * few, device, budget),
         partial(a_parameter, "unlike shapes, from 64 x 64", unlike, device, budget),
         partial(a_parameter, "64 x 64", [(64, 64)], device, budget),
+        partial(a_parameter, "12 x 16", [(12, 16)], device, budget),
         *(partial(depth_one, momentum, device, 2 * budget) for momentum in (0.0, 0.9)),
         *(partial(memory, size, device) for size in sizes),
     ]

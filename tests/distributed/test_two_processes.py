@@ -102,9 +102,16 @@ def test_what_the_sum_does_not_tell_is_gathered(measured: list[Any]) -> None:
         ),
         ("rms", "ValueError: step_scale: expected 'raw' or 'unit' for the sharded parameter w"),
         ("auto", "ValueError: step_scale: expected 'raw' or 'unit' for the sharded parameter w"),
-        ("frequency", "ValueError: precondition_frequency: expected 1 for the sharded parameter w"),
+        ("frequency", "none"),
+        (
+            "frequency, gathered",
+            "ValueError: precondition_frequency: expected 1 for the sharded parameter w but got 2: "
+            "between two decompositions P acts in the basis of the Gram matrix",
+        ),
+        ("frequency, packed", "ValueError: precondition_frequency: expected 1 for the sharded par"),
+        ("frequency, copies", "ValueError: precondition_frequency: expected 1 for the sharded par"),
         ("rows, frequency", "none"),
-        ("frequency later", "ValueError: precondition_frequency: expected 1 for the sharded par"),
+        ("frequency later", "none"),
         ("origin", "ValueError: origin: expected None for the sharded parameter w but got 'init'"),
         (
             "packed",

@@ -1,8 +1,10 @@
 """Where the parts of a parameter lie: the only module that knows torch's DTensor."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from virtualdepth.distributed._plan import ShardedMatrix
@@ -34,18 +36,19 @@ def shard_like(full: Tensor, like: Any) -> Tensor:
     return local_part(replicated.redistribute(placements=like.placements))
 
 
-def dtensor_like(part: Tensor, like: Any) -> Tensor:
-    """Make a DTensor placed like another one from a local part of its shape."""
+def dtensor_like(part: Tensor, like: Any, shape: Sequence[int] | None = None) -> Tensor:
+    """Make a DTensor placed like another one, and of its shape unless told, from a local part."""
     from torch.distributed.tensor import DTensor
 
     # without shape and stride, parts of uneven size would silently give a wrong shape
+    whole = like if shape is None else torch.empty(shape, device="meta")
     return DTensor.from_local(
         part,
         like.device_mesh,
         like.placements,
         run_check=False,
-        shape=like.shape,
-        stride=like.stride(),
+        shape=whole.shape,
+        stride=whole.stride(),
     )
 
 

@@ -39,9 +39,12 @@ from virtualdepth.maths._factorization import (
 )
 from virtualdepth.maths._fibre import fibre_path, frame_path
 from virtualdepth.maths._gram import (
+    GramBasis,
     GramPreconditioner,
+    gram_basis,
     gram_block,
     gram_block_size,
+    gram_cross,
     gram_preconditioner,
 )
 from virtualdepth.maths._kernel import depth_kernel, gain_exponent, layer_count
@@ -112,6 +115,7 @@ from virtualdepth.maths.structures import (
 __all__ = [
     "STRUCTURES",
     "Form",
+    "GramBasis",
     "GramPreconditioner",
     "LinAlgError",
     "Node",
@@ -158,8 +162,10 @@ __all__ = [
     "gain_rate",
     "gaussian_start",
     "gradient_alignment",
+    "gram_basis",
     "gram_block",
     "gram_block_size",
+    "gram_cross",
     "gram_preconditioner",
     "guaranteed_descent",
     "in_dtype",

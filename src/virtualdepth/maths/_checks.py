@@ -1,7 +1,6 @@
 """What the functions of this package require of their inputs."""
 
 import math
-from functools import reduce
 from numbers import Real
 
 import torch
@@ -106,7 +105,11 @@ def check_finite(tensor: Tensor, name: str = "weight") -> None:
 def working_dtype(*tensors: Tensor) -> torch.dtype:
     """Return the dtype to compute in: float64 if a tensor is float64, else float32."""
     # not cached: torch.compile warns of a cache
-    return reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
+    found = torch.float32
+    for tensor in tensors:
+        if tensor.dtype != found:
+            found = torch.promote_types(tensor.dtype, found)
+    return found
 
 
 def in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:

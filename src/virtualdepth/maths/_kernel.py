@@ -201,9 +201,10 @@ def kernel_inside(
     if has_few_layers(depth):
         # with t, p of sigma_r and u, q of sigma_s, p = t + lambda: u at N = 2, u (p + q) at N = 3
         small = small_square(sigma, depth, imbalance) if unbalanced else sigma.pow(2 / depth)
-        large = small + imbalance
+        # of small matrices each operation shows: none that adds 0 or multiplies by 1
+        large = small + imbalance if unbalanced else small
         powers = [torch.ones_like(large), *accumulate([large] * int(depth - 2), torch.mul)]
-        right = torch.stack([power * small for power in powers], dim=-2)
+        right = torch.stack([small, *(power * small for power in powers[1:])], dim=-2)
         if scale is not None:
             right = right * scale.unsqueeze(-2)
         return torch.stack(powers[::-1], dim=-1) @ right

@@ -55,9 +55,9 @@ def _init_parameter(group: Group, number: int, index: int, states: States) -> No
     """Make the momentum and what the solver keeps, of one parameter."""
     solver, parameter = SOLVERS[group["solver"]], group["params"][index]
     matrix = matrix_of(group, number, index, states)
-    if matrix is not None and is_distributed(parameter):
-        matrix = None  # a step refuses it, unless a checkpoint's solver is replaced before
     own = None if matrix is None else solver_of(matrix)
+    if own is not None and is_distributed(parameter) and not own.sharded:
+        own = None  # a step refuses it, unless a checkpoint's solver is replaced before
     if group["momentum"] != 0 and not (own is solver and solver.moves_parameter):
         init_momentum(states[parameter], parameter)
     if matrix is not None and own is not None and own.keeps_state:

@@ -79,7 +79,7 @@ class MatrixView:
         """
         if not self.structure.of_matrices:
             return tensor
-        matrices = tensor.flatten(1)
+        matrices = tensor if tensor.ndim == 2 else tensor.flatten(1)
         if self.count > 1:
             matrices = matrices.reshape(self.count, -1, matrices.shape[-1])
         return matrices.mT if self.transposed else matrices

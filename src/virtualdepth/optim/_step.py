@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
 import torch
 import torch.distributed as dist
@@ -26,6 +27,8 @@ from virtualdepth.optim._replicas import Replicas
 from virtualdepth.optim.sharded import Agreed, agreed_steps
 from virtualdepth.optim.solvers import SOLVERS, solver_of
 from virtualdepth.optim.step_scales import STEP_SCALES
+
+_NO_CONTEXT: Final = nullcontext()
 
 
 @dataclass
@@ -50,7 +53,7 @@ def take_step(
         compute, steps = partial(_compute, groups, states, session, loss), None
         if DISTRIBUTED and dist.is_initialized():
             session.replicas.compare(groups, OPTIONS)
-            steps = agreed_steps(groups, session.agreed, compute, finite)
+            steps = agreed_steps(groups, states, session.caches, session.agreed, compute, finite)
         if steps is None:
             steps = compute()
     except BaseException:
@@ -73,7 +76,7 @@ def without_autocast(groups: Sequence[Group]) -> AbstractContextManager[object]:
     kinds = {p.device.type for group in groups for p in group["params"]} - {"meta"}
     on = [kind for kind in kinds if torch.is_autocast_enabled(kind)]
     if not on:
-        return nullcontext()
+        return _NO_CONTEXT
     stack = ExitStack()
     for kind in on:
         stack.enter_context(torch.autocast(kind, enabled=False))

@@ -20,8 +20,16 @@ from virtualdepth.distributed import (
     shard_groups,
     sharded_matrix,
 )
-from virtualdepth.maths import gram_block_size
-from virtualdepth.optim._matrices import Group, GroupStep, Matrix, matrix_of, parameter_name
+from virtualdepth.maths import GramBasis, gram_block_size
+from virtualdepth.optim._matrices import (
+    Caches,
+    Group,
+    GroupStep,
+    Matrix,
+    States,
+    matrix_of,
+    parameter_name,
+)
 from virtualdepth.optim._options import OPTIONS, check_able, check_depth_options
 from virtualdepth.optim.solvers import Knows
 from virtualdepth.optim.step_scales import STEP_SCALES
@@ -39,6 +47,8 @@ class Part:
     layout: ShardedMatrix  # what all processes know about it
     plan: Plan  # what a step does with it
     step: GroupStep = field(init=False)  # of its group
+    # where W is not decomposed in this step: the basis to act in, and the local part of U
+    kept: tuple[GramBasis, Tensor] | None = None
 
     @property
     def parameter(self) -> Tensor:
@@ -82,17 +92,30 @@ class Part:
     @property
     def block_size(self) -> int:
         """Numbers that this parameter adds to the all-reduce."""
-        # one more for ||G||^2
-        return gram_block_size(self.rows_shape[1]) + 1 if self.plan.scheme is Scheme.GRAM else 0
+        if self.plan.scheme is not Scheme.GRAM:
+            return 0
+        columns = self.rows_shape[1]
+        # U^T G with ||W||^2, or the Gram block, and ||G||^2
+        return columns**2 + 2 if self.kept else gram_block_size(columns) + 1
+
+    @property
+    def keeps_basis(self) -> bool:
+        """Whether W is decomposed every so many steps only."""
+        return self.matrix.decomposes and self.group["precondition_frequency"] > 1
 
 
-def parts(groups: Sequence[Group]) -> list[Part]:
+def parts(
+    groups: Sequence[Group], states: States | None = None, caches: Caches | None = None
+) -> list[Part]:
     """Find what lies on several processes, and plan it: in the same order on all of them."""
+    states = {} if states is None else states
     sharded: list[Part] = []
     for number, group in enumerate(groups):
         for index, parameter in enumerate(group["params"]):
-            if is_distributed(parameter) and (part := _part(group, number, index)) is not None:
-                sharded.append(part)
+            if is_distributed(parameter):
+                matrix = matrix_of(group, number, index, states, caches)
+                if matrix is not None:
+                    sharded.append(_part(matrix, number))
     if not sharded:
         return sharded
     _check_meshes(sharded)
@@ -149,18 +172,10 @@ def check_sharded_options(name: str, group: Mapping[str, Any]) -> None:
         raise ValueError(f"origin: expected None{where} but got {group['origin']!r}, which {why}")
 
 
-def _part(group: Group, number: int, index: int) -> Part | None:
-    matrix = matrix_of(group, number, index, {})
-    if matrix is None:
-        return None
+def _part(matrix: Matrix, number: int) -> Part:
+    group = matrix.group
     check_depth_options(group)  # which may have changed since the last step
     check_sharded_options(matrix.name, group)
-    if group["precondition_frequency"] != 1 and matrix.decomposes:
-        raise ValueError(
-            f"precondition_frequency: expected 1 for the sharded parameter {matrix.name} but got "
-            f"{group['precondition_frequency']!r}: each process would have to keep a basis of the "
-            "whole of it; leave it unsharded, or give its group 1"
-        )
     view, raw = matrix.view, STEP_SCALES[group["step_scale"]].needs is Knows.NOTHING
     layout = sharded_matrix(
         matrix.name,
@@ -178,6 +193,17 @@ def _part(group: Group, number: int, index: int) -> Part | None:
 def _wanted(part: Part) -> Scheme | None:
     """The scheme that the group asks for; where nothing is cut there is nothing to choose."""
     scheme, possible = part.group.get("scheme", "auto"), scheme_bytes(part.layout)
+    if part.keeps_basis:
+        if scheme not in ("auto", "gram") or Scheme.GRAM not in possible:
+            raise ValueError(
+                "precondition_frequency: expected 1 for the sharded parameter "
+                f"{part.matrix.name} but got {part.group['precondition_frequency']!r}: between two "
+                "decompositions P acts in the basis of the Gram matrix, which has no part in "
+                f"{part.layout.count} of {part.layout.shape}, placed "
+                f"{part.parameter.placements}, "  # type: ignore[attr-defined]
+                f"with scheme={scheme!r}; leave it unsharded, or give its group 1"
+            )
+        return Scheme.GRAM
     if scheme == "auto" or Scheme.LOCAL in possible:
         return None
     if Scheme(scheme) not in possible:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,9 +19,9 @@ from virtualdepth.distributed import (
     local_part,
     shard_groups,
 )
-from virtualdepth.maths import gram_block, gram_preconditioner, is_ordinary
+from virtualdepth.maths import gram_basis, gram_block, gram_cross, is_ordinary
 from virtualdepth.optim._finite_check import FiniteCheck
-from virtualdepth.optim._matrices import Group, GroupStep
+from virtualdepth.optim._matrices import Caches, Group, GroupStep, States
 from virtualdepth.optim._new_values import check_new_values
 from virtualdepth.optim.sharded._gather import at_owners, gathered, on_whole
 from virtualdepth.optim.sharded._parameters import (
@@ -31,6 +32,7 @@ from virtualdepth.optim.sharded._parameters import (
     parts,
     planned,
 )
+from virtualdepth.optim.solvers import begin_sharded, note_sharded, was_changed
 from virtualdepth.optim.step_scales import STEP_SCALES
 
 
@@ -40,6 +42,7 @@ class Agreed:
 
     groups: list[Group] = field(default_factory=list)  # as they were then
     planned: list[Any] | None = None  # None before the first comparison
+    refresh: bool = False  # whether the next step decomposes every W, whose ever turn it is
 
     def remember(self, groups: Sequence[Group]) -> None:
         """Take what the groups ask for as agreed."""
@@ -49,6 +52,8 @@ class Agreed:
 
 def agreed_steps(
     groups: Sequence[Group],
+    states: States,
+    caches: Caches,
     agreed: Agreed,
     compute: Callable[..., list[GroupStep]],
     finite: FiniteCheck,
@@ -57,6 +62,7 @@ def agreed_steps(
 
     ``compute`` is the step of all parameters but some. Without sharded parameters there are none.
     """
+    find = partial(parts, states=states, caches=caches)
     placed = [p for group in groups for p in group["params"] if is_distributed(p)]
     if not placed:
         return None
@@ -65,17 +71,31 @@ def agreed_steps(
         agreement.compare()
         agreed.remember(groups)
     while True:
-        agreement.changed = planned(groups) != agreed.planned
+        agreement.changed = planned(groups) != agreed.planned or (
+            not agreed.refresh and _any_changed(groups, find)
+        )
         try:
-            return _steps_as_planned(groups, agreed, compute, finite, agreement)
+            steps = _steps_as_planned(groups, find, agreed, compute, finite, agreement)
         except PlanChanged:  # on all processes, and alike
             finite.drop()
             agreement.failure = None
             agreed.remember(groups)
+            agreed.refresh = True
+        else:
+            agreed.refresh = False
+            return steps
+
+
+def _any_changed(groups: Sequence[Group], find: Callable[[Sequence[Group]], list[Part]]) -> bool:
+    """Tell whether something other than the step has changed the local part of a W."""
+    if all(group["precondition_frequency"] == 1 for group in groups):
+        return False
+    return any(part.keeps_basis and was_changed(part.matrix) for part in find(groups))
 
 
 def _steps_as_planned(
     groups: Sequence[Group],
+    find: Callable[[Sequence[Group]], list[Part]],
     agreed: Agreed,
     compute: Callable[..., list[GroupStep]],
     finite: FiniteCheck,
@@ -83,7 +103,10 @@ def _steps_as_planned(
 ) -> list[GroupStep]:
     """Compute the steps, unless a process has another plan by now."""
     # until all have heard of it, this process sends what the others expect
-    sharded = parts(agreed.groups if agreement.changed else groups)
+    sharded = find(agreed.groups if agreement.changed else groups)
+    for part in sharded:
+        if part.keeps_basis:  # whether it has a gradient here or not: all send the same sizes
+            part.kept = begin_sharded(part.matrix, refresh=agreed.refresh)
     everything = named(agreed.groups if agreement.changed else groups)
     if agreement.changed:
         names = [name for name, _ in everything] if sharded else []
@@ -135,8 +158,13 @@ def _summand(part: Part, finite: FiniteCheck) -> Summand:
     _check_momentum(part, finite)
     if part.plan.scheme is not Scheme.GRAM:
         return nothing
-    block = gram_block(part.rows(weight), part.rows(grad))
-    return nothing._replace(block=torch.cat([block, grad.double().square().sum().view(1)]))
+    squares = [each.double().square().sum().view(1) for each in (weight, grad)]
+    if part.kept:
+        _, left = part.kept
+        block = [(part.rows(left).double().T @ part.rows(grad).double()).flatten(), *squares]
+    else:
+        block = [gram_block(part.rows(weight), part.rows(grad)), squares[1]]
+    return nothing._replace(block=torch.cat(block))
 
 
 def _local_directions(sharded: Sequence[Part], finite: FiniteCheck) -> dict[Tensor, Tensor]:
@@ -224,16 +252,30 @@ def _from_sum(part: Part, total: Tensor) -> tuple[Tensor, float] | None:
     """
     group = part.group
     depth, imbalance = float(group["depth"]), group["imbalance"]
-    gram = gram_preconditioner(total[:-1], part.rows_shape, depth, part.rtol, imbalance)
-    if gram is None:
-        return None
     weight, grad = part.rows(local_part(part.parameter)), part.rows(local_part(part.grad))
-    result = gram.apply(weight, grad)
+    shape, options = part.rows_shape, (min(part.rows_shape), depth, imbalance)
+    if part.kept:
+        basis, left = part.kept
+        gram = basis.preconditioner(total[:-2].view(shape[1], shape[1]), *options)
+        # of the rows that P acts on, and of W by now
+        acted, size = part.rows(left), total[-2].sqrt()
+        acted_size = torch.ones_like(size)
+    else:
+        found = gram_basis(total[:-1], shape, part.rtol)
+        if part.keeps_basis:
+            rows = None if found is None else part.from_rows(found.left(weight)).contiguous()
+            note_sharded(part.matrix, found, rows)
+        if found is None:
+            return None
+        gram = found.of_sums(gram_cross(total[:-1], shape[1]), *options)
+        acted, size = weight, gram.singular_values.norm()
+        acted_size = size
+    result = gram.apply(acted, grad)
     multiplier = STEP_SCALES[group["step_scale"]].multiplier(result, group, group["lr"])
     scale = 1.0 if multiplier is None else multiplier.item()
     norms = torch.stack([gram.on_grad.norm(), gram.on_weight.norm()])
-    sizes = torch.stack([total[-1].sqrt(), gram.singular_values.norm()])
-    grad_size, weight_size, moved = torch.stack([*sizes, norms @ sizes]).tolist()
+    sizes = torch.stack([total[-1].sqrt(), acted_size])
+    grad_size, weight_size, moved = torch.stack([sizes[0], size, norms @ sizes]).tolist()
     dtype = torch.promote_types(part.parameter.dtype, torch.float32)
     if not is_ordinary(weight_size, grad_size, depth, dtype, imbalance):
         return None  # whole matrices can be scaled first

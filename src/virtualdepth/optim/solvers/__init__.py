@@ -3,12 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from virtualdepth.distributed import is_distributed
 from virtualdepth.optim._finite_check import FiniteCheck
 from virtualdepth.optim._matrices import Matrix
 from virtualdepth.optim.solvers._exact import ExactSolver
 from virtualdepth.optim.solvers._kept_basis import BASIS_KEYS, KeptBasisSolver
 from virtualdepth.optim.solvers._layers import LayersSolver
 from virtualdepth.optim.solvers._protocol import DEFAULT, Knows, Solver
+from virtualdepth.optim.solvers._sharded_basis import (
+    SHARDED_BASIS,
+    begin_sharded,
+    note_sharded,
+    was_changed,
+)
 from virtualdepth.optim.solvers._tracked import TrackedSolver
 
 __all__ = [
@@ -19,9 +26,12 @@ __all__ = [
     "Solver",
     "SolverName",
     "StatelessSolverName",
+    "begin_sharded",
+    "note_sharded",
     "solve",
     "solver_label",
     "solver_of",
+    "was_changed",
 ]
 
 SolverName = Literal["auto", "svd", "tracked", "layers"]
@@ -44,7 +54,8 @@ def solver_of(matrix: Matrix) -> Solver:
     """Choose the solver of one parameter."""
     solver = SOLVERS[matrix.group.get("solver", DEFAULT)]
     if solver is EXACT and matrix.group.get("precondition_frequency", 1) > 1:
-        return KEPT_BASIS if matrix.decomposes else EXACT
+        kept = SHARDED_BASIS if is_distributed(matrix.parameter) else KEPT_BASIS
+        return kept if matrix.decomposes else EXACT
     return EXACT if solver.closed_form and 1 in matrix.view.shape else solver
 
 
@@ -53,7 +64,7 @@ def solver_label(matrix: Matrix) -> str:
     solver = solver_of(matrix)
     if solver.closed_form and 1 in matrix.view.blocks(matrix.parameter)[1:]:
         return "closed form"
-    return "svd" if solver in (EXACT, KEPT_BASIS) else str(matrix.group["solver"])
+    return "svd" if solver in (EXACT, KEPT_BASIS, SHARDED_BASIS) else str(matrix.group["solver"])
 
 
 def solve(matrices: Sequence[Matrix], finite: FiniteCheck) -> None:

@@ -46,7 +46,7 @@ class KeptBasisSolver(Solver):
         found = {key for key in matrix.state if key.startswith("basis_")}
         if not found:
             return
-        shapes = [tuple(each.shape) for each in _empty(matrix)]
+        shapes = [tuple(each.shape) for each in self._empty(matrix)]
         kept = [tuple(matrix.state[key].shape) for key in _KEPT if key in found]
         # of other blocks, if these have changed since: then W is decomposed anew
         fits = kept == shapes or (kept[-1] != shapes[-1] and _is_basis(kept))
@@ -59,8 +59,24 @@ class KeptBasisSolver(Solver):
     def init(self, matrix: Matrix) -> None:
         """Make room for a basis; the first step finds it."""
         state = matrix.state
-        if not _has_basis(state, matrix):
-            state.update(zip(_KEPT, _empty(matrix), strict=True), **_NUMBERS)
+        if not self._fits(matrix):
+            state.update(zip(_KEPT, self._empty(matrix), strict=True), **_NUMBERS)
+
+    def _fits(self, matrix: Matrix) -> bool:
+        return _has_basis(matrix.state, matrix.view.split(matrix.parameter))
+
+    def _empty(self, matrix: Matrix) -> list[Tensor]:
+        """Make zeros of the shapes that the basis and the image of a matrix have."""
+        p, structure = matrix.parameter, matrix.view.structure
+        split = matrix.view.split(p)
+        blocks = structure.to_blocks(torch.empty(split.shape, dtype=torch.float32, device="meta"))
+        *batch, rows, columns = blocks.shape
+        short, long = sorted((rows, columns))
+        pairs = (2,) if blocks.is_complex() else ()
+        shapes = [(*batch, short, short, *pairs), (*batch, short), (*batch, short, long, *pairs)]
+        shapes.append(tuple(split.shape[:-1]))
+        dtype = working_dtype(p)
+        return [torch.zeros(shape, dtype=dtype, device=p.device) for shape in shapes]
 
     def solve(self, matrices: Sequence[Matrix], finite: FiniteCheck) -> None:
         """Fill in P_W(G), and the basis that the state must remember."""
@@ -82,24 +98,16 @@ class KeptBasisSolver(Solver):
 
     def _basis(self, matrix: Matrix, weight: Tensor) -> SingularBasis:
         """Find the basis to act in, and note what the state must remember."""
-        state, depth = matrix.states.get(matrix.parameter, {}), float(matrix.group["depth"])
-        if not _has_basis(state, matrix):
+        state = matrix.states.get(matrix.parameter, {})
+        if not _has_basis(state, weight):
             state = {}
-        steps = state.get("basis_steps", 0)
-        new = matrix.new_state = {"basis_steps": steps + 1}
-        if steps == 0:
-            new.update(_NUMBERS, basis_steps=1)
-        elif steps == 1:  # by now every matrix has a basis
-            new["basis_phase"] = _phase(matrix)
-        if steps != 0 and state["basis_depth"] == depth:
-            frequency = matrix.group["precondition_frequency"]
-            turn = int(frequency * new.get("basis_phase", state["basis_phase"]))
-            changed = _was_changed(matrix, state, weight.dtype)
-            if not changed and (steps - turn) % frequency != 0:
+        due = begin_turn(matrix, state)
+        if is_of_depth(matrix, state):
+            changed = _was_changed(matrix, state, weight)
+            if not changed and not due:
                 return _kept(matrix, state)
-            new["basis_changed"] = state["basis_changed"] + changed
-        new["basis_decomposed"] = state.get("basis_decomposed", 0) + 1
-        new["basis_depth"] = depth
+            matrix.new_state["basis_changed"] = state["basis_changed"] + changed
+        new = note_decomposed(matrix, state)
         try:
             basis = matrix.view.structure.singular_basis(weight)
         except LinAlgError as error:
@@ -130,24 +138,38 @@ class KeptBasisSolver(Solver):
         return cache.basis.built_tensors() if isinstance(cache, _Cache) else []
 
 
-def _empty(matrix: Matrix) -> list[Tensor]:
-    """Make zeros of the shapes that the basis and the image of a matrix have."""
-    p, structure = matrix.parameter, matrix.view.structure
-    split = matrix.view.split(p)
-    blocks = structure.to_blocks(torch.empty(split.shape, dtype=torch.float32, device="meta"))
-    *batch, rows, columns = blocks.shape
-    short, long = sorted((rows, columns))
-    pairs = (2,) if blocks.is_complex() else ()
-    shapes = [(*batch, short, short, *pairs), (*batch, short), (*batch, short, long, *pairs)]
-    shapes.append(tuple(split.shape[:-1]))
-    dtype = working_dtype(p)
-    return [torch.zeros(shape, dtype=dtype, device=p.device) for shape in shapes]
+def begin_turn(matrix: Matrix, state: State) -> bool:
+    """Count a step; tell whether it is the turn of a matrix to be decomposed."""
+    steps = state.get("basis_steps", 0)
+    new = matrix.new_state = {"basis_steps": steps + 1}
+    if steps == 0:
+        new.update(_NUMBERS, basis_steps=1)
+        return True
+    if steps == 1:  # by now every matrix has a basis
+        new["basis_phase"] = _phase(matrix)
+    frequency = matrix.group["precondition_frequency"]
+    turn = int(frequency * new.get("basis_phase", state["basis_phase"]))
+    return bool((steps - turn) % frequency == 0)
 
 
-def _has_basis(state: State, matrix: Matrix) -> bool:
-    """Tell whether a state has room for a basis; not if the group's blocks have changed since."""
+def is_of_depth(matrix: Matrix, state: State) -> bool:
+    """Tell whether a state holds a basis that a step at this depth has used."""
+    steps = state.get("basis_steps", 0)
+    return steps != 0 and bool(state["basis_depth"] == float(matrix.group["depth"]))
+
+
+def note_decomposed(matrix: Matrix, state: State) -> State:
+    """Note that this step decomposes W; return what will be remembered."""
+    new = matrix.new_state
+    new["basis_decomposed"] = state.get("basis_decomposed", 0) + 1
+    new["basis_depth"] = float(matrix.group["depth"])
+    return new
+
+
+def _has_basis(state: State, weight: Tensor) -> bool:
+    """Tell whether a state has room for a basis of W; not if its blocks have changed since."""
     image = state.get("basis_image")
-    return image is not None and image.shape == matrix.view.split(matrix.parameter).shape[:-1]
+    return image is not None and image.shape == weight.shape[:-1]
 
 
 def _is_basis(shapes: Sequence[tuple[int, ...]]) -> bool:
@@ -168,32 +190,34 @@ def _phase(matrix: Matrix) -> float:
         if parameter is matrix.parameter:
             before = work
         if isinstance(state, dict) and "basis_right" in state:
-            work += state["basis_left"].shape[-1] * state["basis_right"].numel()
+            left, values, right = (state[key] for key in _TENSORS)
+            work += values.shape[-1] * max(left.numel(), right.numel())
     return before / work
 
 
 def _kept(matrix: Matrix, state: State) -> SingularBasis:
     """Take the basis in the state, with its kernel if that is still there."""
     cache = matrix.caches.get(matrix.parameter)
-    left, values, right = (state[key] for key in _TENSORS)
-    if isinstance(cache, _Cache) and cache.basis.singular_values is values:
+    if isinstance(cache, _Cache) and cache.basis.singular_values is state["basis_values"]:
         return cache.basis
+    left, values, right = (state[key] for key in _TENSORS)
     *_, rows, columns = matrix.view.structure.to_blocks(matrix.view.split(matrix.parameter)).shape
     return SingularBasis.from_real(left, values, right, tall=rows > columns)
 
 
-def _was_changed(matrix: Matrix, state: State, dtype: torch.dtype) -> bool:
-    """Tell whether W, computed in ``dtype``, is another than the last step left."""
+def _was_changed(matrix: Matrix, state: State, weight: Tensor) -> bool:
+    """Tell whether W, in the dtype to compute in, is another than the last step left."""
     kept, parameter = state["basis_values"], matrix.parameter
-    if (kept.dtype, kept.device) != (dtype, parameter.device):
+    if kept.dtype != weight.dtype or kept.device != parameter.device:
         return True  # the model was moved, or its precision changed
-    # the step of another optimizer, or the start of a change, may have moved the parameter by now
-    start = parameter if matrix.group.get("origin") is not None else matrix.weight
+    has_origin = matrix.group.get("origin") is not None
+    if has_origin:  # the step started from the change of the parameter, which is looked at here
+        weight = in_dtype(matrix.view.split(parameter), weight.dtype)
     cache, version = matrix.caches.get(parameter), None
-    if isinstance(cache, _Cache) and start is parameter:
+    # the step of another optimizer may have moved the parameter by now
+    if isinstance(cache, _Cache) and (has_origin or matrix.weight is parameter):
         version = cache.version
     if FiniteCheck.is_async(parameter) and version is not None:
         return version != parameter._version  # reading the image would wait for the device
-    image, wide = state["basis_image"], in_dtype(matrix.view.split(start), dtype)
     # writes to p.data do not count as such, and a copy or checkpoint starts its count anew
-    return bool(fingerprint_differs(wide, image, exact=version is not None))
+    return bool(fingerprint_differs(weight, state["basis_image"], exact=version is not None))
