@@ -12,6 +12,7 @@ from torch import Tensor
 from virtualdepth.maths import (
     GramPreconditioner,
     Preconditioned,
+    gram_basis,
     gram_block,
     gram_block_size,
     gram_preconditioner,
@@ -192,3 +193,24 @@ def test_a_block_holds_the_upper_triangle_and_the_product() -> None:
     block = gram_block(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 0.0]]))
     assert block.tolist() == [1.0, 2.0, 4.0, 3.0, 0.0, 6.0, 0.0]
     assert gram_block_size(4) == 26
+
+
+@pytest.mark.parametrize("imbalance", [0.0, 0.1])
+@pytest.mark.parametrize(("shape", "split"), SPLITS)
+def test_a_basis_gives_the_rule_of_its_matrix(
+    shape: tuple[int, int], split: tuple[int, ...], imbalance: float
+) -> None:
+    sigma = torch.linspace(1, 0.1, min(shape), dtype=torch.float64)
+    weight, grad = with_spectrum(shape, sigma, seed=2), gaussian(*shape, seed=3)
+    basis = gram_basis(gram_block(weight, 0 * weight), shape, EPS)
+    assert basis is not None
+    lefts, grads = [basis.left(rows) for rows in weight.split(split)], grad.split(split)
+    cross = sum((u.T @ g for u, g in zip(lefts, grads, strict=True)), torch.zeros(()))
+    acting = basis.preconditioner(cross, min(shape), 3.0, imbalance)
+    rows = [acting.apply(u, g).direction for u, g in zip(lefts, grads, strict=True)]
+    truth = precondition(weight, grad, 3, imbalance=imbalance)
+    assert error(torch.cat(rows), truth) < 1e-12
+    # U has a column for each singular value that is not 0, and W = U sigma V^T
+    left = torch.cat(lefts)
+    torch.testing.assert_close(left * basis.singular_values @ basis.right.T, weight)
+    assert int((left.norm(dim=0) > 0).sum()) == min(shape)

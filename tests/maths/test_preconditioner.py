@@ -62,3 +62,10 @@ def test_trailing_norms(shape: tuple[int, int]) -> None:
     expected = [(u[:, r:].T @ matrix @ vh[r:].T).norm() for r in range(len(sigma))]
     found = preconditioner(weight, 3.0).trailing_norms(matrix)
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(4, 9), (9, 4), (5, 5), (2, 4, 9), (2, 9, 4)])
+def test_the_direction_is_laid_out_as_its_matrix(shape: tuple[int, ...]) -> None:
+    # what passes over a transposed matrix afterwards takes three times as long
+    found = preconditioner(gaussian(*shape, seed=1), 3.0).apply(gaussian(*shape, seed=2))
+    assert found.direction.is_contiguous()

@@ -40,7 +40,7 @@ def check_new_values(steps: Sequence[GroupStep], finite: FiniteCheck) -> None:
                 weight = weight + finite.check(name, "weight at the origin", p)
             moving.append(_Moving(name, p, weight, direction))
         for name, p, grad in step.plain:
-            decay, held = step.group["weight_decay"], p.detach()
+            decay, held = step.group["weight_decay"], p
             if grad.is_sparse and decay != 0:  # torch would find out in the middle of the step
                 raise RuntimeError(
                     f"{name}: expected a dense gradient with weight_decay={decay} but got a sparse "
