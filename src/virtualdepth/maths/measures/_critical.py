@@ -25,8 +25,9 @@ def margin_residual(
     .. math:: \min \sum_j \|W_j\|_F^2 \quad \text{such that every margin of } W_N \cdots W_1
         \text{ is at least } 1,
 
-    and there the flow of an exponential loss keeps the direction V. At depth 1 and 2 (the Frobenius
-    and the nuclear norm) only the largest margin is such a point; at N > 2 there may be others.
+    and there the flow of an exponential loss keeps the direction V. At depth 1 only the largest
+    margin is such a point. At depth 2, of the nuclear norm, it is one of them: others may have too
+    low a rank.
 
     Args:
         weight: W, (m, n), finite, not 0; any shape that ``structure`` has a meaning for.
@@ -60,13 +61,9 @@ def margin_residual(
     check_finite(weight)
     check_real(gradients, "gradients")
     check_finite(gradients, "gradients")
-    if (
-        gradients.ndim != weight.ndim + 1
-        or gradients.shape[1:] != weight.shape
-        or not len(gradients)
-    ):
+    if gradients.numel() == 0 or gradients.shape[1:] != weight.shape:
         raise ValueError(
-            f"gradients: expected (k, *{tuple(weight.shape)}), one or more, but got "
+            f"gradients: expected the shape (k, *{tuple(weight.shape)}), k >= 1, but got "
             f"{tuple(gradients.shape)}"
         )
     direction = _normalised(most_exact(weight))
@@ -97,7 +94,7 @@ def _distance_from_cone(columns: Tensor, target: Tensor) -> Tensor:
         residual = target - columns @ found
         pulls = (columns.mT @ residual).masked_fill(chosen, 0.0)
         if float(pulls.amax()) <= tolerance:
-            return torch.linalg.vector_norm(residual)
+            return residual.square().sum().sqrt()
         chosen[pulls.argmax()] = True
         found = _step_back(columns, target, chosen, found)
     raise LinAlgError("the nonnegative least squares problem did not converge")
