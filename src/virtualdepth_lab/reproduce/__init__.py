@@ -29,12 +29,15 @@ EXPERIMENTS = {
         data="images/",
         one_seed=True,
     ),
+    "kernels": Listed(
+        "tangent kernels of wide networks and of depth, and digits by kernel regression", "80 s"
+    ),
     "lp-regression": Listed(
         "where depth accelerates regression, and where it does not",
         "20 min",
         data="ethanol/",
     ),
-    "margin": Listed("the direction in which logistic loss ends, by depth", "10 min"),
+    "margin": Listed("which margin depth enlarges: vectors, matrices, structures", "10 min"),
     "matrix-completion": Listed(
         "low-rank completion by depth, beside nuclear norm minimisation", "15 min"
     ),
