@@ -53,8 +53,15 @@ def _kernels(parts: Mapping[str, list[Record]]) -> Figure:
     right.set_title("two Gaussian layers after training")
     for ax in (left, right):
         ax.set(xscale="log", yscale="log", xlabel="width")
+        _mark(ax, list(gaps))
         ax.legend(frameon=False)
     return figure
+
+
+def _mark(ax: Axes, widths: list[int]) -> None:
+    """Name the widths on the axis, and nothing between them."""
+    ax.set_xticks(widths, [str(width) for width in widths])
+    ax.minorticks_off()
 
 
 def _add_slope(ax: Axes, gaps: Mapping[int, float]) -> None:
@@ -86,7 +93,9 @@ def _digits(rows: list[Record]) -> Figure:
         )
     _add_slope(left, root_mean_squares(where(rows, predictor="network"), "distance"))
     left.set(xscale="log", yscale="log", xlabel="width", ylabel="relative distance from the kernel")
+    left.set_yticks([0.1, 0.2, 0.4, 0.8], ["0.1", "0.2", "0.4", "0.8"])
     right.set(xscale="log", xlabel="width", ylabel="test accuracy, %")
     for ax in (left, right):
+        _mark(ax, list(means))
         ax.legend(frameon=False)
     return figure
