@@ -54,7 +54,8 @@ def _parts(
         "zeros": zero_rows,
         "imbalance": partial(imbalance_rows, seeds, widths),
     }
-    widths, steps = DIGIT_WIDTHS[:2] if quick else DIGIT_WIDTHS, 50 if quick else DIGIT_STEPS
+    of_digits = DIGIT_WIDTHS[:2] if quick else DIGIT_WIDTHS
+    steps = 50 if quick else DIGIT_STEPS
     for seed in seeds:
-        parts[f"digits, seed {seed}"] = partial(digit_rows, seed, widths, steps, progress)
+        parts[f"digits, seed {seed}"] = partial(digit_rows, seed, of_digits, steps, progress)
     return parts

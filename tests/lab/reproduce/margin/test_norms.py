@@ -12,9 +12,9 @@ from virtualdepth_lab.reproduce.margin import norms
 from virtualdepth_lab.reproduce.margin.constrained import one_vector, vector_outputs
 from virtualdepth_lab.reproduce.margin.layers import added_rows, layer_rows
 from virtualdepth_lab.reproduce.margin.norms import (
+    PROBLEMS,
     descend,
     norm_rows,
-    PROBLEMS,
     sizes,
 )
 
