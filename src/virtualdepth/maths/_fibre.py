@@ -5,7 +5,7 @@ form: drop what no later layer reads, then turn and stretch the hidden coordinat
 :math:`W_j \to F_j L_j F_{j-1}^+`, from frames :math:`F_j` to the first m unit vectors. The frames
 are h x m matrices of full column rank, a connected set if h > m.
 
-Source: Kuditipudi et al., arXiv 1906.06247, section 2; Trager, Kohn, Bruna, arXiv 1910.01671
+Sources: Kuditipudi et al., arXiv 1906.06247; Trager, Kohn, Bruna, arXiv 1910.01671
 (the two parts at h = m).
 """
 

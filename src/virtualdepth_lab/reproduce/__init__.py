@@ -18,6 +18,10 @@ class Listed(NamedTuple):
 
 
 EXPERIMENTS = {
+    "connectivity": Listed(
+        "paths between trained networks on which the loss stays low",
+        "3 min",
+    ),
     "convergence": Listed(
         "the convergence theorem, and starts further and further from zero",
         "40 s",
@@ -52,5 +56,9 @@ EXPERIMENTS = {
     ),
     "structures": Listed(
         "rows, columns, entries and frequencies, and layers of unequal size", "10 min"
+    ),
+    "tensor-factorization": Listed(
+        "tensors from a fifth of their entries: components grow one by one",
+        "2 min",
     ),
 }

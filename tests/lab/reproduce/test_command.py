@@ -325,8 +325,8 @@ def test_all_seeds_are_run_or_said_to_be_left_out(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonsense"], "name: expected one of convergence, image-inpainting"),
-        (["--quick"], "name: expected one of convergence, image-inpainting"),
+        (["nonsense"], "name: expected one of connectivity, convergence"),
+        (["--quick"], "name: expected one of connectivity, convergence"),
         (["norms", "--seeds", "x"], "seeds: expected integers"),
         (
             ["norms", "--seeds", "-1"],

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from virtualdepth._lightning.monitors._gradient_monitor import GradientMonitor
 from virtualdepth._lightning.monitors._interval_monitor import Series, check_count
 from virtualdepth._lightning.monitors._layers import WatchedLayer
-from virtualdepth._lightning.monitors._predicted_spectrum import PredictedSpectrum
+from virtualdepth._lightning.monitors._predicted_components import PredictedComponents
+from virtualdepth._lightning.monitors._predicted_spectrum import PredictedSpectrum, Prediction
 from virtualdepth._lightning.monitors._singular_triples import curves_by_name, labels, largest
 from virtualdepth._lightning.monitors._step_rule import StepRule, find_rule, owners_of
+from virtualdepth._lightning.monitors._tensor_nodes import WatchedNode, find_nodes
 from virtualdepth._lightning.monitors._weight_monitor import WeightMonitor
 
 if TYPE_CHECKING:
@@ -39,6 +41,11 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
     Their names are their places, from 1 on. Both are read from the group of a layer, or from a
     DeepLinear.
 
+    The components of a :class:`virtualdepth.CPTensor` and the local components of every node of a
+    :class:`virtualdepth.HierarchicalTensor` (``tensor.0-1`` for the node of axes 0 and 1) have the
+    law :func:`virtualdepth.maths.component_velocity`, of vectors of any norms; their names are
+    their places too.
+
     The singular basis is renewed every ``interval`` steps; in between its effect on the gradients
     is interpolated linearly. The relative error of an interval is :math:`\|\Delta\sigma_{theory} -
     \Delta\sigma\| / \|\Delta\sigma\|`. It falls with the learning rate: it is of first order at
@@ -57,8 +64,8 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
     of a product is averaged over them at each step; rank 0 does the rest.
 
     Args:
-        layers: wildcards over names of modules, one or several. ``"*"``: every matrix, and products
-            as a whole.
+        layers: wildcards over names of modules, one or several. ``"*"``: every matrix, products
+            as a whole, and every node of a tensor, whose name ends with its axes.
         interval: optimizer steps between two records.
         top_k: how many singular values to log and draw.
         figure: draw and log figures when training ends (needs matplotlib).
@@ -99,7 +106,7 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
 
     def _reset(self) -> None:
         super()._reset()
-        self._predictions: dict[str, PredictedSpectrum] = {}
+        self._predictions: dict[str, Prediction] = {}
         self._finite: dict[str, Tensor] = {}  # whether all gradients of the interval are finite
 
     def _prepare(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
@@ -118,6 +125,9 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
             if layer.name in self._predictions:
                 self._predictions[layer.name].to(layer.weights[0].device)
         super().on_train_start(trainer, pl_module)
+
+    def _others(self, root: nn.Module) -> Sequence[WatchedLayer]:
+        return find_nodes(root)
 
     def _check_rule(self, rule: StepRule) -> None:
         rule.check_theory()
@@ -138,11 +148,15 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
     def _miss(self, rule: StepRule) -> None:
         self._prediction_of(rule).miss_step()
 
-    def _prediction_of(self, rule: StepRule) -> PredictedSpectrum:
+    def _prediction_of(self, rule: StepRule) -> Prediction:
         """Return the prediction of a layer; a new one where its structure has changed."""
-        found = self._predictions.get(rule.layer.name)
-        if found is None or found.structure != rule.structure:
-            found = self._predictions[rule.layer.name] = PredictedSpectrum(rule.structure)
+        name, structure = rule.layer.name, rule.structure
+        found = self._predictions.get(name)
+        if isinstance(rule.layer, WatchedNode):
+            if found is None:
+                found = self._predictions[name] = PredictedComponents()
+        elif not isinstance(found, PredictedSpectrum) or found.structure != structure:
+            found = self._predictions[name] = PredictedSpectrum(structure)
         return found
 
     def _record(self, trainer: "Trainer") -> None:
@@ -162,10 +176,11 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
                 f"a gradient of {layer.name!r} before step {step} is not finite; the prediction "
                 "takes it for no step",
             )
-        found = self._prediction_of(rule).compare(layer.array(), rule.depth, rule.imbalance)
+        prediction = self._prediction_of(rule)
+        found = prediction.compare(layer.array(), rule.depth, rule.imbalance)
         places = largest(found.sigma, self.top_k)
         sigma, theory = found.sigma[places].tolist(), found.theory[places].tolist()
-        names = labels(places, rule.structure)
+        names = labels(places, prediction.structure)
         error = found.relative_error
         row = {"step": step, "names": names, "sigma": sigma, "theory": theory}
         self._append(layer.name, {**row, "relative_error": error})
@@ -180,8 +195,11 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
 
         curves = curves_by_name(series["names"], series["sigma"])
         theory = curves_by_name(series["names"], series["theory"])
-        structure = self._predictions[name].structure
+        prediction = self._predictions[name]
+        structure = prediction.structure
         plotting.plot_singular_values(ax, series["step"], curves, theory, structure=structure)
+        if isinstance(prediction, PredictedComponents):
+            ax.set_ylabel("norm of a component")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the series, the bases and the sums of the current interval, for a checkpoint."""
@@ -192,7 +210,8 @@ class DynamicsMixin(GradientMonitor, WeightMonitor):
         """Continue from what :meth:`state_dict` returned."""
         super().load_state_dict(state_dict)
         for name, state in state_dict["predictions"].items():
-            self._predictions[name] = PredictedSpectrum()
+            kind = PredictedComponents if "norms" in state else PredictedSpectrum
+            self._predictions[name] = kind()
             self._predictions[name].load_state_dict(state)
 
 

@@ -112,8 +112,7 @@ class GradientCollector:
         # that of a product comes from this process's samples; the gradient of a single layer has
         # been averaged over the processes
         if not self.layer.is_product:
-            grad = self.layer.weights[0].grad
-            return None if grad is None else widened(grad.detach())
+            return self.layer.gradient()
         found, self._sum = self._sum, None
         error, self._error = self._error, None
         if all(weight.grad is None for weight in self.layer.weights):

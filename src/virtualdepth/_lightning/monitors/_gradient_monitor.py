@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from virtualdepth._lightning.monitors._gradient_collector import GradientCollector
@@ -38,7 +38,7 @@ class GradientMonitor(IntervalMonitor):
         return [collector.layer for collector in self._collectors]
 
     def _prepare(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
-        layers = find_layers(pl_module, self.layers)
+        layers = find_layers(pl_module, self.layers, others=self._others(pl_module))
         if layers and getattr(trainer.precision_plugin, "scaler", None) is not None:
             raise ValueError(
                 f"precision: expected unscaled gradients of {layers[0].name!r} but got float16 "
@@ -50,6 +50,10 @@ class GradientMonitor(IntervalMonitor):
             for layer in layers
         ]
         self._keep_those_that_pass(_check_signals)
+
+    def _others(self, root: nn.Module) -> Sequence[WatchedLayer]:
+        """List what can be watched besides layers."""
+        return ()
 
     def _check_rule(self, rule: StepRule) -> None:
         """Refuse a layer whose steps are not those that the monitor is about."""

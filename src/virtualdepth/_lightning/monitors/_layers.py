@@ -50,6 +50,16 @@ class WatchedLayer:
         return self.module.imbalance if isinstance(self.module, DeepLinear) else 0.0
 
     @property
+    def length(self) -> int:
+        """The number of layers that are one behind the other."""
+        return len(self.weights)
+
+    def gradient(self) -> Tensor | None:
+        """Return dl/dW of a single layer, from its weight, at least in float32; or None."""
+        grad = self.weights[0].grad
+        return None if grad is None else widened(grad.detach())
+
+    @property
     def trains(self) -> bool:
         """Whether a gradient reaches a weight now: a toggled optimizer freezes those of others."""
         return any(weight.requires_grad for weight in self.weights)
@@ -81,10 +91,15 @@ class WatchedLayer:
 
 
 def find_layers(
-    root: nn.Module, patterns: str | Sequence[str], *, products_only: bool = False
+    root: nn.Module,
+    patterns: str | Sequence[str],
+    *,
+    products_only: bool = False,
+    others: Sequence[WatchedLayer] = (),
 ) -> list[WatchedLayer]:
-    """Choose layers by shell wildcards (``*`` matches dots too), in the order of the modules."""
+    """Choose layers by shell wildcards (``*`` matches dots too), in their order, and ``others``."""
     known, computed = _known_layers(root, products_only)
+    known += others
     chosen = set()
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
     if not patterns:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from virtualdepth._lightning.monitors._layers import WatchedLayer
+from virtualdepth._lightning.monitors._tensor_nodes import WatchedNode
 from virtualdepth.maths import STRUCTURES, StructureName
 from virtualdepth.optim import OPTIONS, EndToEndSGD, MatrixView
 
@@ -47,7 +48,7 @@ class StepRule(NamedTuple):
     @property
     def depth(self) -> float:
         """How deep a network W trains as: number of layers times the depth given to each."""
-        return len(self.layer.weights) * self._depth_of_part
+        return self.layer.length * self._depth_of_part
 
     @property
     def decay(self) -> float:
@@ -87,7 +88,10 @@ class StepRule(NamedTuple):
                 f"layers: expected all layers of the product {name!r} to be trained but got "
                 f"{len(self.owners)} of {len(weights)} in an optimizer; watch them one by one"
             )
-        self._check_product()
+        if isinstance(self.layer, WatchedNode):
+            self._check_tensor(self.layer)
+        else:
+            self._check_product()
         for option in ("step_scale", "origin"):
             expected = OPTIONS[option].default
             value = self.group.get(option, expected)
@@ -138,6 +142,19 @@ class StepRule(NamedTuple):
                         f"whose layers have depth of their own, but got {value!r}: no rule "
                         "is known for it; watch the layers one by one"
                     )
+
+    def _check_tensor(self, node: WatchedNode) -> None:
+        """Refuse depth on the factors of a tensor, but on the rows of vectors."""
+        expected = "rows" if node.has_rule_for_depth else None
+        for weight, (_, group) in zip(node.weights, self.owners, strict=True):
+            structure = group.get("structure", "matrix")
+            if _depth_of(weight, group) != 1 and structure != expected:
+                wanted = "structure 'rows'" if node.has_rule_for_depth else "depth 1"
+                raise ValueError(
+                    f"{node.name}: expected {wanted} for the factors of the tensor but got depth "
+                    f"{group['depth']} and structure {structure!r}: no rule is known for its "
+                    "components; leave the tensor out"
+                )
 
     def check_matrix(self) -> None:
         """Refuse a layer that does not move as one matrix."""
