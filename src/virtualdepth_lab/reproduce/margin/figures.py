@@ -71,6 +71,7 @@ def _norms(result: Reproduction, measured: list[Record]) -> Figure:
             sizes = result.arrays[sizes_name(row)]
             lower.plot(range(1, len(sizes) + 1), sizes, **style)
         lower.set(yscale="log", ylim=(1e-5, 1.5), xlabel="place, the largest first")
+        lower.xaxis.get_major_locator().set_params(integer=True)
     above[0].set_ylabel("normalised margin / largest")
     below[0].set_ylabel("size / largest size")
     handles, labels = below[0].get_legend_handles_labels()
