@@ -5,6 +5,8 @@ import pytest
 from tests.completion.problems import FORMS, entries_of, table
 
 from virtualdepth.completion import Entries, entry_variances, variational_bayes
+from virtualdepth.completion._bayes import _Chain
+from virtualdepth.completion._watch import unwatched
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -14,7 +16,11 @@ def test_a_fixed_point_satisfies_the_equations(form: type[Entries]) -> None:
     entries = entries_of(data, mask, form)
     u, sigma, vh = np.linalg.svd(np.where(mask, data, 0))
     found = variational_bayes(entries, u[:, :3] * sigma[:3], vh[:3].T, sweeps=1500, tol=0.0)
-    left, s, right, t = found[:4]
+    # all in units of the scales of the columns
+    data, noise = data / found.scale, found.noise / found.scale**2
+    left, s = found.left, found.left_covariance
+    right = found.right / found.scale[:, None]
+    t = found.right_covariance / found.scale[:, None, None] ** 2
     mean, prior = found.prior.mean, found.prior.covariance
     np.testing.assert_allclose(mean, left.mean(0), atol=1e-8)
     expected = (left - mean).T @ (left - mean) / 20 + s.mean(0)
@@ -25,8 +31,8 @@ def test_a_fixed_point_satisfies_the_equations(form: type[Entries]) -> None:
         inner = precision.copy()
         target = precision @ mean
         for j in seen:
-            inner += (np.outer(right[j], right[j]) + t[j]) / found.noise[j]
-            target += right[j] * data[i, j] / found.noise[j]
+            inner += (np.outer(right[j], right[j]) + t[j]) / noise[j]
+            target += right[j] * data[i, j] / noise[j]
         np.testing.assert_allclose(s[i], np.linalg.inv(inner), atol=1e-6)
         np.testing.assert_allclose(left[i], np.linalg.solve(inner, target), atol=1e-6)
     square = np.zeros(15)
@@ -36,9 +42,9 @@ def test_a_fixed_point_satisfies_the_equations(form: type[Entries]) -> None:
         )[0]
     common = square.sum() / mask.sum()
     # noises of the columns are this mixture for one count of the prior, maybe infinite
-    share = np.polyfit(square / mask.sum(0) - common, found.noise - common, 1)
+    share = np.polyfit(square / mask.sum(0) - common, noise - common, 1)
     assert -1e-6 < share[0] < 1
-    assert found.noise @ mask.sum(0) == pytest.approx(square.sum(), rel=0.05)
+    assert noise @ mask.sum(0) == pytest.approx(square.sum(), rel=0.05)
 
 
 def test_variance_of_a_product() -> None:
@@ -64,22 +70,53 @@ def test_a_needless_direction_shrinks_to_zero() -> None:
     assert found.noise.mean() == pytest.approx(0.01, rel=0.1)
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_the_bound_finds_the_right_profile(flip: bool) -> None:
-    truth, mask = table(60, 50, 3, 0.25)
-    sizes = np.random.default_rng(2).uniform(0.05, 0.5, 50)
-    data = truth + sizes * np.random.default_rng(1).normal(size=truth.shape)
+def test_the_scales_of_columns_are_those_of_signal_and_noise() -> None:
+    truth, mask = table(60, 50, 3, 0.4)
+    scales = np.geomspace(1e-4, 1e4, 50)
+    data = scales * (truth + 0.3 * np.random.default_rng(1).normal(size=truth.shape))
     u, sigma, vh = np.linalg.svd(truth, full_matrices=False)
-    profile = sizes**2 / np.mean(sizes**2)
-    other = np.flip(profile)
+    start = u[:, :3] * sigma[:3], vh[:3].T
+    plain = variational_bayes(entries_of(data / scales, mask), *start, sweeps=400, tol=1e-9)
+    rms = np.sqrt(np.mean(data**2, 0, where=mask))
     found = variational_bayes(
-        entries_of(data, mask),
-        u[:, :3] * sigma[:3],
-        vh[:3].T,
-        profiles=(other, profile) if flip else (profile, other),
+        entries_of(data / rms, mask),
+        start[0],
+        start[1] * (scales / rms)[:, None],
+        sweeps=400,
+        tol=1e-9,
     )
-    np.testing.assert_allclose(found.noise / sizes**2, found.noise[0] / sizes[0] ** 2, rtol=0.2)
-    assert found.noise[0] / sizes[0] ** 2 == pytest.approx(1, rel=0.15)
+    # the same from either units
+    np.testing.assert_allclose(
+        (found.left @ found.right.T) * rms / scales, plain.left @ plain.right.T, atol=1e-4
+    )
+    ratio = found.scale * rms / scales
+    np.testing.assert_allclose(ratio / ratio[0], plain.scale / plain.scale[0], rtol=1e-4)
+    # a column of about 24 entries tells its scale to about 1 / sqrt(48)
+    assert 0.08 < np.std(np.log(ratio)) < 0.2
+    assert np.std(np.log(rms / scales)) > 0.3
+
+
+@pytest.mark.parametrize("mean", [0.0, 2.0])
+def test_scales_maximise_the_likelihood_given_the_left_factor(mean: float) -> None:
+    truth, mask = table(30, 12, 2, 0.7)
+    data = mean + truth + 0.3 * np.random.default_rng(1).normal(size=truth.shape)
+    u, sigma, vh = np.linalg.svd(data, full_matrices=False)
+    chain = _Chain(entries_of(data, mask), u[:, :3] * sigma[:3], vh[:3].T, unwatched)
+    chain.run(1000, 0.0)
+    prior, noise = chain.right_prior, chain.noise[0]
+    places = np.nonzero(mask)
+    for j in range(12):
+        seen = places[0][places[1] == j]
+        y, u_seen = data[seen, j] / chain.scale[j], chain.u[seen]
+        gram = u_seen.T @ u_seen + chain.u_covariance[seen].sum(0)
+        inner = np.linalg.inv(gram / noise + prior.precision)
+        # the logarithm of the likelihood of y / r, times -2, about r = 1
+        deviances = []
+        for r in (0.99, 1.0, 1.01):
+            target = u_seen.T @ y / r / noise + prior.precision @ prior.mean
+            fit = y @ y / r**2 / noise - target @ inner @ target
+            deviances.append(float(2 * len(y) * np.log(r) + fit))
+        assert deviances[1] <= min(deviances[0], deviances[2])
 
 
 def test_directions_that_are_needless_are_left_out_and_the_rest_is_turned() -> None:

@@ -15,7 +15,7 @@ def posterior_of(m: int, n: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]
     data = truth + sizes * np.random.default_rng(1).normal(size=truth.shape)
     u, sigma, vh = np.linalg.svd(truth, full_matrices=False)
     entries = entries_of(data, mask)
-    found = variational_bayes(entries, u[:, :2] * sigma[:2], vh[:2].T, profiles=(sizes**2,))
+    found = variational_bayes(entries, u[:, :2] * sigma[:2], vh[:2].T)
     return mask, data, found
 
 
@@ -28,7 +28,8 @@ def precision_of(mask: NDArray[np.bool_], found: Posterior) -> NDArray[np.float6
         at = slice(2 * line, 2 * line + 2)
         column = line - len(mask)
         prior = found.prior if column < 0 else found.right_prior
-        precision[at, at] += prior.precision * (1 if column < 0 else found.noise[column])
+        weight = 1 if column < 0 else found.noise[column] / found.scale[column] ** 2
+        precision[at, at] += weight * prior.precision
     return precision
 
 
@@ -72,7 +73,7 @@ def test_variances_of_entries_need_no_covariance_of_rows_and_columns(
 
 def test_a_table_and_its_transposed_are_the_same() -> None:
     mask, data, found = posterior_of(14, 9)
-    found = found._replace(noise=np.full(9, 0.1))
+    found = found._replace(noise=np.full(9, 0.1), scale=np.ones(9))
     other = Posterior(
         found.right,
         found.right_covariance,
@@ -81,6 +82,7 @@ def test_a_table_and_its_transposed_are_the_same() -> None:
         np.full(14, 0.1),
         found.right_prior,
         found.prior,
+        np.ones(14),
         [],
     )
     left, right = joint_covariances(entries_of(data, mask), found)

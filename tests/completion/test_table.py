@@ -100,6 +100,12 @@ def test_with_noise_units_do_not_matter_where_columns_tell_their_noise(seed: int
     assert change(truth, known, scale, 1e6 * scale) < 0.05
 
 
+def test_with_noise_units_do_not_matter_where_entries_are_few() -> None:
+    truth, known = noisy(40, 30, 0.35, 0.0, 0)
+    scale = 1e8 ** np.random.default_rng(0).uniform(-1, 1, 30)
+    assert change(truth, known, scale, np.zeros(30)) < 0.01
+
+
 def test_offsets_do_not_follow_the_rows_that_columns_were_seen_in() -> None:
     random = np.random.default_rng(0)
     rows, offsets = np.linspace(-2, 2, 60)[:, None], random.normal(size=25)

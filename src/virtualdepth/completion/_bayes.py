@@ -7,8 +7,6 @@ zero.
 Raiko, Ilin and Karhunen (2007); with means, as in Salakhutdinov and Mnih (2008).
 """
 
-from collections.abc import Sequence
-from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,14 +15,14 @@ from numpy.typing import NDArray
 from virtualdepth.completion._blocks import add_ridge, balanced, inverses, multiply, squares
 from virtualdepth.completion._determined import freedom
 from virtualdepth.completion._entries import Entries
-from virtualdepth.completion._noise import SHRINKAGE, Spread, shrunk, spread_of_noises
+from virtualdepth.completion._noise import degrees_of_noises, shrunk
 from virtualdepth.completion._watch import Watch, unwatched
 
 Array = NDArray[Any]
 
 
-# Columns with fewer entries than this for each direction do not tell their own noise.
-FEW = 20
+# Squares below this part of what they are a difference of are its rounding.
+ROUNDING = 1e-10
 # A direction whose mean square is less than this part of the noise is needless.
 NEEDLESS = 1e-3
 
@@ -41,11 +39,6 @@ class Prior(NamedTuple):
         ridge = 1e-9 * np.trace(self.covariance) + 1e-300
         return np.asarray(inverses(add_ridge(self.covariance[None].copy(), ridge))[0])
 
-    def divergence(self, covariances: Array) -> float:
-        """Return the sum of KL(row, prior) over rows of these covariances and of its moments."""
-        precision = np.linalg.slogdet(self.precision)[1]
-        return float(-0.5 * np.sum(np.linalg.slogdet(covariances)[1] + precision))
-
 
 class Posterior(NamedTuple):
     """Means and covariances of the rows of both factors, the noise, and the priors of rows.
@@ -57,8 +50,9 @@ class Posterior(NamedTuple):
         right_covariance: (n, k, k).
         noise: variance of an entry of each column, (n,).
         prior: of a row of ``left``.
-        right_prior: of a row of ``right``.
-        noises: the mean noise after each sweep.
+        right_prior: of a row of ``right`` over its scale.
+        scale: of the columns, (n,): v_j / scale_j and the noise over its square are alike.
+        noises: the mean noise after each sweep, in units of the scale.
     """
 
     left: Array
@@ -68,6 +62,7 @@ class Posterior(NamedTuple):
     noise: Array
     prior: Prior
     right_prior: Prior
+    scale: Array
     noises: list[float]
 
 
@@ -78,24 +73,18 @@ def variational_bayes(
     *,
     sweeps: int = 100,
     tol: float = 1e-4,
-    profiles: Sequence[Array] = (),
     watch: Watch = unwatched,
 ) -> Posterior:
     """Improve on factors until a sweep changes the product by less than ``tol`` of it.
 
-    ``profiles``: noises of the columns, (n,), of which one may be right but for a factor. The bound
-    decides between them and equality where columns have too few entries to tell their own noise.
+    First the scales of the columns, with the same noise in units of them; then how far the noises
+    differ from that.
     """
     chain = _Chain(entries, left, right, watch)
     half = max(sweeps // 2, 1)
     chain.run(half, 10 * tol)
-    if profiles and entries.count < FEW * right.size:
-        options = [chain.copy(Spread(each, np.inf)) for each in (chain.spread.profile, *profiles)]
-        for option in options:
-            option.run(half, 10 * tol)
-        chain = max(options, key=_Chain.bound)
-    # not before: residuals under a wrong profile speak for it
-    chain.spread = spread_of_noises(chain.square, entries.column_counts, chain.spread.profile)
+    chain.degrees = degrees_of_noises(chain.square, entries.column_counts)
+    chain.is_scaling = False
     chain.drop()
     chain.run(max(sweeps - half, 1), tol)
     chain.drop()
@@ -103,19 +92,23 @@ def variational_bayes(
 
 
 class _Chain:
-    """Factors, priors and noise on their way to a posterior.
+    """Factors, priors, scales and noise on their way to a posterior.
 
     Attributes:
-        spread: how the noises of the columns differ.
+        scale: of the columns, (n,); what follows is in units of it.
+        v: rows of the right factor, (n, k).
+        noise: of each column, (n,).
         square: the sum of E (y - u v)^2 over each column, (n,).
+        degrees: how many entries the common noise counts as.
+        is_scaling: whether a sweep updates the scales.
     """
 
-    spread: Spread
     square: Array
 
     def __init__(self, entries: Entries, left: Array, right: Array, watch: Watch) -> None:
         (m, k), n = left.shape, len(right)
         self.entries, self.watch = entries, watch
+        self.scale, self.is_scaling, self.degrees = np.ones(n), True, np.inf
         self.u, self.v = balanced(left, right)
         self.floor = 1e-18 * float(np.mean(entries.listed**2)) + 1e-300
         rest = float(np.sum((entries.values - entries.product(self.u, self.v)) ** 2))
@@ -126,44 +119,56 @@ class _Chain:
         self.rows_seen, self.columns_seen = entries.row_counts > 0, entries.column_counts > 0
         self.column_squares = entries.transposed_times(entries.values**2, np.ones((m, 1)))[:, 0]
         self.noises: list[float] = []
-        self.spread = Spread(np.ones(n), SHRINKAGE)
-
-    def copy(self, spread: Spread) -> "_Chain":
-        """Return one that goes on from here with another spread."""
-        new = copy(self)  # arrays are replaced, never changed
-        new.spread = spread
-        return new
 
     def run(self, sweeps: int, tol: float) -> None:
         """Sweep so many times, or until the product changes by less than ``tol`` of it."""
         for sweep in range(sweeps):
             last = self.u, self.v
             self.sweep()
-            self.watch("Bayes", self.u, self.v)
+            self.watch("Bayes", self.u, self.v * self.scale[:, None])
             if sweep and _change(last, (self.u, self.v)) < tol:
                 break
 
     def sweep(self) -> None:
-        """Update rows, columns, noise, and the priors."""
+        """Update rows, columns, their scales, noise, and the priors."""
         entries, weight = self.entries, 1 / self.noise
         self.u, self.u_covariance = _posterior_of_rows(
-            entries, self.v, self.v_covariance, weight, self.left_prior
+            entries, self.v, self.v_covariance, weight, self.scale, self.left_prior
         )
         self.left_prior = _moments(self.u[self.rows_seen], self.u_covariance[self.rows_seen])
         # the columns: their noise is a factor
         grams = entries.column_grams(squares(self.u) + self.u_covariance)
-        sums = entries.transposed_times(entries.values, self.u)
+        sums = entries.transposed_times(entries.values, self.u) / self.scale[:, None]
         precision = self.right_prior.precision
         self.v_covariance = inverses(weight[:, None, None] * grams + precision)
-        target = weight[:, None] * sums + precision @ self.right_prior.mean
-        self.v = multiply(self.v_covariance, target)
-        self.right_prior = _moments(self.v[self.columns_seen], self.v_covariance[self.columns_seen])
+        fixed = self.v_covariance @ (precision @ self.right_prior.mean)
+        linear = weight[:, None] * multiply(self.v_covariance, sums)
+        self.v = fixed + linear
         # the sum of E (y - u v)^2 from those sums: no pass over the entries
-        square = self.column_squares - 2 * np.sum(sums * self.v, 1)
+        total = self.column_squares / self.scale**2
+        square = total - 2 * np.sum(sums * self.v, 1)
         self.square = square + np.sum(grams * (squares(self.v) + self.v_covariance), (1, 2))
-        noise = shrunk(self.square, entries.column_counts, self.spread)
+        if self.is_scaling:
+            self.rescale(total - np.sum(sums * linear, 1), np.sum(sums * fixed, 1))
+        self.right_prior = _moments(self.v[self.columns_seen], self.v_covariance[self.columns_seen])
+        noise = shrunk(self.square, entries.column_counts, self.degrees)
         self.noise = np.maximum(noise, self.floor)
         self.noises = [*self.noises, float(self.noise @ entries.column_counts) / entries.count]
+
+    def rescale(self, square: Array, product: Array) -> None:
+        """Move the scales to where the likelihood of each column, given U, is largest.
+
+        Over a scale r its logarithm is -n log r - square / (2 s r^2) - product / (s r) + const.
+        """
+        size = self.entries.column_counts * self.noise
+        told = self.columns_seen & (square > ROUNDING * self.column_squares / self.scale**2)
+        discriminant = np.where(told, product**2 + 4 * size * square, 1)
+        ratio = np.where(told, (discriminant**0.5 - product) / np.where(told, 2 * size, 1), 1)
+        ratio = ratio / np.exp(np.mean(np.log(ratio)))
+        self.scale = self.scale * ratio
+        self.v = self.v / ratio[:, None]
+        self.v_covariance = self.v_covariance / ratio[:, None, None] ** 2
+        self.square = self.square / ratio**2
 
     def drop(self) -> None:
         """Turn to directions that are independent on both sides, and leave out the needless."""
@@ -178,23 +183,17 @@ class _Chain:
             self.v, self.v_covariance, self.right_prior, back
         )
 
-    def bound(self) -> float:
-        """Return the lower bound of the log of the evidence, but for a constant."""
-        fit = self.entries.column_counts @ np.log(self.noise) + np.sum(self.square / self.noise)
-        rows = self.left_prior.divergence(self.u_covariance[self.rows_seen])
-        columns = self.right_prior.divergence(self.v_covariance[self.columns_seen])
-        return float(-0.5 * fit - rows - columns)
-
     def posterior(self) -> Posterior:
-        """Return what was found."""
+        """Return what was found, in the units of the entries."""
         return Posterior(
             self.u,
             self.u_covariance,
-            self.v,
-            self.v_covariance,
-            self.noise,
+            self.v * self.scale[:, None],
+            self.v_covariance * self.scale[:, None, None] ** 2,
+            self.noise * self.scale**2,
             self.left_prior,
             self.right_prior,
+            self.scale,
             self.noises,
         )
 
@@ -221,12 +220,18 @@ def _turned(
 
 
 def _posterior_of_rows(
-    entries: Entries, v: Array, v_covariance: Array, weight: Array, prior: Prior
+    entries: Entries,
+    v: Array,
+    v_covariance: Array,
+    weight: Array,
+    scale: Array,
+    prior: Prior,
 ) -> tuple[Array, Array]:
     precision = prior.precision
     second = (squares(v) + v_covariance) * weight[:, None, None]
     covariance = inverses(entries.row_grams(second) + precision)
-    sums = entries.times(entries.values, v * weight[:, None]) + precision @ prior.mean
+    sums = entries.times(entries.values, v * (weight / scale)[:, None])
+    sums += precision @ prior.mean
     return multiply(covariance, sums), covariance
 
 

@@ -28,16 +28,12 @@ def joint_covariances(entries: Entries, posterior: Posterior) -> tuple[Array, Ar
     covariances = posterior.left_covariance, posterior.right_covariance
     if sum(factor.size for factor in (posterior.left, posterior.right)) > UNKNOWNS:
         return covariances
-    noise = posterior.noise[:, None, None]
-    priors = [
-        np.broadcast_to(prior.precision, covariance.shape)
-        for prior, covariance in zip(
-            (posterior.prior, posterior.right_prior), covariances, strict=True
-        )
-    ]
+    noise, size = (numbers[:, None, None] for numbers in (posterior.noise, posterior.scale**2))
+    rows = np.broadcast_to(posterior.prior.precision, covariances[0].shape)
+    columns = posterior.right_prior.precision * (noise / size)
     # columns in units of their noise
     right = posterior.right / posterior.noise[:, None] ** 0.5
-    sides = (posterior.left, right), (priors[0], priors[1] * noise)
+    sides = (posterior.left, right), (rows, columns)
     if entries.shape[0] >= entries.shape[1]:
         rows, columns = _covariances(entries, *sides[0], *sides[1])
     else:

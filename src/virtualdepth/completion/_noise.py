@@ -6,7 +6,7 @@ have a scaled inverse chi squared prior with d_0 degrees of freedom; their logar
 Bayes methods", Stat. Appl. Genet. Mol. Biol. 3, 2004, section 6.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,40 +21,26 @@ SHRINKAGE = 5.0
 LEAST, LARGEST = 1e-4, 1e3
 
 
-class Spread(NamedTuple):
-    """How the noises of columns are distributed.
-
-    Attributes:
-        profile: what they are multiples of, (n,).
-        degrees: d_0 of the prior: how many entries the common one counts as.
-    """
-
-    profile: Array
-    degrees: float
-
-
-def spread_of_noises(square: Array, counts: Array, profile: Array) -> Spread:
-    """Return how far the noises of columns spread about a profile, (n,).
+def degrees_of_noises(square: Array, counts: Array) -> float:
+    """Return d_0 of the prior: how many entries the common noise of columns counts as.
 
     ``square``, (n,), holds the sums of squares of the residuals of each column.
     """
     seen = counts > 0
     half = counts[seen] / 2
-    ratio = square[seen] / (2 * half * profile[seen])
-    logs = np.log(np.maximum(ratio, 1e-300)) - digamma(half) + np.log(half)
+    logs = np.log(np.maximum(square[seen] / (2 * half), 1e-300)) - digamma(half) + np.log(half)
     excess = np.var(logs, ddof=1) if len(logs) > 1 else 0.0
     excess = float(excess - np.mean(polygamma(1, half)))
     if excess <= LEAST:
-        return Spread(profile, np.inf)
+        return np.inf
     low, high = 1 / LARGEST, 2 / LEAST
     half_degrees = brentq(lambda x: polygamma(1, x) - min(excess, LARGEST), low, high)
-    return Spread(profile, 2 * half_degrees)
+    return float(2 * half_degrees)
 
 
-def shrunk(square: Array, counts: Array, spread: Spread) -> Array:
+def shrunk(square: Array, counts: Array, degrees: float) -> Array:
     """Return the noise of each column, (n,)."""
-    profile, prior = spread
-    common = profile * (np.sum(square / profile) / counts.sum())
-    if prior == np.inf:
-        return np.asarray(common)
-    return np.asarray((square + prior * common) / (counts + prior))
+    common = np.sum(square) / counts.sum()
+    if degrees == np.inf:
+        return np.full(len(counts), common)
+    return np.asarray((square + degrees * common) / (counts + degrees))

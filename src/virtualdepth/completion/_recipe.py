@@ -1,7 +1,7 @@
 """Complete entries in units of their own: exactly, else by Bayes, else as held-out entries say."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from virtualdepth.completion._choice import (
     Method,
     bayes_method,
     best_point,
+    better,
+    blended,
     choose,
     nothing,
     path_method,
@@ -44,6 +46,8 @@ ATTEMPTS = (
 SMALL = 2e5
 # The residual of an exact fit, in units of the data, where those have no rounding of their own.
 GOAL = 1e-11
+# From this share of a blend on, Bayes says what its errors are.
+KNOWING = 0.3
 # Memory of the widest arrays of the homotopy, in bytes.
 BUDGET = 2**29
 
@@ -59,6 +63,10 @@ class Finding:
     is_sure: bool
     start: tuple[Array, Array]
 
+    def rescaled(self, scale: Array) -> "Finding":
+        """Return it with the start in these units of the columns."""
+        return replace(self, start=(self.start[0], self.start[1] / scale[:, None]))
+
 
 @dataclass
 class Recipe:
@@ -69,18 +77,18 @@ class Recipe:
         goal: relative residual of an exact fit.
         seed: of all that is random.
         others: further methods for the choice by held-out entries.
-        profiles: noises of the columns of which one may be right but for a factor.
         watch: who looks on.
         history: what happened, by name.
+        unit: what errors of each column are judged in, (n,).
     """
 
     entries: Entries
     goal: float
     seed: int
     others: Mapping[str, Method] = field(default_factory=dict)
-    profiles: Sequence[Array] = ()
     watch: Watch = unwatched
     history: dict[str, list[float]] = field(default_factory=dict)
+    unit: Array | float = 1.0
     latest: tuple[Array, Array] | None = None
 
     def __post_init__(self) -> None:
@@ -90,6 +98,11 @@ class Recipe:
         # the sparse side is eliminated: rows, the longer one
         self.flipped = m < n
         self.tall = self.entries.transposed if self.flipped else self.entries
+
+    def rescaled(self, scale: Array) -> "Recipe":
+        """Return it with columns in these units, (n,), and errors judged as before."""
+        entries = self.entries.with_values(self.entries.listed / scale[self.entries.columns])
+        return replace(self, entries=entries, unit=self.unit * scale)
 
     def path(self, number: int = 0, depth: float = np.inf) -> Path:
         """Return the path of an attempt."""
@@ -171,9 +184,7 @@ def estimate(recipe: Recipe, found: Search) -> Finding:
     wide = guess.rank + max(3, guess.rank // 2)
     k = min(max(ranks[:200]), guess.left.shape[1], wide)
     start = recipe.upright(guess.left[:, :k], guess.right[:, :k])
-    posterior = variational_bayes(
-        entries, *start, sweeps=200, profiles=recipe.profiles, watch=recipe.see
-    )
+    posterior = variational_bayes(entries, *start, sweeps=200, watch=recipe.see)
     recipe.note("noise", posterior.noises)
     noise = posterior.noises[-1]
     rank = effective_size(posterior.left, posterior.right)
@@ -218,21 +229,57 @@ def chosen_solution(recipe: Recipe, finding: Finding | None) -> Solution:
         walk = path_method(path._replace(depth=depth), recipe.see_tall)
         methods[f"path of depth {depth:g}"] = upright_method(recipe, walk)
     tall_parts = [part.transposed if recipe.flipped else part for part in parts]
-    _, point, _ = best_point(tall_parts[0], tall_parts[1], path, recipe.see_tall)
+    _, point = best_point(tall_parts[0], tall_parts[1], path, recipe.see_tall)
     start = recipe.upright(point.u * point.sigma, point.v)
-    methods["bayes"] = bayes_method(
-        start, sweeps=60, tol=1e-3, profiles=recipe.profiles, watch=recipe.see
-    )
+    methods["bayes"] = bayes_method(start, sweeps=60, tol=1e-3, watch=recipe.see)
     if finding is not None:
         # until it has forgotten what was held out
-        methods["bayes of the gap"] = bayes_method(
-            finding.start, sweeps=200, tol=1e-5, profiles=recipe.profiles, watch=recipe.see
-        )
-    choice = choose(entries, {**methods, **recipe.others}, parts)
-    if choice.factors.posterior is not None:
-        recipe.note("noise", choice.factors.posterior.noises)
-        return bayes_solution(entries, choice.factors.posterior, choice.errors, recipe.history)
-    return plain_solution(recipe, choice)
+        of_gap = bayes_method(finding.start, sweeps=200, tol=1e-5, watch=recipe.see)
+        methods["bayes"] = better(methods["bayes"], of_gap)
+    choice = choose(entries, {**methods, **recipe.others}, parts, recipe.unit)
+    if choice.weights.get("bayes", 0.0) < KNOWING:
+        return plain_solution(recipe, choice)
+    return bayes_blend(recipe, choice)
+
+
+def bayes_blend(recipe: Recipe, choice: Choice) -> Solution:
+    """Return the Bayes estimate, with its variances, plus what the blend differs from it by."""
+    bayes = choice.fits["bayes"].posterior
+    if bayes is None:
+        raise ValueError("choice: expected a posterior of bayes but got none")
+    recipe.note("noise", bayes.noises)
+    found = bayes_solution(recipe.entries, bayes, choice.errors, recipe.history)
+    found = found._replace(method=choice.name, weights=choice.weights)
+    if len(choice.fits) == 1:
+        return found
+    rest = blended(choice.fits, {**choice.weights, "bayes": choice.weights["bayes"] - 1})
+    left = np.concatenate([found.left, rest.left], 1)
+    right = np.concatenate([found.right, rest.right], 1)
+    more = (0, rest.left.shape[1])
+    rows, columns = (
+        None if spread is None else np.pad(spread, ((0, 0), more, more))
+        for spread in (found.left_covariance, found.right_covariance)
+    )
+    return found._replace(
+        left=left,
+        right=right,
+        left_covariance=rows,
+        right_covariance=columns,
+        rank=effective_size(left, right),
+    )
+
+
+def column_scales(recipe: Recipe, finding: Finding | None) -> Array:
+    """Return scales of the columns in which their noises are alike, as far as Bayes tells."""
+    if finding is not None:
+        return finding.posterior.scale
+    parts = split(recipe.tall, recipe.seed)
+    if parts is None:
+        return np.ones(recipe.entries.shape[1])
+    path = recipe.path()._replace(least=1e-4)
+    _, point = best_point(*parts, path, recipe.see_tall)
+    start = recipe.upright(point.u * point.sigma, point.v)
+    return variational_bayes(recipe.entries, *start, sweeps=60, tol=1e-3, watch=recipe.see).scale
 
 
 def upright_method(recipe: Recipe, method: Method) -> Method:
@@ -255,7 +302,9 @@ def upright_method(recipe: Recipe, method: Method) -> Method:
 def means_solution(recipe: Recipe, errors: dict[str, float]) -> Solution:
     """Return the table of nothing but the offsets of its columns."""
     entries = recipe.entries
-    return plain_solution(recipe, Choice("means", nothing(entries, entries).refit(entries), errors))
+    error = float(np.mean(entries.listed**2))
+    factors = nothing(entries, entries).refit(entries)
+    return plain_solution(recipe, Choice("means", factors, error, errors, {}, {}))
 
 
 def plain_solution(recipe: Recipe, choice: Choice) -> Solution:
@@ -266,5 +315,5 @@ def plain_solution(recipe: Recipe, choice: Choice) -> Solution:
         (choice.factors.left, choice.factors.right),
         recipe.history,
     )
-    error = choice.errors.get(choice.name, 0.0) - float(np.mean(found.noise))
-    return found._replace(error=max(error, 0.0), errors=choice.errors)
+    error = choice.error - float(np.mean(found.noise))
+    return found._replace(error=max(error, 0.0), errors=choice.errors, weights=choice.weights)

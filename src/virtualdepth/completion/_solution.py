@@ -9,7 +9,7 @@ from virtualdepth.completion._bayes import Posterior
 from virtualdepth.completion._blocks import effective_size
 from virtualdepth.completion._entries import Entries
 from virtualdepth.completion._joint import joint_covariances
-from virtualdepth.completion._noise import SHRINKAGE, Spread, shrunk
+from virtualdepth.completion._noise import SHRINKAGE, shrunk
 
 Array = NDArray[Any]
 
@@ -30,6 +30,7 @@ class Solution(NamedTuple):
         method: what it is from.
         errors: held-out mean squares of the methods that were compared.
         history: what happened, by name.
+        weights: of those methods, if they were.
     """
 
     left: Array
@@ -44,6 +45,7 @@ class Solution(NamedTuple):
     method: str
     errors: dict[str, float]
     history: dict[str, list[float]]
+    weights: dict[str, float] = {}  # noqa: RUF012
 
 
 def bayes_solution(
@@ -82,7 +84,7 @@ def plain_solution_of(
         right=right,
         left_covariance=None,
         right_covariance=None,
-        noise=shrunk(sums, entries.column_counts, Spread(np.ones(len(sums)), SHRINKAGE)),
+        noise=shrunk(sums, entries.column_counts, SHRINKAGE),
         error=0.0,
         rank=effective_size(left, right),
         exact=False,

@@ -15,6 +15,7 @@ from virtualdepth.completion._recipe import (
     Finding,
     Recipe,
     chosen_solution,
+    column_scales,
     exact_solution,
     find,
     is_settled,
@@ -103,10 +104,11 @@ def complete_table(
     Returns:
         The completed table. Columns are divided by their root mean squares; or by their standard
         deviations, once offsets were subtracted. What fits exactly decides, else whether there is a
-        trace of offsets.
+        trace of offsets. Where methods are compared, columns are divided by the scales that Bayes
+        finds, too.
     """
     order, decided, centred = _units_in_order(entries, precision)
-    recipes: list[Recipe] = []
+    begun: list[tuple[Units, Recipe]] = []
     found: list[Finding | None] = []
     try:
         for units in order:
@@ -114,8 +116,8 @@ def complete_table(
             if not z.count:  # nothing but offsets
                 return Completed(units, _constant(z), False)
             recipe = _recipe(z, units, seed, dict(others or {}), watch)
-            recipes.append(recipe)
-            thorough = units is decided or len(recipes) == 1
+            begun.append((units, recipe))
+            thorough = units is decided or len(begun) == 1
             exact, finding = find(recipe, len(ATTEMPTS) if thorough else 2)
             if exact is not None:
                 return Completed(units, exact_solution(recipe, exact), False)
@@ -127,10 +129,16 @@ def complete_table(
             if units is decided and not recipe.is_small:
                 break
         number = next(at for at, units in enumerate(order) if units is decided)
-        chosen = Completed(decided, chosen_solution(recipes[number], found[number]), False)
+        units, recipe = begun[number]
+        finding = found[number]
+        scale = column_scales(recipe, finding)
+        begun.append((units._replace(scale=units.scale * scale), recipe.rescaled(scale)))
+        units, recipe = begun[-1]
+        finding = None if finding is None else finding.rescaled(scale)
+        chosen = Completed(units, chosen_solution(recipe, finding), False)
         return _means(entries, centred, chosen) if chosen.solution.method == "means" else chosen
     except KeyboardInterrupt:
-        for units, recipe in zip(order, recipes, strict=False):
+        for units, recipe in reversed(begun):
             if recipe.latest is not None:
                 solution = plain_solution_of(
                     recipe.entries, "interrupted", recipe.latest, recipe.history
@@ -159,10 +167,7 @@ def _means(entries: Entries, centred: Units, chosen: Completed) -> Completed:
 
 
 def _recipe(z: Entries, units: Units, seed: int, others: dict[str, Method], watch: Watch) -> Recipe:
-    largest = units.scale.max()
-    # the noise may be the same in the units of x, which are often one
-    profile = (largest / np.where(units.scale > 0, units.scale, largest)) ** 2
-    return Recipe(z, max(GOAL, 8 * units.rounding), seed, others, (profile,), watch)
+    return Recipe(z, max(GOAL, 8 * units.rounding), seed, others, watch)
 
 
 def _constant(entries: Entries) -> Solution:

@@ -67,6 +67,7 @@ def _learned(completed: Completed) -> Learned:
             "centred": bool(units.offset.any()),
             "scale": units.scale,
             "held_out_errors": dict(solution.errors),
+            "weights": dict(solution.weights),
         },
         history=history,
         iterations=sum(len(history.get(name, ())) for name in ("eps", "noise")),
@@ -85,7 +86,7 @@ def _flow_method(seed: int) -> Method:
             u, sigma, vh = np.linalg.svd(weight.numpy(), full_matrices=False)
             return Factors(u * sigma, vh.T)
 
-        return Trial(found.held_loss, refit)
+        return Trial(found.weight.numpy()[judge.rows, judge.columns], refit)
 
     return method
 

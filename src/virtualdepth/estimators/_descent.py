@@ -55,8 +55,8 @@ class Descent:
     Attributes:
         problem: what to fit.
         bar: the progress bar, which counts evaluations.
-        weight: the last W.
-        loss: the training loss of the last W; with entries held out, of the best.
+        weight: the last W; with entries held out, the best.
+        loss: its training loss.
         held_loss: the mean squared error of the entries held out, of the best W.
         losses: the training loss of each W evaluated.
         held_losses: the mean squared errors of the entries held out, if any.
@@ -78,12 +78,11 @@ class Descent:
         difference = weight - values
         residual = torch.where(fitted, difference, 0.0)
         loss = residual.square().sum() / fitted.sum()
-        self.weight = weight
         self.losses.append(float(loss))
         if held is not None:
             self.held_losses.append(float(difference[held].square().mean()))
         if held is None or self.held_losses[-1] < self.held_loss:
-            self.loss = self.losses[-1]
+            self.weight, self.loss = weight, self.losses[-1]
             self.held_loss = self.held_losses[-1] if self.held_losses else math.inf
         elif self.losses[-1] < OVERFIT * self.loss:
             raise _PastBestError

@@ -38,13 +38,15 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
     squares whose weight is the rule of infinite depth, then Gauss-Newton at the rank that shows. A
     residual at the rounding level certifies the fit (``exact_``). Otherwise the entries have noise,
     or the table is not of low rank. Then variational Bayes estimates noise, rank and the error of
-    every entry; if no rank stands out, entries that are held out choose among Bayes estimates,
-    points of the reweighted paths, column means, and the flow of depth 2.
+    every entry; if no rank stands out, entries that are held out weigh the Bayes estimate, points
+    of the reweighted paths, column means, and the flow of depth 2. The noise is taken as
+    proportional to a scale of each column, which is estimated.
 
     NaN is a missing entry. In a ``numpy.ma.MaskedArray`` masked entries are missing too. In a scipy
     sparse matrix the entries that are not stored are missing; stored zeros are observed, and
     duplicates add up, as everywhere in scipy. float32 stays float32; other types become float64.
-    Every column needs an observed entry. An exact fit does not depend on their units and offsets.
+    Every column needs an observed entry. The result does not depend on their units, an exact one on
+    their offsets neither.
 
     Args:
         method: "auto", or "flow": one matrix trained by gradient descent from a small start, as if
@@ -80,7 +82,8 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
             each column, (n_features,).
         decision_: "method", what the fit is from; "centred", whether means were subtracted;
             "scale", what each column was divided by; "held_out_errors", mean squares of the
-            methods that were compared, in units of the scale.
+            methods that were compared, in units of the columns' spread; "weights", those of the
+            methods in the fit.
         n_iter_: steps of all homotopies and sweeps of the Bayes estimate; for the flow gradients.
         history_: what happened, arrays by name: of each step of the homotopies "eps", "rank" and
             "gap"; "residual" of each Gauss-Newton; "noise" of each sweep. For the flow "loss",
