@@ -1,4 +1,8 @@
-"""Give depth to a LightningModule with a callback. The module itself does not change."""
+"""Give depth to a LightningModule with a callback. The module itself does not change.
+
+The run without the callback is printed beside: on this task depth is slower, as small singular
+values have small gains. The example shows the callback, not a gain.
+"""
 
 import pytorch_lightning as pl
 import torch
@@ -26,19 +30,23 @@ class Classifier(pl.LightningModule):
         return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)]
 
 
-pl.seed_everything(0, verbose=False)
 digits = load_digits()
 images = torch.tensor(digits.data, dtype=torch.float32) / 16
 data = TensorDataset(images, torch.tensor(digits.target))
-trainer = pl.Trainer(
-    max_epochs=6,
-    accelerator="cpu",
-    logger=False,
-    enable_checkpointing=False,
-    enable_model_summary=False,
-    enable_progress_bar=False,
-    callbacks=[vd.lightning.VirtualDepth(depth=2, include=["head*"], on="update")],
-)
-trainer.fit(Classifier(), DataLoader(data, batch_size=100, shuffle=True))
+for name, callbacks in (
+    ("Adam", []),
+    ("Adam, depth 2 in the head", [vd.lightning.VirtualDepth(depth=2, include=["head*"])]),
+):
+    pl.seed_everything(0, verbose=False)
+    trainer = pl.Trainer(
+        max_epochs=6,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        callbacks=callbacks,
+    )
+    trainer.fit(Classifier(), DataLoader(data, batch_size=100, shuffle=True))
+    print(f"{name}: loss {trainer.callback_metrics['loss'].item():.3f}")
 print(vd.routing(trainer.optimizers[0]))
-print(f"loss {trainer.callback_metrics['loss'].item():.3f}")

@@ -56,6 +56,15 @@ def test_it_runs_and_learns(name: str, tmp_path: Path) -> None:
     elif name == "complete_table.py":
         completed, neighbours, means = numbers("missing entries", output)
         assert completed < 0.9 * min(neighbours, means)
+    elif name == "adamw_with_depth.py":
+        plain, deep = numbers("unseen entries", output)
+        assert deep < 0.3 < 0.8 < plain
+    elif name == "depth_finds_the_rank.py":
+        errors = {
+            float(d): float(e) for d, e, _ in re.findall(r"^ +(\S+) +(\S+) +(\S+)$", output, re.M)
+        }
+        assert errors[1] > 0.9
+        assert errors[3] < 0.02
     else:
         losses = numbers("loss", output)
         assert losses[-1] < 1.0, output  # ten classes: 2.3 at the start
