@@ -120,7 +120,9 @@ def transformer(device: str, budget: float) -> list[Row]:
         groups = vd.param_groups(with_gradients(), 3, precondition_frequency=f)
         made[f"EndToEndSGD, {f}"] = (f, vd.EndToEndSGD(groups, lr=1e-4))
         adamw = torch.optim.AdamW((model := with_gradients()).parameters(), lr=1e-4)
-        vd.with_depth(adamw, 3, model=model, precondition_frequency=f)
+        vd.with_depth(
+            adamw, 3, model=model, precondition_frequency=f, step_scale="raw", on="gradient"
+        )
         made[f"with_depth(AdamW), {f}"] = (f, adamw)
     for name, (period, optimizer) in made.items():
         samples[name] = sample_of(optimizer.step, period, device)  # type: ignore[attr-defined]

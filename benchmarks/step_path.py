@@ -26,9 +26,11 @@ SOURCE = Path(vd.__file__).parent
 Named = list[tuple[str, nn.Parameter]]
 OPTIMIZERS: dict[str, Callable[[Named], Optimizer]] = {
     "EndToEndSGD": lambda named: vd.EndToEndSGD(named, lr=0.1, depth=3, solver="svd"),
-    "with_depth(AdamW)": lambda named: vd.with_depth(torch.optim.AdamW(named), 3),
+    "with_depth(AdamW)": lambda named: vd.with_depth(
+        torch.optim.AdamW(named), 3, step_scale="raw", on="gradient"
+    ),
     'with_depth(AdamW, on="update")': lambda named: vd.with_depth(
-        torch.optim.AdamW(named), 3, on="update"
+        torch.optim.AdamW(named), 3, on="update", step_scale="raw"
     ),
 }
 

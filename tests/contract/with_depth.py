@@ -25,7 +25,7 @@ class WithDepthContract(OptimizerContract):
     def make(self, params: Any, **options: Any) -> Optimizer:
         ours = {key: options.pop(key) for key in DEPTH_OPTIONS if key in options}
         optimizer = self.torch_class(params, **{**self.options, **options})
-        return vd.with_depth(optimizer, **{"depth": 3, **ours}, on=self.on)
+        return vd.with_depth(optimizer, **{"depth": 3, "step_scale": "raw", **ours}, on=self.on)
 
 
 class WithoutSchedules(WithDepthContract):

@@ -101,7 +101,9 @@ def refused(place: Place) -> dict[str, str]:
         "whole momentum": lambda: whole_momentum(place),
         "gradient elsewhere": lambda: gradient_elsewhere(place, copies),
         "gradient on another mesh": lambda: gradient_elsewhere(place, backwards),
-        "with_depth": lambda: with_depth(torch.optim.SGD([("w", weight)], lr=0.1), 2),
+        "with_depth": lambda: with_depth(
+            torch.optim.SGD([("w", weight)], lr=0.1), 2, step_scale="raw", on="gradient"
+        ),
         "flattened": lambda: EndToEndSGD(flattened(keep=True).parameters(), lr=0.1),
         "flat": lambda: EndToEndSGD(flattened(keep=False).parameters(), lr=0.1),
         "flattened, by module": lambda: param_groups(flattened(keep=True), 3),

@@ -64,11 +64,15 @@ def ours(params: Params, depth: float = 3, **options: Any) -> Optimizer:
 
 
 def adamw(params: Params, depth: float = 3, **options: Any) -> Optimizer:
-    return with_depth(torch.optim.AdamW(params, **{"lr": 0.01, **options}), depth)
+    return with_depth(
+        torch.optim.AdamW(params, **{"lr": 0.01, **options}), depth, step_scale="raw", on="gradient"
+    )
 
 
 def update(params: Params, depth: float = 3, **options: Any) -> Optimizer:
-    return with_depth(torch.optim.SGD(params, **{"lr": 0.01, **options}), depth, on="update")
+    return with_depth(
+        torch.optim.SGD(params, **{"lr": 0.01, **options}), depth, on="update", step_scale="raw"
+    )
 
 
 # what the second process has otherwise, and from which step on

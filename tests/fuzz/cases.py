@@ -106,7 +106,7 @@ class Case:
         }
         taken = params[:-1] if self.kind in MATRICES_ONLY else params
         inner = INNER[self.kind]([{"params": taken}], **own)
-        return with_depth(inner, on=self.on, **options)
+        return with_depth(inner, on=self.on, **{"step_scale": "raw", **options})
 
     @property
     def view(self) -> dict[str, Any]:

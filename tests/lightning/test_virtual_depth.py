@@ -121,14 +121,16 @@ def test_over_sgd_it_is_our_own_optimizer(flavour: Flavour, trainer: Make, data:
     """So that the loop above does not only compare depth with itself."""
     loop = PlainLoop(data, lambda params: vd.EndToEndSGD(params, lr=0.05, depth=3))
     module = module_of(flavour, lambda params: torch.optim.SGD(params, lr=0.05))
-    run = trainer(max_epochs=EPOCHS, callbacks=[flavour.vd.VirtualDepth(3)])
+    run = trainer(
+        max_epochs=EPOCHS, callbacks=[flavour.vd.VirtualDepth(3, step_scale="raw", on="gradient")]
+    )
     run.fit(module, datamodule=flavour.vd.TensorDataModule(*data, batch_size=7))
     assert_same(module, loop.run(range(EPOCHS)))
 
 
 def test_patterns_are_names_in_the_module(flavour: Flavour, trainer: Make, data: Data) -> None:
     module = module_of(flavour, OPTIMIZERS["SGD"][0])
-    callback = flavour.vd.VirtualDepth(3, include=["net.2*"])
+    callback = flavour.vd.VirtualDepth(3, include=["net.2*"], step_scale="raw", on="gradient")
     run = trainer(max_epochs=1, callbacks=[callback])
     run.fit(module, datamodule=flavour.vd.TensorDataModule(*data))
     assert [route.depth for route in vd.routing(run.optimizers[0])] == [1, 1, 3, 1]
@@ -137,12 +139,14 @@ def test_patterns_are_names_in_the_module(flavour: Flavour, trainer: Make, data:
         with pytest.raises(ValueError, match=message):
             run.fit(module, datamodule=flavour.vd.TensorDataModule(*data))
     with pytest.raises(ValueError, match="depth"):
-        flavour.vd.VirtualDepth(0.5)
+        flavour.vd.VirtualDepth(0.5, step_scale="raw", on="gradient")
 
 
 def test_an_optimizer_with_depth_is_refused(flavour: Flavour, trainer: Make, data: Data) -> None:
     module = module_of(flavour, lambda params: vd.EndToEndSGD(params, lr=0.05))
-    run = trainer(max_epochs=1, callbacks=[flavour.vd.VirtualDepth(3)])
+    run = trainer(
+        max_epochs=1, callbacks=[flavour.vd.VirtualDepth(3, step_scale="raw", on="gradient")]
+    )
     with pytest.raises(TypeError, match="without depth"):
         run.fit(module, datamodule=flavour.vd.TensorDataModule(*data))
 
@@ -164,7 +168,7 @@ def test_resumes_to_the_last_bit_and_with_depth(
 
     def fit(epochs: int, depth: bool, **options: Any) -> Any:
         module = module_of(flavour, make_optimizer, make_scheduler)
-        callbacks = [flavour.vd.VirtualDepth(3)] if depth else []
+        callbacks = [flavour.vd.VirtualDepth(3, step_scale="raw", on="gradient")] if depth else []
         run = trainer(max_epochs=epochs, callbacks=callbacks)
         run.fit(module, **batches, **options)
         return run, module
@@ -175,8 +179,8 @@ def test_resumes_to_the_last_bit_and_with_depth(
 
     loop = PlainLoop(data, make_optimizer, make_scheduler)
     if trained_with_depth:
-        vd.with_depth(loop.optimizer, 3)
+        vd.with_depth(loop.optimizer, 3, step_scale="raw", on="gradient")
     loop.run(range(2))
     if not trained_with_depth:
-        vd.with_depth(loop.optimizer, 3)
+        vd.with_depth(loop.optimizer, 3, step_scale="raw", on="gradient")
     assert_same(module, loop.run(range(2, EPOCHS)))

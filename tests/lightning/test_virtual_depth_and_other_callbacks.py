@@ -53,7 +53,7 @@ def sgd(module: Any) -> SGD:
 
 
 def sgd_with_depth(module: Any) -> SGD:
-    return vd.with_depth(sgd(module), 3, model=module)
+    return vd.with_depth(sgd(module), 3, model=module, step_scale="raw", on="gradient")
 
 
 def two_optimizers(module: Any) -> list[Optimizer]:
@@ -65,7 +65,10 @@ def test_a_learning_rate_is_searched_with_depth(
     flavour: Flavour, trainer: Make, data: Data, by: str
 ) -> None:
     found = []
-    for configure, callbacks in ((sgd, [flavour.vd.VirtualDepth(3)]), (sgd_with_depth, [])):
+    for configure, callbacks in (
+        (sgd, [flavour.vd.VirtualDepth(3, step_scale="raw", on="gradient")]),
+        (sgd_with_depth, []),
+    ):
         options = {"min_lr": 1e-3, "max_lr": 1.0, "update_attr": False}
         batches = flavour.vd.TensorDataModule(*data, batch_size=12)
         if by == "Tuner":
@@ -87,7 +90,9 @@ def test_a_learning_rate_is_searched_with_depth(
 
 def test_a_batch_size_is_searched_with_depth(flavour: Flavour, trainer: Make) -> None:
     module = module_of(flavour, sgd)
-    run = trainer(max_epochs=1, callbacks=[flavour.vd.VirtualDepth(3)])
+    run = trainer(
+        max_epochs=1, callbacks=[flavour.vd.VirtualDepth(3, step_scale="raw", on="gradient")]
+    )
     flavour.submodule("tuner").Tuner(run).scale_batch_size(
         module, max_trials=1, steps_per_trial=1, init_val=4
     )
@@ -103,9 +108,13 @@ def keeping(flavour: Flavour) -> Any:
 
 def test_a_module_may_keep_its_optimizer(flavour: Flavour, trainer: Make, data: Data) -> None:
     """Two fits of one epoch are one of two, with the same callback or another like it."""
-    callback = flavour.vd.VirtualDepth(3)
+    callback = flavour.vd.VirtualDepth(3, step_scale="raw", on="gradient")
     ends = []
-    for callbacks in ([callback, callback], [callback, flavour.vd.VirtualDepth(3)], [callback]):
+    for callbacks in (
+        [callback, callback],
+        [callback, flavour.vd.VirtualDepth(3, step_scale="raw", on="gradient")],
+        [callback],
+    ):
         module = keeping(flavour)
         for each in callbacks:
             run = trainer(max_epochs=3 - len(callbacks), callbacks=[each])
@@ -123,14 +132,15 @@ def test_an_optimizer_that_is_kept_keeps_its_depth(
     flavour: Flavour, trainer: Make, data: Data, option: str, value: Any
 ) -> None:
     module = keeping(flavour)
-    first = flavour.vd.VirtualDepth(3)
+    given: dict[str, Any] = {"depth": 3, "on": "gradient", "step_scale": "raw"}
+    first = flavour.vd.VirtualDepth(**given)
     batches = flavour.vd.TensorDataModule(*data)
     trainer(max_epochs=1, callbacks=[first]).fit(module, datamodule=batches)
     before = module.head.weight.detach().clone()
     if option == "include":
-        options = {"depth": 3, "exclude": "head.weight"}
+        options = {**given, "exclude": "head.weight"}
     else:
-        options = {"depth": 3, option: value}
+        options = {**given, option: value}
     again = trainer(max_epochs=1, callbacks=[flavour.vd.VirtualDepth(**options)])
     with pytest.raises(ValueError, match=f"{option}.*: expected .* got depth before"):
         again.fit(module, datamodule=batches)
@@ -140,7 +150,9 @@ def test_an_optimizer_that_is_kept_keeps_its_depth(
 def test_all_optimizers_get_depth_or_none(flavour: Flavour, trainer: Make, data: Data) -> None:
     module = module_of(flavour, two_optimizers)
     module.kept = [SGD([module.head.weight], lr=0.1), LBFGS([module.head.bias])]
-    run = trainer(max_epochs=1, callbacks=[flavour.vd.VirtualDepth(3)])
+    run = trainer(
+        max_epochs=1, callbacks=[flavour.vd.VirtualDepth(3, step_scale="raw", on="gradient")]
+    )
     with pytest.raises(TypeError, match="one gradient per step but got LBFGS"):
         run.fit(module, datamodule=flavour.vd.TensorDataModule(*data))
     assert type(module.kept[0]) is SGD
@@ -155,7 +167,9 @@ def test_patterns_hold_for_every_fit_and_through_the_compiler(
     def compiled() -> nn.Module:
         return torch.compile(nn.Sequential(nn.Linear(IN_FEATURES, IN_FEATURES)), backend="eager")
 
-    callback = flavour.vd.VirtualDepth(3, include=iter(["backbone.0.weight"]))
+    callback = flavour.vd.VirtualDepth(
+        3, include=iter(["backbone.0.weight"]), step_scale="raw", on="gradient"
+    )
     for _ in range(2):
         run = trainer(max_epochs=1, callbacks=[callback])
         run.fit(module_of(flavour, sgd, compiled), datamodule=flavour.vd.TensorDataModule(*data))
@@ -193,7 +207,10 @@ def test_layers_that_thaw_get_the_depth_of_their_type(
     flavour: Flavour, trainer: Make, data: Data, include: str | None, first: bool
 ) -> None:
     thaw = flavour.submodule("callbacks").BackboneFinetuning(unfreeze_backbone_at_epoch=1)
-    callbacks = [flavour.vd.VirtualDepth(3, include=include), thaw][:: 1 if first else -1]
+    callbacks = [
+        flavour.vd.VirtualDepth(3, include=include, step_scale="raw", on="gradient"),
+        thaw,
+    ][:: 1 if first else -1]
     run = trainer(max_epochs=2, callbacks=callbacks)
     module = module_of(flavour, head_alone, Backbone)
     run.fit(module, datamodule=flavour.vd.TensorDataModule(*data))
@@ -213,7 +230,10 @@ def test_layers_that_have_thawed_resume_with_depth(
 ) -> None:
     def fit(epochs: int, depth: bool, **options: Any) -> Any:
         thaw = flavour.submodule("callbacks").BackboneFinetuning(unfreeze_backbone_at_epoch=1)
-        callbacks = [*([flavour.vd.VirtualDepth(3)] if depth else []), thaw]
+        callbacks = [
+            *([flavour.vd.VirtualDepth(3, step_scale="raw", on="gradient")] if depth else []),
+            thaw,
+        ]
         run = trainer(max_epochs=epochs, callbacks=callbacks[:: 1 if first else -1])
         module = module_of(flavour, head_alone, Backbone)
         run.fit(module, datamodule=flavour.vd.TensorDataModule(*data), **options)

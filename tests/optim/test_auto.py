@@ -228,4 +228,4 @@ def test_vectors_are_refused() -> None:
 def test_other_optimizers_cannot_have_it() -> None:
     sgd = torch.optim.SGD([torch.nn.Parameter(torch.eye(2))], lr=0.1)
     with pytest.raises(ValueError, match="use EndToEndSGD"):
-        vd.with_depth(sgd, 2, step_scale="auto")
+        vd.with_depth(sgd, 2, step_scale="auto", on="gradient")

@@ -17,10 +17,10 @@ Make = Callable[[Any], Optimizer]
 MAKE: dict[str, Make] = {
     "EndToEndSGD": lambda params: vd.EndToEndSGD(params, lr=0.05, depth=3, momentum=0.9),
     "SGD, on gradient": lambda params: vd.with_depth(
-        torch.optim.SGD(params, lr=0.05, momentum=0.9), 3, step_scale="unit"
+        torch.optim.SGD(params, lr=0.05, momentum=0.9), 3, step_scale="unit", on="gradient"
     ),
     "RMSprop, on update": lambda params: vd.with_depth(
-        torch.optim.RMSprop(params, lr=0.01), 3, on="update"
+        torch.optim.RMSprop(params, lr=0.01), 3, on="update", step_scale="raw"
     ),
 }
 each_kind = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
@@ -159,7 +159,9 @@ def test_frozen_layers_are_left_alone_whatever_they_are(make: Make) -> None:
 
 
 def of_a_model(model: nn.Module) -> Optimizer:
-    return vd.with_depth(torch.optim.SGD(model.parameters(), lr=0.1), 3, model=model)
+    return vd.with_depth(
+        torch.optim.SGD(model.parameters(), lr=0.1), 3, model=model, step_scale="raw", on="gradient"
+    )
 
 
 def of_its_groups(model: nn.Module) -> Optimizer:
@@ -201,7 +203,9 @@ def test_matrices_stay_with_their_parameters(copied: Callable[[Any], Any]) -> No
         {"norm": nn.Embedding(3, 4), "conv": nn.Conv2d(4, 6, 1, groups=2), "head": nn.Linear(4, 4)}
     )
     first = [*model["norm"].parameters(), *model["conv"].parameters()]
-    optimizer = vd.with_depth(torch.optim.SGD(first, lr=0.1), 3, model=model)
+    optimizer = vd.with_depth(
+        torch.optim.SGD(first, lr=0.1), 3, model=model, step_scale="raw", on="gradient"
+    )
     optimizer.step()
     optimizer.param_groups[0]["params"] = [*model["head"].parameters(), *first[::-1]]
     expected = {
@@ -223,14 +227,18 @@ def test_matrices_stay_with_their_parameters(copied: Callable[[Any], Any]) -> No
             same.append(dict(twin.named_parameters())[name])
             p.grad = random_tensor(tuple(p.shape), 3, torch.float32)
             same[-1].grad = p.grad.clone()
-    vd.with_depth(torch.optim.SGD(same, lr=0.1), 3, model=twin).step()
+    vd.with_depth(
+        torch.optim.SGD(same, lr=0.1), 3, model=twin, step_scale="raw", on="gradient"
+    ).step()
     optimizer.step()
     assert_bitwise([*model.parameters()], [*twin.parameters()])
 
 
 def test_groups_with_counts_that_were_handed_on_follow_too() -> None:
     model = nn.ModuleList([nn.Embedding(3, 4), nn.Linear(4, 4)])
-    first = vd.with_depth(torch.optim.SGD(model.parameters(), lr=0.1), 3, model=model)
+    first = vd.with_depth(
+        torch.optim.SGD(model.parameters(), lr=0.1), 3, model=model, step_scale="raw", on="gradient"
+    )
     optimizer = vd.EndToEndSGD(first.param_groups, lr=0.1)
     optimizer.param_groups[0]["params"] = [p for p in model.parameters()][1:]
     assert [route.matrix for route in vd.routing(optimizer)] == ["4 x 4", "-"]
@@ -241,7 +249,13 @@ def test_groups_with_counts_that_were_handed_on_follow_too() -> None:
 
 def test_an_added_group_gets_the_depth_that_its_model_was_given() -> None:
     model = nn.ModuleDict({"head": nn.Linear(3, 2), "body": nn.Conv2d(4, 6, 1, groups=2)})
-    optimizer = vd.with_depth(torch.optim.SGD(model["head"].parameters(), lr=0.1), 3, model=model)
+    optimizer = vd.with_depth(
+        torch.optim.SGD(model["head"].parameters(), lr=0.1),
+        3,
+        model=model,
+        step_scale="raw",
+        on="gradient",
+    )
     optimizer.add_param_group({"params": [*model["body"].parameters()]})
     optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2, 2))]})
     assert [r.matrix for r in vd.routing(optimizer)] == ["2 x 3", "-", "2 of 3 x 2", "-", "-"]
@@ -286,7 +300,7 @@ class Unusual(Optimizer):
 def test_an_optimizer_with_state_of_every_kind(on: Any, weight_decay: Any) -> None:
     """The second parameter has a gradient only after a checkpoint was saved, and loaded."""
     first, second = (nn.Parameter(random_tensor((3, 4), seed)) for seed in range(2))
-    optimizer = vd.with_depth(Unusual([first, second], weight_decay), 3, on=on)
+    optimizer = vd.with_depth(Unusual([first, second], weight_decay), 3, on=on, step_scale="raw")
     for step, late in enumerate((False, False, True)):
         first.grad = random_tensor((3, 4), step)
         second.grad = random_tensor((3, 4), step) if late else None
@@ -299,7 +313,9 @@ def test_an_optimizer_with_state_of_every_kind(on: Any, weight_decay: Any) -> No
 def test_a_complex_parameter_beside_matrices_is_checked_too() -> None:
     weight = nn.Parameter(random_tensor((3, 4), 0))
     bias = nn.Parameter(torch.ones(3, dtype=torch.cfloat))
-    optimizer = vd.with_depth(torch.optim.Adam([("w", weight), ("b", bias)], lr=0.1), 3)
+    optimizer = vd.with_depth(
+        torch.optim.Adam([("w", weight), ("b", bias)], lr=0.1), 3, step_scale="raw", on="gradient"
+    )
     weight.grad, bias.grad = random_tensor((3, 4), 0), torch.full_like(bias, torch.nan)
     with pytest.raises(FloatingPointError, match="b: expected a finite new weight"):
         optimizer.step()

@@ -27,7 +27,9 @@ def test_decoupled_decay_acts_on_the_weight_itself(name: str, on: Any) -> None:
     make, options = DECOUPLED[name]
     lr, decay, depth = 0.01, 0.5, 3.5
     ours, theirs = weight(), weight()
-    optimizer = vd.with_depth(make([ours], lr=lr, weight_decay=decay, **options), depth, on=on)
+    optimizer = vd.with_depth(
+        make([ours], lr=lr, weight_decay=decay, **options), depth, on=on, step_scale="raw"
+    )
     bare = make([theirs], lr=lr, **{**options, "weight_decay": 0})
     for step in range(4):
         before, grad = theirs.detach().clone(), gradient(step)
@@ -46,7 +48,9 @@ def test_decoupled_decay_acts_on_the_weight_itself(name: str, on: Any) -> None:
 @pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop])
 def test_decay_that_is_part_of_the_gradient_is_part_of_the_update(make: Any) -> None:
     ours, theirs = weight(), weight()
-    optimizer = vd.with_depth(make([ours], lr=0.01, weight_decay=0.5), 3, on="update")
+    optimizer = vd.with_depth(
+        make([ours], lr=0.01, weight_decay=0.5), 3, on="update", step_scale="raw"
+    )
     bare, before = make([theirs], lr=0.01, weight_decay=0.5), weight().detach()
     ours.grad = theirs.grad = gradient(0)
     optimizer.step()

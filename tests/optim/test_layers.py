@@ -290,7 +290,13 @@ def test_half_precision_is_refused() -> None:
 
 def test_another_optimizer_cannot_have_layers() -> None:
     with pytest.raises(ValueError, match="solver: expected 'auto' or 'svd'"):
-        vd.with_depth(torch.optim.SGD([torch.ones(2, 2)], lr=0.1), 3, solver="layers")
+        vd.with_depth(
+            torch.optim.SGD([torch.ones(2, 2)], lr=0.1),
+            3,
+            solver="layers",
+            step_scale="raw",
+            on="gradient",
+        )
 
 
 def test_decay_of_layers_shrinks_their_imbalance() -> None:

@@ -37,7 +37,9 @@ def test_a_tensor_that_is_written_to_is_checked() -> None:
 
 
 def test_a_learning_rate_of_another_type_is_checked() -> None:
-    optimizer = with_depth(torch.optim.SGD([matrix_with_gradient()]), 2, step_scale="unit")
+    optimizer = with_depth(
+        torch.optim.SGD([matrix_with_gradient()]), 2, step_scale="unit", on="gradient"
+    )
     optimizer.step()
     optimizer.param_groups[0]["lr"] = None
     with pytest.raises(ValueError, match="without a learning rate"):
@@ -77,7 +79,7 @@ def test_a_late_warning_of_another_optimizer_names_the_users_line(
     monkeypatch.setattr(FiniteCheck, "is_async", staticmethod(lambda _: True))
     weight = nn.Parameter(torch.zeros(3, 3))
     weight.grad = torch.ones(3, 3)
-    optimizer = with_depth(torch.optim.SGD([weight]), 2)
+    optimizer = with_depth(torch.optim.SGD([weight]), 2, step_scale="raw", on="gradient")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         optimizer.step()

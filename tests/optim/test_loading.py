@@ -21,8 +21,12 @@ OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
     "layers": lambda groups: EndToEndSGD(groups, lr=0.01, depth=3, solver="layers", momentum=0.9),
     "auto": lambda groups: EndToEndSGD(groups, depth=3, step_scale="auto"),
     "rms": lambda groups: EndToEndSGD(groups, lr=0.01, depth=3, step_scale="rms"),
-    "SGD with depth": lambda groups: with_depth(SGD(groups, lr=0.01, momentum=0.9), 3),
-    "Adam with depth": lambda groups: with_depth(Adam(groups, lr=0.01), 3, on="update"),
+    "SGD with depth": lambda groups: with_depth(
+        SGD(groups, lr=0.01, momentum=0.9), 3, step_scale="raw", on="gradient"
+    ),
+    "Adam with depth": lambda groups: with_depth(
+        Adam(groups, lr=0.01), 3, on="update", step_scale="raw"
+    ),
 }
 # the tensors of a state that are checked
 TENSORS = {

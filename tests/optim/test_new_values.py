@@ -117,7 +117,7 @@ def test_a_step_of_another_optimizer_is_refused_whole(
 ) -> None:
     named = parameters()
     options = {"momentum": 0.9} if base is SGD else {}
-    optimizer = with_depth(base(named, lr=0.01, **options), 3, on=on)  # type: ignore[arg-type]
+    optimizer = with_depth(base(named, lr=0.01, **options), 3, on=on, step_scale="raw")  # type: ignore[arg-type]
     optimizer.step()
     spoil(optimizer, named)
     # Adam itself finds out that no float32 holds such a rate
@@ -128,7 +128,7 @@ def test_a_step_of_another_optimizer_is_refused_whole(
 @pytest.mark.parametrize("on", ["gradient", "update"])
 def test_another_optimizer_that_raises_halfway_is_undone(on: Any) -> None:
     named = parameters()
-    optimizer = with_depth(SGD(named, lr=0.01, momentum=0.9), 3, on=on)
+    optimizer = with_depth(SGD(named, lr=0.01, momentum=0.9), 3, on=on, step_scale="raw")
     optimizer.step()
     optimizer.state[named[-1][1]]["momentum_buffer"] = torch.ones(2, 2)
     refused(optimizer, named, RuntimeError, "size of tensor")
@@ -188,7 +188,7 @@ def test_on_a_device_another_optimizer_is_undone_too(
 ) -> None:
     monkeypatch.setattr(FiniteCheck, "is_async", staticmethod(lambda _: True))
     named = parameters()
-    optimizer = with_depth(SGD(named, lr=0.01, momentum=0.9), 3, on=on)
+    optimizer = with_depth(SGD(named, lr=0.01, momentum=0.9), 3, on=on, step_scale="raw")
     optimizer.step()
     spoil(optimizer, named)
     refused(optimizer, named, FloatingPointError, "^(first|bias|last): expected")
@@ -328,7 +328,7 @@ def test_matrices_are_known_by_parameter_and_not_by_place(on: Any) -> None:
     model = nn.Sequential(
         nn.Conv2d(4, 8, 3, groups=2), nn.Embedding(5, 4), nn.Linear(3, 2), nn.LSTM(3, 2)
     )
-    optimizer = with_depth(SGD(model.parameters(), lr=0.1), 3, on=on, model=model)
+    optimizer = with_depth(SGD(model.parameters(), lr=0.1), 3, on=on, model=model, step_scale="raw")
     group = optimizer.param_groups[0]
     shown = {route.shape: route.matrix for route in routing(optimizer)}
     dropped = model[0].weight

@@ -80,7 +80,9 @@ def test_a_removed_solver_in_a_checkpoint_or_pickle_of_several_groups(kind: str)
     if kind == "EndToEndSGD":
         optimizer: Optimizer = vd.EndToEndSGD(groups, lr=0.1)
     else:
-        optimizer = vd.with_depth(torch.optim.AdamW(groups, lr=0.1), 2)
+        optimizer = vd.with_depth(
+            torch.optim.AdamW(groups, lr=0.1), 2, step_scale="raw", on="gradient"
+        )
     checkpoint = optimizer.state_dict()
     for group in checkpoint["param_groups"]:
         group["solver"] = "polar"

@@ -33,7 +33,8 @@ def sgd(params: Any, **options: Any) -> Optimizer:
 def given_depth(on: str) -> Make:
     def make(params: Any, **options: Any) -> Optimizer:
         return vd.with_depth(
-            torch.optim.SGD(params, lr=0.02, momentum=0.9), **{"depth": 3, "on": on, **options}
+            torch.optim.SGD(params, lr=0.02, momentum=0.9),
+            **{"depth": 3, "on": on, "step_scale": "raw", **options},
         )
 
     return make

@@ -130,7 +130,9 @@ PATTERNS: dict[str, tuple[dict[str, Any], set[str]]] = {
 @pytest.mark.parametrize(("options", "expected"), PATTERNS.values(), ids=PATTERNS)
 def test_patterns(options: dict[str, Any], expected: set[str]) -> None:
     assert set(routes(small(), **options)) == expected
-    given = vd.with_depth(torch.optim.SGD(small().parameters(), lr=0.1), 3)
+    given = vd.with_depth(
+        torch.optim.SGD(small().parameters(), lr=0.1), 3, step_scale="raw", on="gradient"
+    )
     assert {route.depth for route in vd.routing(given)} == {1, 3}
     model = small()
     given = vd.with_depth(
@@ -173,16 +175,28 @@ def test_says_what_to_pass_in_place_of_parameters() -> None:
             vd.param_groups(given, 3)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         with pytest.raises(TypeError, match=message):
-            vd.with_depth(optimizer, 3, model=given)
+            vd.with_depth(optimizer, 3, model=given, step_scale="raw", on="gradient")
         assert type(optimizer) is torch.optim.SGD
 
 
 def test_with_depth_takes_names_without_a_model() -> None:
     model = small()
-    optimizer = vd.with_depth(torch.optim.SGD(model.named_parameters()), 3, include="head*")
+    optimizer = vd.with_depth(
+        torch.optim.SGD(model.named_parameters()),
+        3,
+        include="head*",
+        step_scale="raw",
+        on="gradient",
+    )
     assert [r.parameter for r in vd.routing(optimizer) if r.depth == 3] == ["head.weight"]
     with pytest.raises(ValueError, match="names"):
-        vd.with_depth(torch.optim.SGD(small().parameters()), 3, include="head*")
+        vd.with_depth(
+            torch.optim.SGD(small().parameters()),
+            3,
+            include="head*",
+            step_scale="raw",
+            on="gradient",
+        )
 
 
 def test_tied_weights_appear_once_and_stay_plain() -> None:
@@ -299,7 +313,7 @@ def test_kernels_move_as_the_deep_linear_maps_they_are(layer: nn.Module, through
         optimizer: Any = vd.EndToEndSGD(vd.param_groups(layer, depth), lr=lr)
     else:
         optimizer = torch.optim.SGD(layer.parameters(), lr=lr)
-        vd.with_depth(optimizer, depth, model=layer)
+        vd.with_depth(optimizer, depth, model=layer, step_scale="raw", on="gradient")
     optimizer.step()
     moved = conv_matrices(layer, layer.weight.detach())
     start, grads = conv_matrices(layer, kernel), conv_matrices(layer, grad)

@@ -239,7 +239,7 @@ def test_vectors_take_part_where_they_have_blocks() -> None:
         assert deep(vd.EndToEndSGD(groups)) == names
         for on in ("gradient", "update"):
             optimizer = torch.optim.SGD(model.named_parameters(), lr=0.1)
-            vd.with_depth(optimizer, 2, on=on, model=model, structure=structure)
+            vd.with_depth(optimizer, 2, on=on, model=model, structure=structure, step_scale="raw")
             assert deep(optimizer) == names
     groups = vd.param_groups(model, 2, structure="diagonal", include=["*.bias", "1"])
     assert deep(vd.EndToEndSGD(groups)) == ["0.bias", "1.weight", "1.bias"]
@@ -295,7 +295,8 @@ def test_with_depth_is_the_same_rule_and_undoes_a_failed_step(
     start, grad = random_tensor(shape, 1), random_tensor(shape, 2)
     options: dict[str, Any] = {"structure": structure, "imbalance": imbalance}
     p = nn.Parameter(start.clone())
-    optimizer = vd.with_depth(torch.optim.SGD([p], lr=0.1), 3, on=on, **options)
+    sgd = torch.optim.SGD([p], lr=0.1)
+    optimizer = vd.with_depth(sgd, 3, on=on, step_scale="raw", **options)
     p.grad = grad.clone()
     optimizer.step()
     expected = start - 0.1 * truth(start, grad, 3, structure, imbalance)

@@ -60,6 +60,7 @@ def test_what_gives_depth_lists_the_options_of_the_table(function: Any) -> None:
         if name not in OF_GROUPS | NOT_OF_OTHERS
     }
     expected["depth"] = inspect.Parameter.empty  # it has to be given
+    expected["step_scale"] = "unit"  # the rate of the optimizer is the user's own
     assert defaults_in_signature(function) == expected
 
 

@@ -190,7 +190,9 @@ def test_half_precision_is_refused(dtype: torch.dtype) -> None:
 def test_another_optimizer_has_no_room_for_it() -> None:
     p = nn.Parameter(random_tensor((3, 4), 1))
     with pytest.raises(ValueError, match=r"solver: expected .* got 'tracked'.*EndToEndSGD"):
-        vd.with_depth(torch.optim.SGD([p], lr=0.1), 3, solver="tracked")
+        vd.with_depth(
+            torch.optim.SGD([p], lr=0.1), 3, solver="tracked", step_scale="raw", on="gradient"
+        )
 
 
 def test_a_step_of_rate_zero_changes_nothing() -> None:

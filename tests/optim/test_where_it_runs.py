@@ -18,10 +18,10 @@ MAKE = {
         params, depth=3, step_scale="unit", momentum=0.9, **{"lr": 0.05, **o}
     ),
     "AdamW on gradient": lambda params, **o: vd.with_depth(
-        torch.optim.AdamW(params, **{"lr": 0.01, **o}), 3
+        torch.optim.AdamW(params, **{"lr": 0.01, **o}), 3, step_scale="raw", on="gradient"
     ),
     "AdamW on update": lambda params, **o: vd.with_depth(
-        torch.optim.AdamW(params, **{"lr": 0.01, **o}), 3, on="update"
+        torch.optim.AdamW(params, **{"lr": 0.01, **o}), 3, on="update", step_scale="raw"
     ),
 }
 DEVICES = [
@@ -197,7 +197,7 @@ def test_accelerate_prepares_it(make: Any) -> None:
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 2)
     prepared, wrapped, scheduler = accelerator.prepare(model, optimizer, schedule)
     with pytest.raises(TypeError, match="inside a wrapper"):
-        vd.with_depth(wrapped, 3)
+        vd.with_depth(wrapped, 3, step_scale="raw", on="gradient")
     other = make(twin.parameters())
     their_schedule = torch.optim.lr_scheduler.StepLR(other, 2)
     for batch in range(4):

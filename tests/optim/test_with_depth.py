@@ -49,7 +49,10 @@ def close(actual: Tensor, expected: Tensor) -> None:
 def test_on_gradient_it_sees_the_preconditioned_gradient(make: Any, depth: float) -> None:
     """The bare optimizer, fed by hand, goes the same way."""
     ours, theirs = weight(), weight()
-    optimizer, bare = vd.with_depth(make([ours]), depth), make([theirs])
+    optimizer, bare = (
+        vd.with_depth(make([ours]), depth, step_scale="raw", on="gradient"),
+        make([theirs]),
+    )
     for step in range(4):
         ours.grad = gradient(step)
         theirs.grad = truth(theirs, gradient(step), depth)
@@ -64,7 +67,10 @@ def test_on_gradient_it_sees_the_preconditioned_gradient(make: Any, depth: float
 def test_on_update_it_moves_by_the_preconditioned_update(make: Any, depth: float) -> None:
     """W_old + P_{W_old}(W_new - W_old), from the bare optimizer's own W_new."""
     ours, theirs = weight(), weight()
-    optimizer, bare = vd.with_depth(make([ours]), depth, on="update"), make([theirs])
+    optimizer, bare = (
+        vd.with_depth(make([ours]), depth, on="update", step_scale="raw"),
+        make([theirs]),
+    )
     for step in range(4):
         before = theirs.detach().clone()
         ours.grad = theirs.grad = gradient(step)
@@ -78,7 +84,12 @@ def test_on_update_it_moves_by_the_preconditioned_update(make: Any, depth: float
 def test_over_sgd_it_is_end_to_end_sgd() -> None:
     model, twin = small_network(), small_network()
     options = {"lr": 0.05, "momentum": 0.9, "nesterov": True}
-    train(model, vd.with_depth(torch.optim.SGD(model.parameters(), **options), 3))
+    train(
+        model,
+        vd.with_depth(
+            torch.optim.SGD(model.parameters(), **options), 3, step_scale="raw", on="gradient"
+        ),
+    )
     train(twin, vd.EndToEndSGD(twin.parameters(), depth=3, **options))
     for p, q in zip(model.parameters(), twin.parameters(), strict=True):
         close(p, q)
@@ -86,12 +97,14 @@ def test_over_sgd_it_is_end_to_end_sgd() -> None:
 
 def test_it_is_the_same_object_of_one_class() -> None:
     first, second = (torch.optim.Adam([weight()]) for _ in range(2))
-    assert vd.with_depth(first, 2) is first
-    vd.with_depth(second, 3)
+    assert vd.with_depth(first, 2, step_scale="raw", on="gradient") is first
+    vd.with_depth(second, 3, step_scale="raw", on="gradient")
     assert type(first) is type(second)
     assert isinstance(first, torch.optim.Adam)
     assert type(first).__name__ == "AdamWithDepth"
-    assert type(vd.with_depth(torch.optim.Adam([weight()]), 2, on="update")) is not type(first)
+    assert type(
+        vd.with_depth(torch.optim.Adam([weight()]), 2, on="update", step_scale="raw")
+    ) is not type(first)
     assert type(torch.optim.Adam([weight()])) is torch.optim.Adam
 
 
@@ -104,7 +117,7 @@ class Failing(torch.optim.SGD):
 @pytest.mark.parametrize("on", ["gradient", "update"])
 def test_a_step_that_raises_leaves_gradients_and_under_update_weights(on: str) -> None:
     model = small_network()
-    optimizer = vd.with_depth(Failing(model.parameters(), lr=0.1), 3, on=on)
+    optimizer = vd.with_depth(Failing(model.parameters(), lr=0.1), 3, on=on, step_scale="raw")
     loss_of(model, 0).backward()
     grads = [p.grad for p in model.parameters()]
     before, weights = copy_of(grads), copy_of([*model.parameters()])
@@ -120,7 +133,9 @@ def test_a_step_that_raises_leaves_gradients_and_under_update_weights(on: str) -
 @pytest.mark.parametrize("bad", ["gradient", "weight"])
 def test_what_is_not_finite_changes_nothing(on: str, bad: str) -> None:
     model = small_network()
-    optimizer = vd.with_depth(torch.optim.Adam(model.named_parameters()), 3, on=on)
+    optimizer = vd.with_depth(
+        torch.optim.Adam(model.named_parameters()), 3, on=on, step_scale="raw"
+    )
     train(model, optimizer)
     if bad == "weight":
         with torch.no_grad():
@@ -135,7 +150,7 @@ def test_what_is_not_finite_changes_nothing(on: str, bad: str) -> None:
 
 def test_an_overflow_of_half_precision_changes_nothing() -> None:
     p = nn.Parameter(torch.full((3, 3), 200.0, dtype=torch.float16))
-    optimizer = vd.with_depth(torch.optim.SGD([p], lr=1e-6), 3)
+    optimizer = vd.with_depth(torch.optim.SGD([p], lr=1e-6), 3, step_scale="raw", on="gradient")
     p.grad = torch.full((3, 3), 100.0, dtype=torch.float16)
     with pytest.raises(FloatingPointError, match="update"):
         optimizer.step()
@@ -150,10 +165,12 @@ def test_schedulers_attached_before_or_after(on: str, attached: str) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     if attached == "before":
         scheduler = lr_scheduler.StepLR(optimizer, 2)
-    vd.with_depth(optimizer, 3, on=on)
+    vd.with_depth(optimizer, 3, on=on, step_scale="raw")
     if attached == "after":
         scheduler = lr_scheduler.StepLR(optimizer, 2)
-    by_hand = vd.with_depth(torch.optim.AdamW(twin.parameters(), lr=0.01), 3, on=on)
+    by_hand = vd.with_depth(
+        torch.optim.AdamW(twin.parameters(), lr=0.01), 3, on=on, step_scale="raw"
+    )
     for batch in range(5):
         train(model, optimizer, steps=1, start=batch)
         scheduler.step()  # warns, which is an error here, unless it saw the step
@@ -165,7 +182,7 @@ def test_schedulers_attached_before_or_after(on: str, attached: str) -> None:
 
 def test_a_schedule_may_change_the_depth() -> None:
     p, q = weight(), weight()
-    optimizer = vd.with_depth(torch.optim.SGD([p], lr=0.1), 1)
+    optimizer = vd.with_depth(torch.optim.SGD([p], lr=0.1), 1, step_scale="raw", on="gradient")
     for step, depth in enumerate((1, 2, 3, float("inf"), 1)):
         optimizer.param_groups[0]["depth"] = depth
         p.grad = gradient(step)
@@ -183,7 +200,9 @@ def test_a_schedule_may_change_the_depth() -> None:
 def test_a_scaler_of_gradients_sees_unscaled_ones(fused: bool, on: str) -> None:
     model, twin = (small_network(dtype=torch.float32) for _ in range(2))
     optimizer, other = (
-        vd.with_depth(torch.optim.SGD(one.parameters(), lr=0.1, fused=fused), 3, on=on)
+        vd.with_depth(
+            torch.optim.SGD(one.parameters(), lr=0.1, fused=fused), 3, on=on, step_scale="raw"
+        )
         for one in (model, twin)
     )
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
@@ -201,7 +220,12 @@ def test_a_plain_checkpoint_keeps_depth() -> None:
     plain = torch.optim.Adam(model.parameters(), lr=0.5)
     train(model, plain)
     optimizer = vd.with_depth(
-        torch.optim.Adam(model.parameters()), 3, model=model, exclude="0", step_scale="unit"
+        torch.optim.Adam(model.parameters()),
+        3,
+        model=model,
+        exclude="0",
+        step_scale="unit",
+        on="gradient",
     )
     optimizer.load_state_dict(plain.state_dict())
     group = optimizer.param_groups[0]
@@ -216,14 +240,14 @@ def test_a_copy_of_a_scheduled_one_has_depth() -> None:
     model = small_network()
     optimizer = torch.optim.Adam(model.parameters())
     lr_scheduler.StepLR(optimizer, 2)
-    vd.with_depth(optimizer, 3)
+    vd.with_depth(optimizer, 3, step_scale="raw", on="gradient")
     for twin in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
         assert type(twin) is type(optimizer)
         assert twin.param_groups[0]["depth"] == 3
 
 
 def test_added_groups_get_the_depth_unless_they_have_one() -> None:
-    optimizer = vd.with_depth(torch.optim.SGD([weight()]), 3)
+    optimizer = vd.with_depth(torch.optim.SGD([weight()]), 3, step_scale="raw", on="gradient")
     optimizer.add_param_group({"params": [weight(2)]})
     optimizer.add_param_group({"params": [weight(3)], "depth": 2})
     assert [group["depth"] for group in optimizer.param_groups] == [3, 3, 2]
@@ -252,9 +276,19 @@ class Wrapper(torch.optim.Optimizer):
 
 
 REFUSED: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
-    "twice": (lambda: vd.with_depth(torch.optim.SGD([weight()]), 2), {}, TypeError, "without"),
+    "twice": (
+        lambda: vd.with_depth(torch.optim.SGD([weight()]), 2, step_scale="raw", on="gradient"),
+        {},
+        TypeError,
+        "without",
+    ),
     "ours": (lambda: vd.EndToEndSGD([weight()]), {}, TypeError, "without depth but got EndToEnd"),
-    "LBFGS": (lambda: torch.optim.LBFGS([weight()]), {}, TypeError, "LBFGS; use on='update'"),
+    "LBFGS": (
+        lambda: torch.optim.LBFGS([weight()]),
+        {"on": "gradient"},
+        TypeError,
+        "LBFGS; use on='update'",
+    ),
     "patched": (lambda: patched("bare"), {}, TypeError, "patched"),
     "patched over": (lambda: patched("over a scheduler's"), {}, TypeError, "patched"),
     "wrapper": (lambda: Wrapper(torch.optim.SGD([weight()])), {}, TypeError, "inside a wrapper"),
@@ -295,7 +329,9 @@ def test_refused_and_left_as_it_was(
 
 def test_lbfgs_on_update() -> None:
     model = small_network()
-    optimizer = vd.with_depth(torch.optim.LBFGS(model.parameters(), max_iter=3), 2, on="update")
+    optimizer = vd.with_depth(
+        torch.optim.LBFGS(model.parameters(), max_iter=3), 2, on="update", step_scale="raw"
+    )
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -309,7 +345,7 @@ def test_lbfgs_on_update() -> None:
 
 def test_zeros_are_warned_of_once() -> None:
     p = nn.Parameter(torch.zeros(3, 3))
-    optimizer = vd.with_depth(torch.optim.Adam([("head", p)]), 2)
+    optimizer = vd.with_depth(torch.optim.Adam([("head", p)]), 2, step_scale="raw", on="gradient")
     p.grad = torch.ones(3, 3)
     with pytest.warns(UserWarning, match="head: all weights are zero"):
         optimizer.step()
@@ -332,8 +368,8 @@ def test_a_group_asks_for_what_depth_cannot_give(
     p.grad = torch.ones_like(p)
     bad = torch.optim.SGD([{"params": [p], **options}], lr=0.1)
     with pytest.raises(ValueError, match=message):
-        vd.with_depth(bad, 2, on=on)
-    good = vd.with_depth(torch.optim.SGD([p], lr=0.1), 2, on=on)
+        vd.with_depth(bad, 2, on=on, step_scale="raw")
+    good = vd.with_depth(torch.optim.SGD([p], lr=0.1), 2, on=on, step_scale="raw")
     with pytest.raises(ValueError, match=message):
         good.add_param_group({"params": [weight()], **options})
     before = p.detach().clone()
@@ -346,7 +382,7 @@ def test_a_group_asks_for_what_depth_cannot_give(
 def test_an_added_group_is_plain_where_parameters_were_chosen() -> None:
     model = nn.ModuleDict({"head": nn.Linear(3, 2), "body": nn.Linear(3, 3)})
     optimizer = torch.optim.SGD(model["head"].parameters(), lr=0.1)
-    vd.with_depth(optimizer, 3, model=model, include="head*")
+    vd.with_depth(optimizer, 3, model=model, include="head*", step_scale="raw", on="gradient")
     optimizer.add_param_group({"params": list(model["body"].parameters())})
     assert [route.depth for route in vd.routing(optimizer)] == [3, 1, 1, 1]
 
@@ -360,6 +396,6 @@ def test_a_step_takes_what_the_optimizers_own_takes() -> None:
 
     p = weight()
     p.grad = torch.ones_like(p)
-    optimizer = vd.with_depth(Scaled([p], lr=0.1), 2)
+    optimizer = vd.with_depth(Scaled([p], lr=0.1), 2, step_scale="raw", on="gradient")
     optimizer.step(scale=0.5)
     assert optimizer.param_groups[0]["lr"] == 0.05

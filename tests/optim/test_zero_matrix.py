@@ -118,7 +118,12 @@ def test_unequal_layers_move_zeros_of_other_optimizers_without_a_warning(
 ) -> None:
     p = nn.Parameter(torch.zeros(3, 4))
     optimizer = with_depth(
-        torch.optim.Adam([p], lr=0.1), 2, on=on, structure=structure, imbalance=0.1
+        torch.optim.Adam([p], lr=0.1),
+        2,
+        on=on,
+        structure=structure,
+        imbalance=0.1,
+        step_scale="raw",
     )
     p.grad = random_tensor((3, 4), 1, p.dtype)
     with warnings.catch_warnings():

@@ -26,7 +26,7 @@ def run(info: OptimizerInfo, options: dict[str, Any], depth: float | None, on: s
     params = params_of(info)
     optimizer = info.optim_cls(params, **copy.deepcopy(options))
     if depth is not None:
-        with_depth(optimizer, depth, on=on)
+        with_depth(optimizer, depth, on=on, step_scale="raw")
     targets = params_of(info, 1)
 
     def closure() -> Tensor:

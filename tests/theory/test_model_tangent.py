@@ -201,7 +201,9 @@ def test_refusals() -> None:
     model, x = tanh_network(), normal(3, 5)
     with pytest.raises(TypeError, match="optimizer: expected an EndToEndSGD but got Adam"):
         model_tangent_kernel(model, x, optimizer=torch.optim.Adam(model.parameters()))
-    deep = with_depth(torch.optim.SGD(model.parameters(), lr=0.1), 2)
+    deep = with_depth(
+        torch.optim.SGD(model.parameters(), lr=0.1), 2, on="gradient", step_scale="raw"
+    )
     with pytest.raises(TypeError, match="optimizer: expected an EndToEndSGD but got SGDWithDepth"):
         model_tangent_kernel(model, x, optimizer=deep)
     other = EndToEndSGD(tanh_network().parameters(), depth=2)

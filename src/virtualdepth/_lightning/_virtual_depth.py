@@ -38,8 +38,8 @@ class VirtualDepthMixin(Callback):
         include: what gets depth, by names within the LightningModule; see
             :func:`virtualdepth.param_groups`.
         exclude: what does not get depth; see :func:`virtualdepth.param_groups`.
-        on: "gradient" or "update", see :func:`virtualdepth.with_depth`.
-        step_scale: "raw", "unit" or "rms", see :class:`virtualdepth.EndToEndSGD`.
+        on: "update" or "gradient", see :func:`virtualdepth.with_depth`.
+        step_scale: "unit", "raw" or "rms", see :func:`virtualdepth.with_depth`.
         cap: see :class:`virtualdepth.EndToEndSGD`.
         solver: see :class:`virtualdepth.EndToEndSGD`.
         rtol: see :class:`virtualdepth.EndToEndSGD`.
@@ -64,9 +64,9 @@ class VirtualDepthMixin(Callback):
         depth: float,
         include: Patterns = None,
         exclude: Patterns = None,
-        on: OnName = "gradient",
+        on: OnName = "update",
         *,
-        step_scale: MultiplierName = "raw",
+        step_scale: MultiplierName = "unit",
         cap: float = 0.05,
         solver: StatelessSolverName = "auto",
         rtol: float | None = None,

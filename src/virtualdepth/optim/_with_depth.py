@@ -37,11 +37,11 @@ def with_depth(
     optimizer: OptimizerT,
     depth: float,
     *,
-    on: OnName = "gradient",
+    on: OnName = "update",
     model: nn.Module | None = None,
     include: Patterns = None,
     exclude: Patterns = None,
-    step_scale: MultiplierName = "raw",
+    step_scale: MultiplierName = "unit",
     cap: float = 0.05,
     solver: StatelessSolverName = "auto",
     rtol: float | None = None,
@@ -51,12 +51,15 @@ def with_depth(
 ) -> OptimizerT:
     r"""Give depth to an optimizer, in place. Schedulers may be made before or after.
 
+    - ``on="update"``, the default: the optimizer takes its step, and W moves by
+      :math:`P_{W}(W_\mathrm{new} - W)` instead. Optimizers that normalise, like Adam, would undo
+      most of a preconditioner on their gradients.
     - ``on="gradient"``: each step sees P_W(G) in place of the gradient G. When the step is over,
-      ``p.grad`` is as before. With plain SGD this is :class:`virtualdepth.EndToEndSGD`, except for
-      the weight decay.
-    - ``on="update"``: the optimizer takes its step, and W moves by
-      :math:`P_{W}(W_\mathrm{new} - W)` instead. Choose it for optimizers that normalise, like
-      Adam: they would undo most of a preconditioner on their gradients.
+      ``p.grad`` is as before. With plain SGD and ``step_scale="raw"`` this is
+      :class:`virtualdepth.EndToEndSGD`, except for the weight decay.
+
+    With ``step_scale="unit"``, the default, no matrix moves further, in the Frobenius norm, than
+    the optimizer would have moved it, so the optimizer's learning rate stays of use.
 
     A weight decay apart from the gradient (of AdamW, Muon, Adafactor, Lion, SGDW) acts on W itself
     in both modes, W -> (1 - lr lambda) W, once and not N times: P_W would shield from it just the
@@ -75,14 +78,14 @@ def with_depth(
         optimizer: any torch.optim.Optimizer.
         depth: number of layers N, real, 1 <= N <= inf, for groups that have no "depth" of their
             own (those of :func:`virtualdepth.param_groups` have).
-        on: "gradient" or "update".
+        on: "update" or "gradient".
         model: the model that these parameters belong to. Its modules then say what is a matrix, as
             in :func:`virtualdepth.param_groups`.
         include: what gets depth, see :func:`virtualdepth.param_groups`. Without ``model`` the names
             are those that the optimizer was made with.
         exclude: what does not get depth, see :func:`virtualdepth.param_groups`.
-        step_scale: "raw", "unit" or, for gradients only, "rms"; as in
-            :class:`virtualdepth.EndToEndSGD`.
+        step_scale: "unit", "raw" or, for gradients only, "rms"; as in
+            :class:`virtualdepth.EndToEndSGD`, whose default is "raw".
         cap: as in :class:`virtualdepth.EndToEndSGD`.
         solver: "auto" or "svd"; as in :class:`virtualdepth.EndToEndSGD`.
         rtol: as in :class:`virtualdepth.EndToEndSGD`.
@@ -101,7 +104,7 @@ def with_depth(
 
     >>> import torch
     >>> weight = nn.Parameter(torch.diag(torch.tensor([4.0, 9.0])))
-    >>> optimizer = with_depth(torch.optim.SGD([weight], lr=0.1), depth=2)
+    >>> optimizer = with_depth(torch.optim.SGD([weight], lr=0.1), depth=2, step_scale="raw")
     >>> weight.sum().backward()
     >>> optimizer.step()
     >>> weight.detach(), weight.grad

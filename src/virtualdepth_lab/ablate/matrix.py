@@ -134,4 +134,6 @@ def _optimizer(options: MatrixOptions, factors: list[Tensor], smoothness: float)
     optimizer: Optimizer = TORCH_OPTIMIZERS[options.optimizer](factors, lr=lr)
     if depth == 1:
         return optimizer
-    return with_depth(optimizer, depth, step_scale=options.step_scale, cap=options.cap)
+    return with_depth(
+        optimizer, depth, step_scale=options.step_scale, cap=options.cap, on="gradient"
+    )

@@ -110,7 +110,9 @@ CASES: dict[str, tuple[Callable[[], nn.Module], list[str], Any, float, float, fl
     "one layer given depth, that decays once": (
         single,
         ["net.weight"],
-        lambda p: vd.with_depth(SGD(p, lr=0.02, weight_decay=0.3), depth=3),
+        lambda p: vd.with_depth(
+            SGD(p, lr=0.02, weight_decay=0.3), depth=3, step_scale="raw", on="gradient"
+        ),
         3,
         0.02,
         0.1,

@@ -192,7 +192,7 @@ def test_layers_that_differ_in_the_depth_they_are_given_are_an_error(
 
     def optimizer(_: Any) -> SGD:
         made = SGD(network.named_parameters(), lr=0.01)
-        return vd.with_depth(made, depth=2, exclude=["layers.0.*"])
+        return vd.with_depth(made, depth=2, exclude=["layers.0.*"], step_scale="raw", on="gradient")
 
     with pytest.raises(ValueError, match=r"^depth: expected one value .* 'net' but got \[1"):
         trainer(max_epochs=1, callbacks=[flavour.vd.DynamicsMonitor()]).fit(

@@ -72,7 +72,7 @@ def test_a_callback_shows_the_call_that_makes_it(flavour: Flavour) -> None:
         kinds.AlignmentMonitor("head", interval=1),
         kinds.GapMonitor(interval=7),
         kinds.LossDescentMonitor("deep", loss="loss_deep"),
-        kinds.VirtualDepth(3, include="head*", step_scale="unit"),
+        kinds.VirtualDepth(3, include="head*", step_scale="unit", on="gradient"),
     ]
     shown = [repr(each) for each in made]
     assert shown[0] == (

@@ -27,7 +27,7 @@ def test_a_step_scale_that_theory_does_not_know_is_named(
 ) -> None:
     callbacks = [getattr(flavour.vd, monitor)()]
     if by == "VirtualDepth":
-        callbacks.append(flavour.vd.VirtualDepth(3, step_scale=step_scale))
+        callbacks.append(flavour.vd.VirtualDepth(3, step_scale=step_scale, on="gradient"))
         optimizer = lambda params: SGD(params, lr=0.01)  # noqa: E731
     else:
         optimizer = rule(3, step_scale=step_scale)

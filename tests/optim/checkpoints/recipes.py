@@ -40,7 +40,7 @@ def end_to_end(**options: Any) -> Callable[[Named], Optimizer]:
 
 def adamw(on: str) -> Callable[[Named], Optimizer]:
     def make(named: Named) -> Optimizer:
-        return vd.with_depth(torch.optim.AdamW(named.items(), lr=0.02), 3, on=on)
+        return vd.with_depth(torch.optim.AdamW(named.items(), lr=0.02), 3, on=on, step_scale="raw")
 
     return make
 
