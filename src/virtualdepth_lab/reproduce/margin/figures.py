@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from virtualdepth.plotting import COLORS
 from virtualdepth_lab.reproduce.drawing import DEPTH_COLORS, panels
@@ -71,7 +72,7 @@ def _norms(result: Reproduction, measured: list[Record]) -> Figure:
             sizes = result.arrays[sizes_name(row)]
             lower.plot(range(1, len(sizes) + 1), sizes, **style)
         lower.set(yscale="log", ylim=(1e-5, 1.5), xlabel="place, the largest first")
-        lower.xaxis.get_major_locator().set_params(integer=True)
+        lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     above[0].set_ylabel("normalised margin / largest")
     below[0].set_ylabel("size / largest size")
     handles, labels = below[0].get_legend_handles_labels()
