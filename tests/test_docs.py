@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from benchmarks import numbers_in_docs
 
 from virtualdepth.cli import main
 from virtualdepth.optim._options import OPTIONS
@@ -162,6 +163,15 @@ NAMED_PATH = re.compile(r"`((?:src|tests|benchmarks|examples|docs)/[\w./-]+)`")
 def test_named_files_exist(page: Path) -> None:
     named = NAMED_PATH.findall(page.read_text(encoding="utf-8"))
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_cheap_numbers_belong_to_sections_that_name_their_command() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert [name for name in numbers_in_docs.CHEAP.values() if name not in text] == []
+    assert numbers_in_docs.NUMBER.findall("1.5e-02, 0.044 and arXiv 1802.06509") == [
+        "1.5e-02",
+        "0.044",
+    ]
 
 
 def test_named_files_are_found() -> None:
