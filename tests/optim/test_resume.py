@@ -129,7 +129,9 @@ MAKE: dict[str, Make] = {
         for name, (base, options) in GIVEN_DEPTH.items()
         for on in ("gradient", "update")
     },
-    "SGD, rms": given_depth(partial(torch.optim.SGD, lr=0.05), {"step_scale": "rms"}),
+    "SGD, rms": given_depth(
+        partial(torch.optim.SGD, lr=0.05), {"step_scale": "rms", "on": "gradient"}
+    ),
 }
 
 

@@ -39,14 +39,13 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
     residual at the rounding level certifies the fit (``exact_``). Otherwise the entries have noise,
     or the table is not of low rank. Then variational Bayes estimates noise, rank and the error of
     every entry; if no rank stands out, entries that are held out weigh the Bayes estimate, points
-    of the reweighted paths, column means, and the flow of depth 2. The noise is taken as
-    proportional to a scale of each column, which is estimated.
+    of the reweighted paths, column means, and the flow of depth 2. The noise of a column is taken
+    as proportional to a scale, which is estimated.
 
     NaN is a missing entry. In a ``numpy.ma.MaskedArray`` masked entries are missing too. In a scipy
     sparse matrix the entries that are not stored are missing; stored zeros are observed, and
     duplicates add up, as everywhere in scipy. float32 stays float32; other types become float64.
-    Every column needs an observed entry. The result does not depend on their units, an exact one on
-    their offsets neither.
+    Every column needs an observed entry. Their units do not matter, nor their offsets if exact.
 
     Args:
         method: "auto", or "flow": one matrix trained by gradient descent from a small start, as if
@@ -82,8 +81,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
             each column, (n_features,).
         decision_: "method", what the fit is from; "centred", whether means were subtracted;
             "scale", what each column was divided by; "held_out_errors", mean squares of the
-            methods that were compared, in units of the columns' spread; "weights", those of the
-            methods in the fit.
+            methods compared, in units of the columns' spread; "weights", their shares in the fit.
         n_iter_: steps of all homotopies and sweeps of the Bayes estimate; for the flow gradients.
         history_: what happened, arrays by name: of each step of the homotopies "eps", "rank" and
             "gap"; "residual" of each Gauss-Newton; "noise" of each sweep. For the flow "loss",
