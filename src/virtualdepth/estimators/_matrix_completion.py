@@ -39,8 +39,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
     residual at the rounding level certifies the fit (``exact_``). Otherwise the entries have noise,
     or the table is not of low rank. Then variational Bayes estimates noise, rank and the error of
     every entry; if no rank stands out, entries that are held out weigh the Bayes estimate, points
-    of the reweighted paths, column means, and the flow of depth 2. The noise of a column is taken
-    as proportional to a scale, which is estimated.
+    of the reweighted paths, column means, and the flow of depth 2. Each column's noise has a scale.
 
     NaN is a missing entry. In a ``numpy.ma.MaskedArray`` masked entries are missing too. In a scipy
     sparse matrix the entries that are not stored are missing; stored zeros are observed, and
