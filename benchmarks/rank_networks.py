@@ -160,7 +160,7 @@ def cell(row: Row) -> str:
 def table(rows: list[Row]) -> str:
     """Mean of the seeds, least and largest: whitened, and at 10 % by the weights alone too."""
     columns = {"all": (100, "whitened"), "25 %": (25, "whitened"), "10 %": (10, "whitened")}
-    columns |= {"10 %, without `inputs`": (10, "plain"), "5 %": (5, "whitened")}
+    columns |= {"10 %, plain cut": (10, "plain"), "5 %": (5, "whitened")}
     laid = []
     for way in dict.fromkeys(row["training"] for row in rows):
         own = {(row["kept, %"], row["truncation"]): row for row in rows if row["training"] == way}
