@@ -173,7 +173,7 @@ def draw(folder: Path) -> Figure:
     """One panel for each network that was measured into the folder."""
     paths = {name: folder / f"rank_networks_{name}.json" for name in PROBLEMS}
     measured = {name: path for name, path in paths.items() if path.exists()}
-    figure = Figure(figsize=(4.3 * len(measured), 4.6), layout="constrained")
+    figure = Figure(figsize=(max(7.0, 4.3 * len(measured)), 4.6), layout="constrained")
     panels = figure.subplots(1, len(measured), squeeze=False)[0]
     for ax, (name, path) in zip(panels, measured.items(), strict=True):
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
