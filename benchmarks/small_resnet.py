@@ -73,8 +73,8 @@ OPTIMIZERS: dict[str, tuple[Make, tuple[float, ...]]] = {
     "EndToEndSGD, depth 3, raw": (ours(3, "raw"), SGD_RATES),
     "EndToEndSGD, depth 3, unit": (ours(3, "unit"), SGD_RATES),
     "AdamW": (lambda model, lr: torch.optim.AdamW(model.parameters(), lr=lr), ADAM_RATES),
-    "AdamW, depth 2 on gradient": (adamw(2, "gradient"), ADAM_RATES),
-    "AdamW, depth 2 on update": (adamw(2, "update"), ADAM_RATES),
+    "AdamW, depth 2 on gradient": (adamw(2, "gradient", step_scale="raw"), ADAM_RATES),
+    "AdamW, depth 2 on update": (adamw(2, "update", step_scale="raw"), ADAM_RATES),
     "AdamW, depth 2 on update, unit": (adamw(2, "update", step_scale="unit"), ADAM_RATES),
 }
 

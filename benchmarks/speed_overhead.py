@@ -100,12 +100,15 @@ def additions(owned: list[torch.nn.Parameter], device: str) -> Sample:
 
 def a_parameter(what: str, shapes: list[tuple[int, ...]], device: str, budget: float) -> list[Row]:
     count, sgd = len(shapes), "torch.optim.SGD"
-    bare: dict[str, tuple[int, Sample]] = {
-        "SVD at every step": (1, algebra(parameters(shapes, device), device)),
-        "between decompositions": (NEVER, algebra(parameters(shapes, device), device, in_a_basis)),
-    }
+    bare: dict[str, tuple[int, Sample]]
     if len(shapes[0]) == 1:
         bare = {"no matrices": (1, additions(parameters(shapes, device), device))}
+    else:
+        owned = [parameters(shapes, device) for _ in range(2)]
+        bare = {
+            "SVD at every step": (1, algebra(owned[0], device)),
+            "between decompositions": (NEVER, algebra(owned[1], device, in_a_basis)),
+        }
     samples = {sgd: step_sample(torch.optim.SGD, shapes, device)}
     for kind, (frequency, own) in bare.items():
         options = {"depth": 3, "solver": "svd", "precondition_frequency": frequency}

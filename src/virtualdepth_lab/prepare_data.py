@@ -157,6 +157,10 @@ def main(words: list[str] | None = None) -> int:
     except UnusableError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return UNUSABLE
+    except OSError as error:
+        expected = f"data_dir: expected a folder that can be written to but got {options.data_dir}"
+        print(f"{parser.prog}: error: {expected}: {error}", file=sys.stderr)
+        return UNUSABLE
     print(f"checked and written: {path}")
     return 0
 

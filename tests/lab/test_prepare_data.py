@@ -101,6 +101,8 @@ def test_image(
     assert main(words) == 2
     assert "expected the grey values of camera.png, sha256 5cb24482a534" in capsys.readouterr().err
     monkeypatch.setattr(prepare_data, "CAMERA", hashlib.sha256(grey.tobytes()).hexdigest())
+    assert main([*words[:-1], str(tmp_path / "mine.png")]) == 2
+    assert "data_dir: expected a folder that can be written to" in capsys.readouterr().err
     assert main(words) == 0
     found = load_image(str(tmp_path / "data"), 512).numpy()
     assert np.array_equal(np.round(255 * found), grey)

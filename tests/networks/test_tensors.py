@@ -171,6 +171,8 @@ def test_dtype_and_device() -> None:
         (lambda: CPTensor("33", 2), TypeError, "shape: expected a sequence of integers"),
         (lambda: CPTensor((3, 2.5), 2), TypeError, "shape: expected an integer but got 2.5"),
         (lambda: CPTensor((3, 0), 2), ValueError, "shape: expected integers >= 1 but got 0"),
+        (lambda: CPTensor((3, 3), 2, dtype=torch.int64), TypeError, "dtype: expected a real"),
+        (lambda: HierarchicalTensor((3, 3), 2, dtype=torch.int64), TypeError, "dtype: expected"),
         (lambda: CPTensor((3, 3), True), TypeError, "components: expected an integer but got True"),
         (lambda: CPTensor((3, 3), 0), ValueError, "components: expected integers >= 1 but got 0"),
         (lambda: HierarchicalTensor((2,) * 6, 2), ValueError, "shape: expected a power of the"),

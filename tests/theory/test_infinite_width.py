@@ -141,9 +141,10 @@ def test_a_layer_of_zeros_with_imbalance(layers: int) -> None:
 @pytest.mark.parametrize(
     ("inputs", "others", "options", "message"),
     [
-        (torch.ones(3), None, {"layers": 2}, "inputs: expected rows"),
-        (torch.ones(3, 0), None, {"layers": 2}, "inputs: expected rows"),
-        (torch.ones(3, 2), torch.ones(3, 3), {"layers": 2}, "others: expected rows"),
+        (torch.ones(3), None, {"layers": 2}, "inputs: expected shape"),
+        (torch.ones(3, 0), None, {"layers": 2}, "inputs: expected shape"),
+        (torch.ones(3, 2), torch.ones(3, 3), {"layers": 2}, "others: expected shape"),
+        (torch.full((3, 2), math.nan), None, {"layers": 2}, "inputs: expected finite numbers"),
         (torch.ones(3, 2).long(), None, {"layers": 2}, "inputs: expected a dense real"),
         (torch.ones(3, 2), None, {"layers": 0}, "layers: expected an integer >= 1 but got 0"),
         (torch.ones(3, 2), None, {"layers": 2.0}, "layers: expected an integer >= 1 but got 2.0"),

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -213,3 +214,27 @@ def test_refusals() -> None:
     model[0].weight.data[0, 0] = math.nan
     with pytest.raises(ValueError, match=r"0\.weight: expected finite numbers"):
         model_tangent_kernel(model, x, optimizer=optimizer)
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "message"),
+    [
+        (None, torch.ones(2, 3), "model: expected a torch.nn.Module but got NoneType"),
+        (nn.Linear(3, 2), [1.0], "inputs: expected a tensor but got list"),
+        (nn.LSTM(3, 2), torch.ones(2, 4, 3), "model: expected one tensor of outputs but got tuple"),
+    ],
+)
+def test_what_has_no_kernel_is_refused(model: Any, inputs: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        model_tangent_kernel(model, inputs)
+
+
+def test_a_frozen_weight_is_not_decomposed() -> None:
+    model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 2, bias=False))
+    model[0].weight.requires_grad_(False).fill_(1e30)
+    inputs = torch.ones(2, 3)
+    optimizer = EndToEndSGD(model.parameters(), lr=0.1)
+    with torch.no_grad():
+        model[0].weight[0, 0] = math.inf
+    kernel = model_tangent_kernel(model[1], inputs, optimizer=optimizer)
+    assert torch.isfinite(kernel).all()

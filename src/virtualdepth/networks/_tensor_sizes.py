@@ -1,8 +1,10 @@
-"""What factorised tensors require of their sizes."""
+"""What factorised tensors require of their sizes and dtype."""
 
 from collections.abc import Sequence
 from operator import index
 from typing import Any, NoReturn
+
+import torch
 
 
 def checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
@@ -24,6 +26,12 @@ def checked_widths(widths: int | Sequence[int], levels: int) -> tuple[int, ...]:
             f"{len(widths)}"
         )
     return tuple(size_of(width, "widths") for width in widths)
+
+
+def check_dtype(dtype: torch.dtype | None) -> None:
+    """Refuse a dtype that no Gaussian can be drawn in."""
+    if dtype is not None and not dtype.is_floating_point:
+        raise TypeError(f"dtype: expected a real floating-point dtype but got {dtype}")
 
 
 def size_of(size: Any, name: str) -> int:

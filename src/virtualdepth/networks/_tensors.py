@@ -14,7 +14,7 @@ from virtualdepth.maths import (
     tensor_entries,
     vector_norms,
 )
-from virtualdepth.networks._tensor_sizes import checked_shape, checked_widths, size_of
+from virtualdepth.networks._tensor_sizes import check_dtype, checked_shape, checked_widths, size_of
 
 
 class FactorizedTensor(nn.Module):
@@ -115,7 +115,7 @@ class CPTensor(FactorizedTensor):
             starts.
 
     Raises:
-        TypeError: if a size is no integer.
+        TypeError: if a size is no integer, or the dtype is not of real floating-point numbers.
         ValueError: if there are fewer than two axes, or a size is below 1.
 
     Source: arXiv 2102.09972.
@@ -141,6 +141,7 @@ class CPTensor(FactorizedTensor):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        check_dtype(dtype)
         checked = checked_shape(shape)
         components = size_of(components, "components")
         deviation = components ** (-0.5 / len(checked))
@@ -212,7 +213,7 @@ class HierarchicalTensor(FactorizedTensor):
         branching: P.
 
     Raises:
-        TypeError: if a size is no integer.
+        TypeError: if a size is no integer, or the dtype is not of real floating-point numbers.
         ValueError: if the axes are no power of ``branching``, there is not one width for each
             level, or a size is below 1.
 
@@ -242,6 +243,7 @@ class HierarchicalTensor(FactorizedTensor):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        check_dtype(dtype)
         checked = checked_shape(shape)
         levels = mode_tree(len(checked), size_of(branching, "branching"))
         self.widths = checked_widths(widths, len(levels) - 1)

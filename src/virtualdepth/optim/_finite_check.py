@@ -141,8 +141,8 @@ class FiniteCheck:
         if not math.isfinite(value):
             raise FloatingPointError(
                 f"{name}: expected a finite {what} but got NaN or inf; the step was not taken, "
-                "weights and state are unchanged. The run has probably diverged: use "
-                "step_scale='unit', lower the learning rate, or clip the gradient norm"
+                "weights and state are unchanged. The run has probably diverged: lower the "
+                "learning rate, clip the gradient norm, or use step_scale='unit' if it is not set"
             )
         if value == 0 and what == "weight" and name not in self.warned:
             self.warned.add(name)

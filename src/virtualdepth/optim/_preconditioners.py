@@ -15,7 +15,7 @@ Preconditioning = Callable[[Tensor], Tensor]
 
 
 def preconditioners(optimizer: Optimizer) -> dict[Tensor, Preconditioning]:
-    """Map each parameter to its P_W, without step scale and learning rate; 1 for a plain one."""
+    """Map each trained parameter to its P_W, without step scale and rate; 1 for a plain one."""
     if not isinstance(optimizer, EndToEndSGD):
         raise TypeError(
             f"optimizer: expected an EndToEndSGD but got {type(optimizer).__name__}; for gradient "
@@ -25,6 +25,8 @@ def preconditioners(optimizer: Optimizer) -> dict[Tensor, Preconditioning]:
     for number, group in enumerate(optimizer.param_groups):
         check_group(group, number)  # the options are live
         for index, parameter in enumerate(group["params"]):
+            if not parameter.requires_grad:
+                continue
             matrix = matrix_of(group, number, index, optimizer.state)
             maps[parameter] = _unchanged if matrix is None else _preconditioning(matrix)
     return maps

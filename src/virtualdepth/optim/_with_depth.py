@@ -59,7 +59,8 @@ def with_depth(
       :class:`virtualdepth.EndToEndSGD`, except for the weight decay.
 
     With ``step_scale="unit"``, the default, no matrix moves further, in the Frobenius norm, than
-    the optimizer would have moved it, so the optimizer's learning rate stays of use.
+    the optimizer would have moved it, so a rate that is stable stays stable. The best rate
+    is another one: try a few.
 
     A weight decay apart from the gradient (of AdamW, Muon, Adafactor, Lion, SGDW) acts on W itself
     in both modes, W -> (1 - lr lambda) W, once and not N times: P_W would shield from it just the

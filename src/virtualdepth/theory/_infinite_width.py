@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from virtualdepth.maths import check_real
+from virtualdepth.maths import check_finite, check_real
 
 ActivationName = Literal["relu", "linear"]
 
@@ -52,7 +52,8 @@ def infinite_width_kernel(
 
     Raises:
         TypeError: if an input is not of real floating-point numbers, or ``layers`` no integer.
-        ValueError: if shapes do not fit, ``layers`` is less than 1, or there is no such activation.
+        ValueError: if shapes do not fit, an input is not finite, ``layers`` is below 1, or there
+            is no such activation.
 
     Source: arXiv 1904.11955, section 3.
 
@@ -103,10 +104,11 @@ def _next_angle(angle: Tensor) -> Tensor:
 def _check(inputs: Tensor, others: Tensor | None, layers: int, activation: str) -> None:
     for name, rows in (("inputs", inputs), ("others", inputs if others is None else others)):
         check_real(rows, name)
+        check_finite(rows, name)
         if rows.ndim != 2 or rows.shape[1] < 1 or rows.shape[1] != inputs.shape[-1]:
             raise ValueError(
-                f"{name}: expected rows of n >= 1 numbers, (samples, n), as many as the inputs "
-                f"have but got {tuple(rows.shape)} and inputs {tuple(inputs.shape)}"
+                f"{name}: expected shape (samples, n), n >= 1, with one n for inputs and others, "
+                f"but got {tuple(rows.shape)} beside inputs {tuple(inputs.shape)}"
             )
     if isinstance(layers, bool) or not isinstance(layers, int):
         raise TypeError(f"layers: expected an integer >= 1 but got {layers!r}")

@@ -47,7 +47,8 @@ def model_tangent_kernel(
         others) * outputs numbers for each parameter.
 
     Raises:
-        TypeError: if the optimizer is not an EndToEndSGD.
+        TypeError: if the model is no module or has not one tensor of outputs, an input is no
+            tensor, or the optimizer is not an EndToEndSGD.
         ValueError: if no parameter of the model is trained, or a matrix is not finite.
         torch.linalg.LinAlgError: if an SVD does not converge.
 
@@ -66,6 +67,11 @@ def model_tangent_kernel(
     tensor([[22.0000,  0.0000],
             [ 0.0000, 32.0000]])
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module but got {type(model).__name__}")
+    for what, given in (("inputs", inputs), ("others", inputs if others is None else others)):
+        if not isinstance(given, Tensor):
+            raise TypeError(f"{what}: expected a tensor but got {type(given).__name__}")
     maps = None if optimizer is None else preconditioners(optimizer)
     trained = {
         name: parameter
@@ -98,6 +104,8 @@ def _jacobians(
 
     def outputs(parameters: dict[str, Tensor], sample: Tensor) -> Tensor:
         found: Tensor = functional_call(model, (parameters, constants), (sample.unsqueeze(0),))
+        if not isinstance(found, Tensor):
+            raise TypeError(f"model: expected one tensor of outputs but got {type(found).__name__}")
         return found.reshape(-1)
 
     variables = {name: tensor.detach() for name, tensor in trained.items()}
