@@ -216,12 +216,20 @@ def test_refusals() -> None:
         model_tangent_kernel(model, x, optimizer=optimizer)
 
 
+class Twice(nn.Linear):
+    """Gives its output twice, as a tuple."""
+
+    def forward(self, inputs: Tensor) -> Any:
+        outputs = super().forward(inputs)
+        return outputs, outputs
+
+
 @pytest.mark.parametrize(
     ("model", "inputs", "message"),
     [
         (None, torch.ones(2, 3), "model: expected a torch.nn.Module but got NoneType"),
         (nn.Linear(3, 2), [1.0], "inputs: expected a tensor but got list"),
-        (nn.LSTM(3, 2), torch.ones(2, 4, 3), "model: expected one tensor of outputs but got tuple"),
+        (Twice(3, 2), torch.ones(2, 3), "model: expected one tensor of outputs but got tuple"),
     ],
 )
 def test_what_has_no_kernel_is_refused(model: Any, inputs: Any, message: str) -> None:
