@@ -30,6 +30,7 @@ import torch
 from common import Row, arguments, into_docs, parse, report, save_figure
 from frequency_curves import text
 from matplotlib.figure import Figure
+from precondition_frequency import Characters
 from sklearn.datasets import load_digits
 from small_resnet import network as residual_network
 from torch import Tensor, nn
@@ -115,25 +116,8 @@ def autoencoder(generator: torch.Generator) -> Any:
     return model, losses, lambda: mse_loss(model(others), others)
 
 
-class Characters(nn.Module):
-    """Predicts the next of 65 characters: two blocks of width 64."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(65, 64)
-        block = nn.TransformerEncoderLayer(64, 4, 256, dropout=0.0, batch_first=True)
-        self.blocks = nn.TransformerEncoder(block, 2)
-        self.head = nn.Linear(64, 65)
-
-    def forward(self, passages: Tensor) -> Tensor:
-        mask = nn.Transformer.generate_square_subsequent_mask(passages.shape[1])
-        inside = self.blocks(self.embedding(passages), mask=mask, is_causal=True)
-        result: Tensor = self.head(inside)
-        return result
-
-
 def characters(generator: torch.Generator) -> Any:
-    model, split = Characters(), int(0.9 * len(text()))
+    model, split = Characters(width=64, blocks=2), int(0.9 * len(text()))
 
     def loss(low: int, high: int, count: int) -> Tensor:
         starts = torch.randint(low, high - CONTEXT, (count, 1), generator=generator)
