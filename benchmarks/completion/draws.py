@@ -135,24 +135,28 @@ def make_draw(
     return Draw(truth, np.where(mask, noisy, np.nan), rank)
 
 
-def oracle(draw: Draw) -> Floats:
+def oracle(draw: Draw, *, offsets: bool = False) -> Floats:
     """Return the answer of least squares over the tangent space at the truth.
 
-    Nobody else knows that space, but a prior on the factors helps, so close to rho = 1 it can be
-    beaten.
+    With ``offsets`` over the sum of it and the matrices 1 b^T: of a table whose columns may be
+    moved. Nobody else knows that space, but a prior on the factors helps, so close to rho = 1 it
+    can be beaten.
     """
     assert draw.rank is not None
     (m, n), r = draw.truth.shape, draw.rank
     u, _, vh = np.linalg.svd(draw.truth, full_matrices=False)
     u, v = u[:, :r], vh[:r].T
+    if offsets:
+        u = np.column_stack([u, np.full(m, m**-0.5)])
+    k = u.shape[1]
     rows, columns = np.nonzero(~draw.hidden)
-    jacobian = np.zeros((len(rows), (m + n) * r))
+    jacobian = np.zeros((len(rows), m * r + n * k))
     entry = np.arange(len(rows))[:, None]
     jacobian[entry, rows[:, None] * r + np.arange(r)] = v[columns]
-    jacobian[entry, (m + columns)[:, None] * r + np.arange(r)] = u[rows]
+    jacobian[entry, m * r + columns[:, None] * k + np.arange(k)] = u[rows]
     noise = (draw.known - draw.truth)[rows, columns]
     step = np.linalg.lstsq(jacobian, noise, rcond=1e-10)[0]
-    a, b = step[: m * r].reshape(m, r), step[m * r :].reshape(n, r)
+    a, b = step[: m * r].reshape(m, r), step[m * r :].reshape(n, k)
     return draw.truth + a @ v.T + u @ b.T
 
 

@@ -96,6 +96,23 @@ def test_the_scales_of_columns_are_those_of_signal_and_noise() -> None:
     assert np.std(np.log(rms / scales)) > 0.3
 
 
+def test_a_column_without_entries_changes_nothing() -> None:
+    truth, mask = table(30, 15, 2)
+    data = truth + 0.2 * np.random.default_rng(1).normal(size=truth.shape)
+    u, sigma, vh = np.linalg.svd(np.where(mask, data, 0))
+    start = u[:, :4] * sigma[:4], vh[:4].T
+    plain = variational_bayes(entries_of(data, mask), *start, sweeps=40, tol=0.0)
+    wider, more = np.pad(data, ((0, 0), (0, 1))), np.pad(mask, ((0, 0), (0, 1)))
+    wide_start = start[0], np.pad(start[1], ((0, 1), (0, 0)))
+    found = variational_bayes(entries_of(wider, more), *wide_start, sweeps=40, tol=0.0)
+    assert found.scale[-1] == 1
+    # where factors start has another balance
+    np.testing.assert_allclose(found.scale[:-1], plain.scale, rtol=1e-3)
+    np.testing.assert_allclose(
+        found.left @ found.right[:-1].T, plain.left @ plain.right.T, atol=1e-3
+    )
+
+
 @pytest.mark.parametrize("mean", [0.0, 2.0])
 def test_scales_maximise_the_likelihood_given_the_left_factor(mean: float) -> None:
     truth, mask = table(30, 12, 2, 0.7)

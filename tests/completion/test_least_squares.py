@@ -121,3 +121,17 @@ def test_gauss_newton_finds_the_minimum(
     assert np.linalg.norm(gap) / norm == pytest.approx(fit.residual, abs=1e-14)
     if noise == 0:
         np.testing.assert_allclose(fit.left @ fit.right.T, truth, atol=1e-10)
+
+
+def test_a_path_with_offsets_takes_them_out_of_the_rank() -> None:
+    truth, mask = table(40, 30, 2, 0.5)
+    data = truth + np.random.default_rng(0).normal(size=30)
+    path = Path(12, least=1e-5, steps=500)
+    *_, plain = homotopy(entries_of(data, mask), path)
+    *_, free = homotopy(entries_of(data, mask), path._replace(offset=True))
+    for point in (plain, free):
+        whole = (point.u * point.sigma) @ point.v.T + point.offset
+        np.testing.assert_allclose(whole, data, atol=1e-6)
+    assert plain.sigma[2] > 1
+    assert not plain.offset.any()
+    assert free.sigma[2] < 1e-6

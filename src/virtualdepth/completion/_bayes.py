@@ -164,7 +164,8 @@ class _Chain:
         told = self.columns_seen & (square > ROUNDING * self.column_squares / self.scale**2)
         discriminant = np.where(told, product**2 + 4 * size * square, 1)
         ratio = np.where(told, (discriminant**0.5 - product) / np.where(told, 2 * size, 1), 1)
-        ratio = ratio / np.exp(np.mean(np.log(ratio)))
+        # one that tells nothing stays, or it would drift away from sweep to sweep
+        ratio = np.where(told, ratio / np.exp(np.sum(np.log(ratio)) / max(told.sum(), 1)), 1)
         self.scale = self.scale * ratio
         self.v = self.v / ratio[:, None]
         self.v_covariance = self.v_covariance / ratio[:, None, None] ** 2

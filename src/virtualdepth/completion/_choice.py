@@ -1,6 +1,8 @@
 """The choice among methods by the entries that none of them was given."""
 
+from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,11 +79,6 @@ def split(entries: Entries, seed: int) -> tuple[Entries, Entries] | None:
     return (entries.keep(~held), entries.keep(held)) if held.any() else None
 
 
-def mean_square_error(judge: Entries, left: Array, right: Array) -> float:
-    """Return the mean square of the entries less left right^T."""
-    return float(np.mean((judge.predictions(left, right) - judge.listed) ** 2))
-
-
 def nothing(fit: Entries, judge: Entries) -> Trial:
     """Predict the offset."""
 
@@ -99,11 +96,7 @@ def path_method(path: Path, watch: Watch) -> Method:
         step, point = best_point(fit, judge, path, watch)
 
         def refit(entries: Entries) -> Factors:
-            last = point
-            for at, found in enumerate(homotopy(entries, path, watch)):
-                last = found
-                if at == step:
-                    break
+            last = same_point(step, point, entries, path, watch)
             return Factors(last.u * last.sigma, last.v)
 
         return Trial(judge.predictions(point.u * point.sigma, point.v), refit)
@@ -115,7 +108,8 @@ def best_point(fit: Entries, judge: Entries, path: Path, watch: Watch) -> tuple[
     """Return the step of the path with the smallest held-out error, and its point."""
     best, at, error = None, 0, np.inf
     for step, point in enumerate(homotopy(fit, path, watch)):
-        now = mean_square_error(judge, point.u * point.sigma, point.v)
+        predicted = judge.predictions(point.u * point.sigma, point.v) + point.offset[judge.columns]
+        now = float(np.mean((predicted - judge.listed) ** 2))
         if best is None or now < error:
             best, at, error = point, step, now
         if step - at >= PATIENCE:
@@ -123,6 +117,12 @@ def best_point(fit: Entries, judge: Entries, path: Path, watch: Watch) -> tuple[
     if best is None:
         raise ValueError("path: expected a step at least but got none; raise decay")
     return at, best
+
+
+def same_point(step: int, point: Point, entries: Entries, path: Path, watch: Watch) -> Point:
+    """Return the point of a step of the path of other entries; ``point`` where that has none."""
+    walked = deque(islice(homotopy(entries, path, watch), step + 1), 1)
+    return walked[0] if walked else point
 
 
 def bayes_method(

@@ -5,7 +5,7 @@ H_L Z + Z H_R`, :math:`H_L = U \max(\sigma, \epsilon)^{2-p} U^\top + \epsilon^{2
 U^\top)`, :math:`p = 2/N`, of the last X. With :math:`W_u = U (\sigma^{2-p} -
 \epsilon^{2-p})^{1/2}` it is: minimise :math:`\|E\|^2 / (2 \epsilon^{2-p}) + \|A\|^2 + \|B\|^2`
 over :math:`A W_v^\top + W_u B^\top + E = Y` on the entries. Harmonic mean weights: Kümmerle and
-Sigl, arXiv 1703.05038.
+Sigl, arXiv 1703.05038. Offsets of columns are :math:`1 b^\top` beside X, and cost next to nothing.
 """
 
 from collections.abc import Iterator
@@ -24,6 +24,8 @@ Array = NDArray[Any]
 
 # Up to this size LAPACK's whole SVD is faster than Lanczos for a few triples.
 WHOLE_SVD = 400
+# How many entries hold the offset of a column at that of the step before.
+HOLD = 1e-2
 
 
 class Point(NamedTuple):
@@ -35,6 +37,7 @@ class Point(NamedTuple):
         v: (n, k).
         eps: the scale below which singular values count as noise.
         inside: how many exceeded eps in the step before.
+        offset: of the columns, beside X, (n,).
     """
 
     u: Array
@@ -42,6 +45,7 @@ class Point(NamedTuple):
     v: Array
     eps: float
     inside: int
+    offset: Array
 
 
 class Path(NamedTuple):
@@ -55,6 +59,7 @@ class Path(NamedTuple):
         depth: N, may be inf.
         least: the eps at which it ends, in units of the largest singular value.
         steps: the most conjugate gradients of a step.
+        offset: whether columns have offsets beside X.
     """
 
     width: int
@@ -64,6 +69,7 @@ class Path(NamedTuple):
     depth: float = np.inf
     least: float = 1e-6
     steps: int = 100
+    offset: bool = False
 
 
 def homotopy(entries: Entries, path: Path, watch: Watch = unwatched) -> Iterator[Point]:
@@ -73,25 +79,35 @@ def homotopy(entries: Entries, path: Path, watch: Watch = unwatched) -> Iterator
     u, sigma, v = leading_of_entries(entries, path.width, random, path.share)
     top = sigma[0]
     eps = path.decay * top
+    ones, offset = np.ones((len(u), 1)), np.zeros(entries.shape[1])
     while eps > path.least * top:
         inside = max(1, int((sigma > eps).sum()))
         inner = sigma[:inside]
         square = np.maximum(inner**power - eps**power, 1e-6 * inner**power)
         weight = square**0.5
         left, right = u[:, :inside] * weight, v[:, :inside] * weight
-        system = Reduced(entries, left, right, 2 * eps**power)
+        ridge = 2 * eps**power
         start = v[:, :inside] * (inner / weight / 2)
+        data, one = entries.values, (ridge / HOLD) ** 0.5
+        if path.offset:  # its change is one more direction
+            data = data - entries.product(ones, offset[:, None])
+            left = np.concatenate([left, one * ones], 1)
+            start = np.concatenate([start, np.zeros((len(v), 1))], 1)
+        system = Reduced(entries, left, right, ridge)
         b, _ = conjugate_gradients(
-            system, system.right_hand_side(entries.values), start, tol=1e-2, most=path.steps
+            system, system.right_hand_side(data), start, tol=1e-2, most=path.steps
         )
-        rest = entries.values - entries.product(left, b)
+        rest = data - entries.product(left, b)
         a = system.rows_for(rest)
         rest = rest - entries.product(a, right)
+        if path.offset:
+            offset = offset + one * b[:, -1]
+            left, b = left[:, :-1], b[:, :-1]
         u, sigma, v = leading_of_sum(entries, (a, right), (left, b), rest, path.width, random)
         if not np.isfinite(sigma).all():
             return
         watch("homotopy", u * sigma, v)
-        yield Point(u, sigma, v, eps, inside)
+        yield Point(u, sigma, v, eps, inside, offset)
         eps *= path.decay
 
 

@@ -20,6 +20,7 @@ from virtualdepth.completion._choice import (
     choose,
     nothing,
     path_method,
+    same_point,
     split,
 )
 from virtualdepth.completion._determined import extend, freedom
@@ -280,6 +281,16 @@ def column_scales(recipe: Recipe, finding: Finding | None) -> Array:
     _, point = best_point(*parts, path, recipe.see_tall)
     start = recipe.upright(point.u * point.sigma, point.v)
     return variational_bayes(recipe.entries, *start, sweeps=60, tol=1e-3, watch=recipe.see).scale
+
+
+def path_offsets(recipe: Recipe) -> Array:
+    """Return the offsets of columns beside a matrix of low rank, where held-out entries say."""
+    parts = split(recipe.entries, recipe.seed)
+    path = recipe.path()._replace(least=1e-4, offset=True)
+    if parts is None:
+        return np.zeros(recipe.entries.shape[1])
+    step, point = best_point(*parts, path, recipe.see)
+    return same_point(step, point, recipe.entries, path, recipe.see).offset
 
 
 def upright_method(recipe: Recipe, method: Method) -> Method:

@@ -1,6 +1,7 @@
 """Complete a table whose columns have units of their own."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from virtualdepth.completion._bayes import Prior
 from virtualdepth.completion._choice import Method
 from virtualdepth.completion._entries import Entries
+from virtualdepth.completion._exact import Exact
 from virtualdepth.completion._recipe import (
     ATTEMPTS,
     GOAL,
@@ -20,6 +22,7 @@ from virtualdepth.completion._recipe import (
     find,
     is_settled,
     means_solution,
+    path_offsets,
 )
 from virtualdepth.completion._solution import Solution, bayes_solution, plain_solution_of
 from virtualdepth.completion._units import (
@@ -104,8 +107,8 @@ def complete_table(
     Returns:
         The completed table. Columns are divided by their root mean squares; or by their standard
         deviations, once offsets were subtracted. What fits exactly decides, else whether there is a
-        trace of offsets. Where methods are compared, columns are divided by the scales that Bayes
-        finds, too.
+        trace of offsets. Where they are not sure, offsets are fitted again beside a matrix of low
+        rank. Where methods are compared, columns are divided by the scales that Bayes finds, too.
     """
     order, decided, centred = _units_in_order(entries, precision)
     begun: list[tuple[Units, Recipe]] = []
@@ -119,11 +122,9 @@ def complete_table(
             begun.append((units, recipe))
             thorough = units is decided or len(begun) == 1
             exact, finding = find(recipe, len(ATTEMPTS) if thorough else 2)
-            if exact is not None:
-                return Completed(units, exact_solution(recipe, exact), False)
             # with noise the units must not depend on what was tried first
-            if units is decided and finding is not None and is_settled(recipe, finding):
-                solution = bayes_solution(z, finding.posterior, {}, recipe.history)
+            solution = _sure_solution(recipe, exact, finding if units is decided else None)
+            if solution is not None:
                 return Completed(units, solution, False)
             found.append(finding)
             if units is decided and not recipe.is_small:
@@ -131,6 +132,14 @@ def complete_table(
         number = next(at for at, units in enumerate(order) if units is decided)
         units, recipe = begun[number]
         finding = found[number]
+        if decided is centred:  # offsets of an additive fit are too far off where entries are few
+            units = centred = units.moved(path_offsets(recipe))
+            recipe = replace(recipe, entries=units.standardise(entries))
+            begun.append((units, recipe))
+            exact, finding = find(recipe)
+            solution = _sure_solution(recipe, exact, finding)
+            if solution is not None:
+                return Completed(units, solution, False)
         scale = column_scales(recipe, finding)
         begun.append((units._replace(scale=units.scale * scale), recipe.rescaled(scale)))
         units, recipe = begun[-1]
@@ -145,6 +154,15 @@ def complete_table(
                 )._replace(error=np.nan)  # nobody knows it
                 return Completed(units, solution, True)
         raise
+
+
+def _sure_solution(recipe: Recipe, exact: Exact | None, finding: Finding | None) -> Solution | None:
+    """Return a solution that needs no comparison."""
+    if exact is not None:
+        return exact_solution(recipe, exact)
+    if finding is not None and is_settled(recipe, finding):
+        return bayes_solution(recipe.entries, finding.posterior, {}, recipe.history)
+    return None
 
 
 def _units_in_order(entries: Entries, precision: float) -> tuple[list[Units], Units, Units]:

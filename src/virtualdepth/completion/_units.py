@@ -28,6 +28,10 @@ class Units(NamedTuple):
     scale: Array
     rounding: float
 
+    def moved(self, by: Array) -> "Units":
+        """Return them with offsets moved by (n,), in these units."""
+        return self._replace(offset=self.offset + self.scale * by)
+
     def standardise(self, entries: Entries) -> Entries:
         """Return z, without the columns of scale 0."""
         scale = self.scale[entries.columns]
