@@ -16,13 +16,14 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from matplotlib.image import imread
 
 from virtualdepth.data import DATA_VARIABLE
-from virtualdepth.runs import UNUSABLE, UnusableError
+from virtualdepth.runs import UNUSABLE, UnusableError, whole
 
 ETHANOL, ROWS, COLUMNS = "1", 2565, 128  # the first of the gases
 MEAN_PPM = 114.95029239766082
@@ -53,7 +54,8 @@ def ethanol(source: Path, data_dir: Path) -> Path:
             source, f"finite features and a mean of {MEAN_PPM:.6f} ppm", f"{target.mean():.6f} ppm"
         )
     path = _place(data_dir, "ethanol/ethanol.npz")
-    np.savez_compressed(path, X=features, y_ppm=target, batch=np.array(batch, dtype=np.int8))
+    with whole(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, X=features, y_ppm=target, batch=np.array(batch, dtype=np.int8))
     return path
 
 
@@ -78,7 +80,10 @@ def image(source: Path, data_dir: Path) -> Path:
         raise _refused(source, "a PNG of 512 x 512 grey pixels", str(error)) from error
     grey = np.round(255 * pixels).astype(np.uint8)
     _check(source, grey.tobytes(), CAMERA, "the grey values of camera.png")
-    return Path(shutil.copyfile(source, _place(data_dir, "images/camera.png")))
+    path = _place(data_dir, "images/camera.png")
+    with whole(path) as part:
+        shutil.copyfile(source, part)
+    return path
 
 
 def mnist(source: Path, data_dir: Path) -> Path:
@@ -96,8 +101,9 @@ def mnist(source: Path, data_dir: Path) -> Path:
                 raise _refused(path, "a file packed by gzip", str(error)) from error
         _check(path, content, digest, "MNIST's own file")
         found[path] = _place(data_dir, f"mnist/{path.name}")
-    for path, target in found.items():
-        shutil.copyfile(path, target)
+    with ExitStack() as copies:
+        for path, target in found.items():
+            shutil.copyfile(path, copies.enter_context(whole(target)))
     return target.parent
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +110,41 @@ def test_image(
     (tmp_path / "text.png").write_text("no picture")
     assert main(["image", str(tmp_path / "text.png"), "--data-dir", str(tmp_path / "data")]) == 2
     assert "expected a PNG of 512 x 512 grey pixels" in capsys.readouterr().err
+
+
+def full_disk(path: Path) -> None:
+    """Write the first bytes and fail."""
+    path.write_bytes(b"ha")
+    raise OSError(28, "No space left on device")
+
+
+def test_what_is_interrupted_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The next call then writes all, as none of the files is there."""
+    write_batches(tmp_path / "uci")
+    given = write_mnist(tmp_path / "given", *bars()) / "mnist"
+    data = tmp_path / "data"
+    monkeypatch.setattr(prepare_data, "ROWS", 3)
+    monkeypatch.setattr(prepare_data, "MEAN_PPM", 30.0)
+    monkeypatch.setattr(prepare_data, "_check", lambda *_: None)
+    calls = {"ethanol": tmp_path / "uci", "mnist": given}
+
+    copied = []
+
+    def copy_one(source: Path, target: Path) -> None:
+        if copied:
+            full_disk(target)
+        copied.append(target.write_bytes(source.read_bytes()))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(shutil, "copyfile", copy_one)
+        disk.setattr(np, "savez_compressed", lambda file, **_: full_disk(Path(file.name)))
+        for what, source in calls.items():
+            assert main([what, str(source), "--data-dir", str(data)]) == 2
+            assert "No space left on device" in capsys.readouterr().err
+    assert copied
+    assert [path for path in data.rglob("*") if path.is_file()] == []
+    for what, source in calls.items():
+        assert main([what, str(source), "--data-dir", str(data)]) == 0
+    assert len(load_ethanol(str(data))[0]) == 3

@@ -1,6 +1,7 @@
 """Figures of the monitors, and how they reach the loggers of a trainer."""
 
 import logging
+from io import BytesIO
 from itertools import chain, count
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,8 @@ from weakref import WeakKeyDictionary
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+
+from virtualdepth.runs import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,10 +73,15 @@ def _write(figure: "Figure", folder: str, name: str, trainer: "Trainer") -> Path
     if path != f"{root}/figures/{name}.png":
         _logger.warning("figure %r: its file is not of this run; it is written to %s", name, path)
     system.makedirs(path.rpartition("/")[0], exist_ok=True)
-    with system.open(path, "wb") as file:
-        made.add((folder, path))
-        figure.savefig(file, format="png")
-    return Path(path) if isinstance(system, LocalFileSystem) else None
+    image = BytesIO()
+    figure.savefig(image, format="png")
+    made.add((folder, path))
+    if isinstance(system, LocalFileSystem):
+        with whole(Path(path)) as part:
+            part.write_bytes(image.getvalue())
+        return Path(path)
+    system.pipe_file(path, image.getvalue())
+    return None
 
 
 def _takes_image(logger: Any, name: str, figure: "Figure", trainer: "Trainer") -> bool:

@@ -3,7 +3,7 @@
 | what | names |
 |---|---|
 | how it ends | PASSED, FAILED, UNUSABLE, INTERRUPTED, UnusableError, raise_on_interrupt |
-| its folder | claim_folder, command_of, mine, replacing, remove_own |
+| its folder | claim_folder, command_of, mine, replacing, whole, remove_own |
 | result.json | RESULT, write_result, reading_result, plain, versions |
 | tables | shown, text_table, markdown_table, in_words |
 | text of others | one_line, escaped, code, figure_text, file_name |
@@ -24,6 +24,7 @@ from virtualdepth.runs._owned import (
     mine,
     remove_own,
     replacing,
+    whole,
 )
 from virtualdepth.runs._report import save_figures, settings, write_report
 from virtualdepth.runs._result import plain, reading_result, versions, write_result
@@ -65,6 +66,7 @@ __all__ = [
     "text_table",
     "torch_threads",
     "versions",
+    "whole",
     "write_report",
     "write_result",
 ]

@@ -54,6 +54,7 @@ def _lines(mark: Path) -> list[str]:
 def start_mark(folder: Path, command: str | None, names: Iterable[str]) -> None:
     """Write .virtualdepth-run, or write it anew."""
     lines = [_FIRST_LINE.format(command or ""), *names]
+    # in place: a command holds its folder by a lock on this very file
     (folder / MARK).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -111,7 +112,13 @@ def remove_own(folder: Path, names: Iterable[str]) -> None:
 @contextmanager
 def replacing(folder: Path, name: str) -> Iterator[Path]:
     """Yield where to write; what is there takes the place of the run's file when it is whole."""
-    path = mine(folder, name)
+    with whole(mine(folder, name)) as part:
+        yield part
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield where to write; what is there becomes the file, at once, if no error ends the block."""
     part = part_of(path)
     part.unlink(missing_ok=True)  # of a run that was killed
     try:

@@ -248,6 +248,25 @@ def test_a_file_of_another_origin_stays(
     assert "figure 'line': its file is not of this run; it is written to" in caplog.text
 
 
+def test_a_figure_is_whole_or_as_before(
+    flavour: Flavour, trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trainer()
+    (file,) = flavour.vd.log_figure(run, "line", Figure())
+    before = file.read_bytes()
+
+    def fail(path: Path, content: bytes) -> None:
+        with path.open("wb") as part:
+            part.write(content[:100])
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match="no space"):
+        flavour.vd.log_figure(run, "line", Figure())
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
+
+
 def test_a_log_directory_may_be_a_url(
     flavour: Flavour,
     trainer: Make,
